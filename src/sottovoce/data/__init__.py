@@ -1,0 +1,1 @@
+"""Training and test data: manifests, unpaired draws, harvested noise, rooms, mixtures."""

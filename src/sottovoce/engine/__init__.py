@@ -1,0 +1,1 @@
+"""Use of an exported model without torch: load, enhance, stream, files."""

@@ -1,0 +1,1 @@
+"""Networks in torch: front end, autoencoders, the joint system, checkpoints, export."""

@@ -1,0 +1,1 @@
+"""Losses as named terms times weights."""

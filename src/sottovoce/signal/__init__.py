@@ -1,0 +1,1 @@
+"""Signal processing in numpy: audio files, levels, spectra, segments."""
