@@ -1,3 +1,71 @@
-"""Speech enhancement that learns from the recordings people have."""
+"""Speech enhancement that learns from the recordings people have.
+
+    import sottovoce
+    enhanced = sottovoce.enhance(waveform, sample_rate)
+
+Everything here loads when it is first used: importing the package costs nothing.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from sottovoce.engine.enhancer import Enhancer, Stream
 
 __version__ = "0.1.0"
+__all__ = ["Enhancer", "Stream", "__version__", "enhance", "load"]
+
+_default: "Enhancer | None" = None
+
+
+def load(model: Path | str | None = None) -> "Enhancer":
+    """Load a model.
+
+    Args:
+        model: A file written by `sottovoce train`; None for the bundled default model.
+
+    Returns:
+        An enhancer, to be used for any number of recordings and streams.
+
+    Raises:
+        ModelError: The file is missing, foreign, cut or of another format version.
+    """
+    from sottovoce.engine.enhancer import Enhancer
+    from sottovoce.engine.model import Model
+    from sottovoce.weights import DEFAULT_MODEL
+
+    return Enhancer(Model.load(DEFAULT_MODEL if model is None else model))
+
+
+def enhance(
+    waveform: "NDArray[np.floating]", sample_rate: int, *, limit_db: float | None = None, mix: float = 1.0
+) -> "NDArray[np.float32]":
+    """Give back the speech of a recording, with the bundled default model.
+
+    Args:
+        waveform: Samples `(T,)` or `(C, T)`, full scale ±1.
+        sample_rate: Rate in Hz; any.
+        limit_db: The most attenuation allowed at any time and frequency, in dB; None for no limit.
+        mix: Share of the enhanced signal in the output, 0 (the input) to 1.
+
+    Returns:
+        Float32 samples of the same shape, aligned to the input.
+
+    Raises:
+        ValueError: The array has no or more than two dimensions, or an argument is out of its range.
+    """
+    global _default  # noqa: PLW0603 (a cache: loading the model takes longer than enhancing a sentence)
+    if _default is None:
+        _default = load()
+    return _default.enhance(waveform, sample_rate, limit_db=limit_db, mix=mix)
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("Enhancer", "Stream"):
+        from sottovoce.engine import enhancer
+
+        return getattr(enhancer, name)
+    raise AttributeError(f"module 'sottovoce' has no attribute {name!r}")

@@ -1,13 +1,355 @@
 """The `sottovoce` command: one typed function per sub-command, in the order in which a newcomer meets them."""
 
+import inspect
+import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from sottovoce.errors import SottovoceError
+import tyro
+
+from sottovoce.errors import ConfigError, DataError, SottovoceError
+
+if TYPE_CHECKING:
+    from sottovoce.engine.model import ModelMetadata
 
 COMMANDS: dict[str, Callable[..., int | None]] = {}
 
 HELP = "sottovoce: speech enhancement that learns from the recordings people have.\n\nUsage: sottovoce COMMAND ...\n"
+
+Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+
+
+def enhance(
+    inputs: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="IN [IN ...]")],
+    /,
+    *,
+    output: Output,
+    model: Path | None = None,
+    limit_db: float | None = None,
+    mix: float = 1.0,
+    overwrite: bool = False,
+    jobs: int = os.cpu_count() or 1,
+) -> int:
+    """Take noise and reverberation out of recordings.
+
+    Rate, channels, length and sample format stay. A folder is searched with the folders below it, which are made again
+    in the output. What cannot be read is reported, the rest is enhanced, and the exit code is 1.
+
+    Example:
+        sottovoce enhance interview.wav -o clear.wav
+        sottovoce enhance recordings/ -o enhanced/ --limit-db 20
+
+    Args:
+        inputs: Recordings, and folders of recordings.
+        output: A file for one recording, otherwise a folder.
+        model: A model.onnx written by `sottovoce train`; the bundled one if not given.
+        limit_db: The most attenuation allowed, in dB: 20 leaves a little of the room, and fewer artefacts.
+        mix: Share of the enhanced signal: 1 is enhanced only, 0 the recording.
+        overwrite: Replace existing files.
+        jobs: Number of recordings at once.
+    """
+    import time
+
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    import sottovoce
+    from sottovoce.engine.files import enhance_files
+
+    screen = Console(stderr=True)
+    columns = (BarColumn(), TaskProgressColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+    start = time.perf_counter()
+    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as progress:
+        task = progress.add_task("", total=None)
+
+        def show(done_seconds: float, total_seconds: float) -> None:
+            description = f"{_duration(done_seconds)} of {_duration(total_seconds)}"
+            progress.update(task, completed=done_seconds, total=total_seconds, description=description)
+
+        results = enhance_files(
+            inputs,
+            output,
+            sottovoce.load(model),
+            limit_db=limit_db,
+            mix=mix,
+            overwrite=overwrite,
+            jobs=jobs,
+            on_progress=show,
+        )
+    elapsed_seconds = time.perf_counter() - start
+    failed = [result for result in results if result.error is not None]
+    for result in failed:
+        print(f"sottovoce: {result.error}", file=sys.stderr)
+    seconds = sum(result.seconds for result in results if result.error is None)
+    print(
+        f"Enhanced {len(results) - len(failed)} of {len(results)} recordings, {_duration(seconds)} of sound in "
+        f"{elapsed_seconds:.1f} s: {seconds / elapsed_seconds:.1f} times as fast as real time; {len(failed)} failed."
+    )
+    return 1 if failed else 0
+
+
+def evaluate(
+    *,
+    reference: Path,
+    estimate: Path,
+    unprocessed: Path | None = None,
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
+    jobs: int = os.cpu_count() or 1,
+    overwrite: bool = False,
+) -> int:
+    """Score recordings against their clean references: PESQ, STOI, SI-SDR, CSIG, CBAK, COVL, DNSMOS.
+
+    Files are paired by their path below the folder, without suffix; other rates are resampled to 16 kHz. Prints the
+    mean of each measure with its 95 % confidence interval. Recordings without counterpart or of different length are
+    named and left out, and the exit code is then 1.
+
+    Example:
+        sottovoce evaluate --reference test/clean --estimate test/enhanced --unprocessed test/noisy -o test/scores
+
+    Args:
+        reference: Folder of clean recordings.
+        estimate: Folder of enhanced recordings.
+        unprocessed: Folder of the recordings before enhancement, to stand beside.
+        output: Folder for scores.csv (every file), scores.md (means and every file) and scores.png (means).
+        jobs: Number of processes.
+        overwrite: Replace earlier scores in the output folder.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.table import Table
+
+    from sottovoce.atomic import replacing
+    from sottovoce.metrics import plots, report, scores
+
+    if jobs < 1:
+        raise ConfigError(f"Found --jobs {jobs}, expected 1 or more.")
+    targets = {name: output / f"scores.{name}" for name in ("csv", "md", "png")} if output else {}
+    _refuse_existing(*targets.values(), overwrite=overwrite)
+    systems = {"estimate": estimate} | ({"unprocessed": unprocessed} if unprocessed else {})
+    tasks, problems = scores.match(reference, systems)
+    screen = Console(stderr=True)
+    columns = (TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as progress:
+        bar = progress.add_task("scoring", total=len(tasks))
+        results, failures = scores.score_jobs(tasks, workers=jobs, on_done=lambda: progress.advance(bar))
+    problems += failures
+    for problem in problems:
+        print(f"sottovoce: left out: {problem}", file=sys.stderr)
+    if not results:
+        raise DataError(f"Found no recording in {estimate} that can be scored: see above.")
+    notes = scores.notes()
+    heading, *rows = report.table(results)
+    table = Table(*heading, title=f"mean ± 95 % confidence interval, {len(results) // len(systems)} file(s)")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+    for note in notes:
+        print(f"sottovoce: note: {note}", file=sys.stderr)
+    if output:
+        for name, text in {"csv": report.to_csv(results), "md": report.to_markdown(results, notes=notes)}.items():
+            with replacing(targets[name]) as path:
+                path.write_text(text, encoding="utf-8")
+        plots.save(plots.score_chart(report.summarise(results), title=estimate.name), targets["png"])
+        print(f"Wrote {', '.join(str(path) for path in targets.values())}.")
+    return 1 if problems else 0
+
+
+def mix(
+    *,
+    speech: Path,
+    noise: Path,
+    output: Output,
+    count: int,
+    rooms: Path | None = None,
+    simulated_rooms: float | None = None,
+    snr_db: tuple[float, ...] = (-5.0, 0.0, 5.0),
+    seconds: float | None = None,
+    target: Literal["dry", "early"] = "dry",
+    sample_rate: int = 16000,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> None:
+    """Make noisy mixtures with known clean speech, to test with.
+
+    Writes noisy/, clean/ and mixtures.csv, which tells how each mixture was made. Equal arguments give equal files. The
+    first folder below --speech names the talker, that below --noise the kind of noise; both are dealt out evenly.
+
+    Example:
+        sottovoce mix --speech clean/ --noise noise/ --count 90 --snr-db 0 5 10 -o test/
+        sottovoce mix --speech clean/ --noise noise/ --simulated-rooms 0.5 --seconds 30 --count 40 -o field/
+
+    Args:
+        speech: Folder of clean speech, a sub-folder per talker.
+        noise: Folder of noise, a sub-folder per kind.
+        output: Folder to make.
+        count: Number of mixtures.
+        rooms: Folder of measured room impulse responses; every mixture is in one of them.
+        simulated_rooms: Share of the mixtures in a simulated room, 0 to 1.
+        snr_db: Ratios of active speech to noise in dB, taken in turn.
+        seconds: Length of each mixture, from utterances of one talker with the pauses of a conversation; without it,
+            a mixture is one utterance.
+        target: What counts as clean: dry speech, or direct sound with early reflections (50 ms).
+        sample_rate: Rate of the mixtures in Hz.
+        seed: Another seed gives other mixtures.
+        overwrite: Replace an existing folder of mixtures.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from sottovoce.data.manifest import scan
+    from sottovoce.data.mixtures import TABLE, make_mixtures
+    from sottovoce.signal.audio import find_audio
+
+    if rooms is not None and simulated_rooms is not None:
+        raise ConfigError("Found --rooms and --simulated-rooms, expected one of them.")
+    screen = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as progress:
+
+        def tell(description: str) -> Callable[[int, int], None]:
+            task = progress.add_task(description, total=None)
+            return lambda done, total: progress.update(task, completed=done, total=total)
+
+        talkers = scan(speech, progress=tell("looking at the speech"))
+        noises = scan(noise, progress=tell("looking at the noise"))
+        rows = make_mixtures(
+            talkers,
+            noises,
+            output,
+            count=count,
+            snr_db=snr_db,
+            seed=seed,
+            responses=find_audio(rooms) if rooms else (),
+            room_share=1.0 if rooms else simulated_rooms or 0.0,
+            seconds=seconds,
+            target=target,
+            sample_rate=sample_rate,
+            overwrite=overwrite,
+            progress=tell("mixing"),
+        )
+    for unusable in (*talkers.unusable, *noises.unusable):
+        print(f"sottovoce: left out: {unusable.reason}", file=sys.stderr)
+    print(f"Mixed {len(rows)} files, {_duration(sum(row.seconds for row in rows))} of sound; see {output / TABLE}.")
+
+
+def plot(
+    before: Annotated[Path, tyro.conf.arg(metavar="BEFORE")],
+    after: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="AFTER")] = (),
+    /,
+    *,
+    output: Output,
+    overwrite: bool = False,
+) -> None:
+    """Draw waveforms and spectrograms of recordings side by side, on shared scales.
+
+    Of a recording with several channels the first is drawn.
+
+    Example:
+        sottovoce plot noisy.wav enhanced.wav -o picture.png
+
+    Args:
+        before: A recording.
+        after: More of them, e.g. enhanced by several models.
+        output: Picture to write; the suffix chooses the format (.png, .pdf, .svg).
+        overwrite: Replace an existing picture.
+    """
+    from sottovoce.metrics import plots
+    from sottovoce.signal.audio import read
+
+    _refuse_existing(output, overwrite=overwrite)
+    signals = []
+    for path in (before, *after):
+        waveform, rate = read(path)
+        # The folder tells noisy/1.wav from enhanced/1.wav.
+        signals.append(("/".join(path.parts[-2:]), waveform[0], rate))
+    plots.save(plots.recordings(signals), output)
+
+
+def info(file: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None, /) -> None:
+    """Tell what is in a recording or in a model.
+
+    Example:
+        sottovoce info interview.wav
+        sottovoce info runs/my_place/model.onnx
+
+    Args:
+        file: A recording, or a model with the ending .onnx; the bundled model if not given.
+    """
+    if file is not None and file.suffix.lower() != ".onnx":
+        lines = _describe_recording(file)
+    else:
+        import sottovoce
+
+        lines = _describe_model(sottovoce.load(file).model.metadata)
+    width = max(map(len, lines))
+    for name, value in lines.items():
+        print(f"{name:<{width}}  {value}")
+
+
+def _describe_recording(path: Path) -> dict[str, str]:
+    import numpy as np
+
+    from sottovoce.signal import audio
+    from sottovoce.signal.levels import SILENCE_DB, to_db
+
+    recording = audio.probe(path)
+    # The largest number that 16 bits can hold; recordings of more bits that clip reach it as well.
+    full_scale = 1 - 2**-15
+    peak, energy, clipped, samples = 0.0, 0.0, 0, 0
+    for block in audio.blocks(path, recording.sample_rate):
+        magnitude = np.abs(block)
+        peak = max(peak, float(magnitude.max(initial=0)))
+        energy += float(np.sum(np.square(magnitude, dtype=np.float64)))
+        clipped += int(np.count_nonzero(magnitude >= full_scale))
+        samples += block.size
+
+    def level(amplitude: float) -> str:
+        level_db = float(to_db(amplitude))
+        return f"{level_db:.1f} dBFS" if level_db > SILENCE_DB else "silence"
+
+    return {
+        "format": f"{recording.format}, {recording.subtype}",
+        "rate": f"{recording.sample_rate} Hz",
+        "channels": str(recording.channels),
+        "length": f"{_duration(recording.seconds)} ({recording.frames} samples)",
+        "peak": level(peak),
+        "rms": level((energy / max(1, samples)) ** 0.5),
+        "clipped": f"{clipped} samples at full scale ({100 * clipped / max(1, samples):.3g} %)",
+    }
+
+
+def _describe_model(metadata: "ModelMetadata") -> dict[str, str]:
+    import json
+
+    return {
+        "name": metadata.name,
+        "rate": f"{metadata.sample_rate} Hz",
+        "latency": f"{1000 * metadata.latency_seconds:.0f} ms (window and network)",
+        "windows": f"{', '.join(map(str, metadata.windows))} samples, hop {metadata.hop}",
+        "size": f"{metadata.parameters:,} parameters",
+        "cost": f"{metadata.multiply_adds_per_second / 1e6:,.0f} million multiply-adds per second of sound",
+        "licence": metadata.licence,
+        "data": "; ".join(metadata.training_data),
+        "command": metadata.command,
+        "settings": json.dumps(metadata.settings, indent=2, ensure_ascii=False),
+    }
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(int(minutes), 60)
+    return f"{hours}:{minutes:02d}:{rest:04.1f}" if hours else f"{minutes}:{rest:04.1f}"
+
+
+def _refuse_existing(*paths: Path, overwrite: bool) -> None:
+    for path in paths:
+        if path.exists() and not overwrite:
+            raise DataError(f"Found {path}, which is kept: name another output, or add --overwrite.")
+
+
+COMMANDS |= {"enhance": enhance, "mix": mix, "evaluate": evaluate, "plot": plot, "info": info}
 
 
 def main() -> int:
@@ -27,10 +369,12 @@ def main() -> int:
         )
         return 2
     # Only the chosen command's parser is built: start-up time is a feature.
-    import tyro
-
     try:
-        return tyro.cli(COMMANDS[name], args=arguments[1:], prog=f"sottovoce {name}") or 0
+        # tyro would leave out the example of the docstring.
+        description = (inspect.getdoc(COMMANDS[name]) or "").partition("\n\nArgs:")[0]
+        config = (tyro.conf.DisallowNone, tyro.conf.FlagCreatePairsOff)
+        prog = f"sottovoce {name}"
+        return tyro.cli(COMMANDS[name], args=arguments[1:], prog=prog, description=description, config=config) or 0
     except SottovoceError as error:
         print(f"sottovoce: {error}", file=sys.stderr)
         return 1

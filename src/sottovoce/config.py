@@ -1,0 +1,255 @@
+"""Frozen settings of a system and its training, read from and written to YAML."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from sottovoce.errors import ConfigError
+
+
+def _in_samples(value: object) -> object:
+    """Refuse a length that was meant in seconds or milliseconds."""
+    if isinstance(value, float) and not value.is_integer():
+        raise ValueError(f"is a length in samples, found {value:g}; {value:g} s at 16 kHz would be {value * 16000:g}")
+    if isinstance(value, str):
+        raise ValueError(f"is a whole number of samples without a unit, found {value!r}; 16 ms at 16 kHz are 256")
+    return value
+
+
+Samples = Annotated[int, BeforeValidator(_in_samples), Field(gt=0)]
+Weight = Annotated[float, Field(ge=0)]
+
+
+class Settings(BaseModel):
+    """Base of all settings: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FrontendSettings(Settings):
+    """From samples to the feature maps that the encoders see, and back."""
+
+    sample_rate: int = Field(16000, ge=8000, le=48000, description="Rate at which the system works, in Hz.")
+    windows: tuple[Samples, ...] = Field((512,), description="Window lengths in samples, even, longest first.")
+    hop: Samples = Field(256, description="Frame shift in samples.")
+    compression: float = Field(0.3, gt=0, le=1, description="Exponent p of amplitudes in features and losses.")
+    phase_features: Literal["unit", "compressed"] = Field(
+        "compressed", description="Phase at the input: cosine and sine, or both times amplitude^p."
+    )
+    loss_windows: tuple[Samples, ...] = Field((1024, 256), description="Windows of the multi-resolution losses.")
+    level_horizon_seconds: float = Field(3.0, gt=0, le=60, description="Time over which the running level is taken.")
+
+    @model_validator(mode="after")
+    def _windows_fit(self) -> Self:
+        windows = list(self.windows)
+        if windows != sorted(set(windows), reverse=True) or any(w % 2 for w in windows):
+            raise ValueError(f"windows are even lengths in samples, longest first; found {windows}")
+        if self.hop > windows[0] // 2:
+            raise ValueError(f"hop is at most half the longest window ({windows[0] // 2} samples); found {self.hop}")
+        return self
+
+
+class ConvolutionSettings(Settings):
+    """A plain stack of convolutions over time, frequency bins as channels."""
+
+    kind: Literal["convolution"] = "convolution"
+    widths: tuple[int, ...] = Field(min_length=1, description="Channels after each layer.")
+    kernel: int = Field(3, ge=1, description="Frames that a layer sees.")
+
+
+class TemporalSettings(Settings):
+    """A residual stack of gated dilated convolutions over time."""
+
+    kind: Literal["temporal"] = "temporal"
+    width: int = Field(128, ge=1, description="Channels of the stack.")
+    dilations: tuple[int, ...] = Field((1, 2, 4, 8, 16), description="Frames between the taps of each layer.")
+    kernel: int = Field(3, ge=1, description="Taps of a layer.")
+
+
+class ModelSettings(Settings):
+    """The joint system: speech autoencoder, mixture autoencoder, shared latent layer."""
+
+    latent: int = Field(64, ge=1, description="Width D of the shared latent space.")
+    causal: bool = Field(True, description="Whether convolutions see the past only; else they are centred.")
+    normalisation: Literal["batch", "channel"] = Field(
+        "channel", description="Over the batch (folded at export), or over the channels of one frame."
+    )
+    activation: Literal["softplus", "prelu"] = Field("prelu", description="Non-linearity of the plain stacks.")
+    equalise: bool = Field(False, description="Whether encoder layers are divided by their own running mean.")
+    equalise_horizon_seconds: float = Field(1.0, gt=0, description="Time over which that running mean is taken.")
+    speech_encoder: ConvolutionSettings
+    mixture_encoder: ConvolutionSettings | TemporalSettings = Field(discriminator="kind")
+    speech_decoder: ConvolutionSettings
+    mixture_decoder: ConvolutionSettings
+    phase_decoder: bool = Field(True, description="Whether the speech autoencoder has a decoder of phase (D_P).")
+    phase: Literal["mixture", "residual", "absolute"] = Field(
+        "residual", description="Phase of decoded speech: the input's, D_P's correction of it, or D_P's alone."
+    )
+    shared_layer: bool = Field(True, description="Whether both encoders end in one shared layer G.")
+    noise_code: int = Field(0, ge=0, description="Width of a latent that only the mixture decoder sees.")
+    mask: TemporalSettings | None = Field(None, description="Mask on the mixture, guided by D_A; none decodes speech.")
+    latent_noise: float = Field(1.0, ge=0, description="Deviation of the noise on latents, in training only.")
+
+
+class SpeechWeights(Settings):
+    """Weights of the loss terms of the speech stage."""
+
+    amplitude: Weight = 1.0
+    phase: Weight = 0.1
+    prior: Weight = 1e-3
+    multi_resolution: Weight = 0.0
+    consistency: Weight = 0.0
+
+
+class JointWeights(Settings):
+    """Weights of the loss terms of the joint stage."""
+
+    mixture_amplitude: Weight = 1.0
+    cycle: Weight = 10.0
+    latent_consistency: Weight = 1.0
+    prior: Weight = 1e-3
+    silence: Weight = 1e-3
+    multi_resolution: Weight = 0.0
+    consistency: Weight = 0.0
+    pseudo_latent: Weight = 0.0
+    pseudo_amplitude: Weight = 0.0
+    pseudo_magnitude: Weight = 0.0
+    pseudo_complex: Weight = 0.0
+    pseudo_multi_resolution: Weight = 0.0
+
+
+class DataSettings(Settings):
+    """What a training step draws."""
+
+    clip_seconds: float = Field(2.0, ge=0.25, le=30, description="Length of every clip.")
+    speech_clips: int = Field(20, ge=1, description="Clean clips of a step.")
+    mixture_clips: int = Field(14, ge=1, description="Clips of noisy recordings of a step.")
+    noise_clips: int = Field(6, ge=0, description="Noise-only stretches of the recordings of a step.")
+    pseudo_clips: int = Field(0, ge=0, description="Pseudo-mixtures of a step: clean speech plus harvested noise.")
+    pseudo_snr_db: tuple[float, float] = Field((-5.0, 15.0), description="Range of the pseudo-mixtures' SNR.")
+    pseudo_room_share: float = Field(0.5, ge=0, le=1, description="Share of pseudo-mixtures in a simulated room.")
+    pseudo_rooms: int = Field(64, ge=1, description="Number of simulated rooms.")
+    pseudo_t60_seconds: tuple[float, float] = Field((0.15, 0.9), description="Range of their reverberation time.")
+    pseudo_early_ms: float = Field(50.0, ge=0, description="Reflections up to here belong to the pseudo-target.")
+    level_db: tuple[float, float] = Field((-45.0, -15.0), description="Range of the level of clips, full scale 0 dB.")
+    held_back_share: float = Field(0.1, ge=0, lt=1, description="Share of speakers and sessions kept for the checks.")
+    workers: int = Field(1, ge=0, le=8, description="Processes that draw batches beside the training.")
+
+
+class OptimiserSettings(Settings):
+    """Adam and its learning rate."""
+
+    learning_rate: float = Field(1e-3, gt=0)
+    final_learning_rate: float = Field(1e-5, ge=0, description="Reached by a half cosine at the last step.")
+    warmup_steps: int = Field(0, ge=0)
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = Field(0.0, ge=0)
+    gradient_clip: float = Field(5.0, gt=0, description="Largest norm of a gradient.")
+
+
+class TrainingSettings(Settings):
+    """Stages, their lengths and what is logged."""
+
+    seed: int = Field(1, ge=0)
+    speech_steps: int = Field(1500, ge=1, description="Steps of the speech stage.")
+    joint_steps: int = Field(6000, ge=1, description="Steps of the joint stage.")
+    check_every: int = Field(500, ge=1, description="Steps between health checks, pictures and checkpoints.")
+    optimiser: OptimiserSettings = OptimiserSettings()
+    data: DataSettings = DataSettings()
+
+
+class SystemSettings(Settings):
+    """Everything that makes a trained system: the whole of a YAML file of `conf/`."""
+
+    name: str
+    frontend: FrontendSettings = FrontendSettings()
+    model: ModelSettings
+    speech_weights: SpeechWeights = SpeechWeights()
+    joint_weights: JointWeights = JointWeights()
+    training: TrainingSettings = TrainingSettings()
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        if self.model.phase != "mixture" and not self.model.phase_decoder:
+            raise ValueError(f"model.phase {self.model.phase!r} needs model.phase_decoder; set it, or phase: mixture")
+        pseudo = [name for name in JointWeights.model_fields if name.startswith("pseudo_")]
+        if self.model.mask is not None and not any(getattr(self.joint_weights, name) for name in pseudo):
+            raise ValueError("model.mask has nothing to learn from: give one of the joint_weights.pseudo_* a weight")
+        return self
+
+
+def _merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in change.items():
+        old = merged.get(key)
+        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _read_mapping(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"found no readable settings at {path} ({error.strerror}), expected a YAML file") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"found no valid YAML in {path}: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"found {type(content).__name__} in {path}, expected a mapping of settings")
+    base = content.pop("base", None)
+    return content if base is None else _merge(_read_mapping(path.parent / base), content)
+
+
+def parse_settings(content: dict[str, Any], origin: str) -> SystemSettings:
+    """Check a mapping of settings.
+
+    Args:
+        content: Nested mapping, as in a YAML file.
+        origin: Where it comes from, for messages.
+
+    Returns:
+        The settings.
+
+    Raises:
+        ConfigError: A key is unknown, a value has a wrong type, unit or range, or settings contradict each other.
+    """
+    try:
+        return SystemSettings.model_validate(content)
+    except ValidationError as error:
+        first, *others = error.errors()
+        key = ".".join(str(part) for part in first["loc"]) or "settings"
+        found = "" if first["type"] in ("missing", "value_error") else f", found {first['input']!r}"
+        problem = "unknown key" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
+        more = f" (and {len(others)} more)" if others else ""
+        raise ConfigError(f"{origin}: {key}: {problem}{found}{more}") from error
+
+
+def load_settings(path: Path) -> SystemSettings:
+    """Read settings from YAML; a key `base` names a file, beside it, whose settings it changes.
+
+    Args:
+        path: YAML file.
+
+    Returns:
+        The settings.
+
+    Raises:
+        ConfigError: The file is missing or wrong; the message names key and value.
+    """
+    return parse_settings(_read_mapping(path), str(path))
+
+
+def dump_settings(settings: SystemSettings) -> str:
+    """Write settings as YAML.
+
+    Args:
+        settings: Any settings.
+
+    Returns:
+        Text from which `load_settings` gives the same settings.
+    """
+    import yaml
+
+    return str(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False))

@@ -1,0 +1,375 @@
+"""Noisy mixtures with known clean speech: for tests, and as a stand-in for recordings from the field."""
+
+import contextlib
+import csv
+import hashlib
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Literal, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sottovoce.data import rooms
+from sottovoce.data.manifest import Manifest, Recording
+from sottovoce.errors import DataError
+from sottovoce.signal import audio, levels
+
+Card = TypeVar("Card")
+
+Target = Literal["dry", "early"]
+"""What counts as clean: the dry speech, or direct sound and early reflections."""
+
+TABLE = "mixtures.csv"
+"""Name of the table beside the folders `noisy` and `clean`."""
+
+_PAUSE_MEDIAN_SECONDS = 0.8
+_PAUSE_SPREAD = 0.7
+_PAUSE_RANGE_SECONDS = (0.2, 5.0)
+_TURN_SHARE = 0.1  # Pauses in which the other one speaks, unheard: as long as a turn in a conversation.
+_TURN_RANGE_SECONDS = (2.0, 5.0)
+_CROSSFADE_SECONDS = 0.1
+_SPEECH_RANGE_DB = (-32.0, -20.0)
+_QUIET_EXCERPT_DB = -15.0
+_EXCERPT_DRAWS = 20
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """How one mixture was made: a row of the table.
+
+    Attributes:
+        file: Name of the mixture below `noisy`, and of its clean version below `clean`.
+        seconds: Length.
+        sample_rate: Rate in Hz.
+        snr_db: Active level of the speech at the microphone minus RMS level of the noise.
+        target: What the clean version is.
+        talker: Speaker of the speech.
+        speech: Speech files in order, joined by `|`.
+        speech_gain_db: Gain of the speech, the same for dry and reverberant; the utterances are levelled before.
+        noise: Noise file.
+        noise_offset_seconds: Where in the noise file the excerpt begins.
+        noise_gain_db: Gain of the noise.
+        room: Response file, `simulated`, or nothing.
+        seed: Seed of the set; with `index` it gives every draw for this mixture.
+        index: Number of the mixture in the set, from 0.
+        noisy_sha256: Hash of the mixture's file.
+        clean_sha256: Hash of the clean file.
+    """
+
+    file: str
+    seconds: float
+    sample_rate: int
+    snr_db: float
+    target: Target
+    talker: str
+    speech: str
+    speech_gain_db: float
+    noise: str
+    noise_offset_seconds: float
+    noise_gain_db: float
+    room: str
+    seed: int
+    index: int
+    noisy_sha256: str
+    clean_sha256: str
+
+
+class Mixed(NamedTuple):
+    """A mixture and what it is made of.
+
+    Attributes:
+        noisy: Mixture `(samples,)`.
+        clean: Clean speech `(samples,)`, aligned with the mixture and at the level it has there.
+        speech_gain: Factor of the speech in both.
+        noise_gain: Factor of the noise.
+    """
+
+    noisy: NDArray[np.float32]
+    clean: NDArray[np.float32]
+    speech_gain: float
+    noise_gain: float
+
+
+def mix(
+    speech: NDArray[np.floating],
+    noise: NDArray[np.floating],
+    snr_db: float,
+    sample_rate: int,
+    *,
+    room: rooms.Room | None = None,
+    target: Target = "dry",
+    level_db: float = -26.0,
+) -> Mixed:
+    """Mix speech and noise at a signal-to-noise ratio over active speech.
+
+    Args:
+        speech: Dry speech `(samples,)`, full scale ±1.
+        noise: Noise `(samples,)`, as long as the speech.
+        snr_db: Active level of the speech at the microphone, reverberation included, minus RMS level of the noise.
+        sample_rate: Rate of both in Hz.
+        room: Where the speech is heard; None for no room.
+        target: What the clean version is.
+        level_db: Active level of the speech at the microphone in dB re full scale; less if the peaks would be limited.
+
+    Returns:
+        Mixture and clean version under one gain, peaks below full scale.
+
+    Raises:
+        AudioError: Speech or noise is silent.
+    """
+    clean = heard = speech
+    if room is not None:
+        heard = room.apply(speech)
+        if target == "early":
+            clean = room.apply_early(speech)
+    noise_gain = levels.noise_gain_for_snr(heard, noise, snr_db, sample_rate)
+    noisy = heard + noise_gain * noise
+    gain = float(levels.from_db(level_db - levels.active_speech_db(heard, sample_rate)))
+    gain *= levels.peak_gain((gain * noisy, gain * clean))
+    return Mixed((gain * noisy).astype(np.float32), (gain * clean).astype(np.float32), gain, gain * noise_gain)
+
+
+def join_utterances(
+    utterances: Sequence[NDArray[np.floating]], length: int, sample_rate: int, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Join utterances of one talker with the pauses of a conversation.
+
+    Pauses are lognormal with a median of 0.8 s; one in ten is longer, as when somebody else has the word. The recording
+    begins anywhere: in a pause or in an utterance. When the utterances are used up they come again.
+
+    Args:
+        utterances: Speech, each `(samples,)`.
+        length: Wanted samples.
+        sample_rate: Rate in Hz.
+        rng: Where pauses and the beginning come from.
+
+    Returns:
+        Speech of the wanted length `(samples,)`, utterances at equal active levels.
+    """
+    parts: list[NDArray[np.float32]] = []
+    total = 0
+    while total < 2 * length:
+        for utterance in utterances:
+            gain = levels.from_db(-26.0 - levels.active_speech_db(utterance, sample_rate))
+            if rng.random() < _TURN_SHARE:
+                pause_seconds = rng.uniform(*_TURN_RANGE_SECONDS)
+            else:
+                pause_seconds = np.clip(
+                    rng.lognormal(np.log(_PAUSE_MEDIAN_SECONDS), _PAUSE_SPREAD), *_PAUSE_RANGE_SECONDS
+                )
+            pause = np.zeros(round(float(pause_seconds) * sample_rate), np.float32)
+            parts += [pause, (gain * utterance).astype(np.float32)]
+            total += pause.size + utterance.size
+    # A beginning within the first utterance or the pause before it.
+    start = int(rng.integers(min(parts[0].size + parts[1].size, total - length)))
+    return np.concatenate(parts)[start : start + length]
+
+
+def excerpt(
+    noise: NDArray[np.floating], length: int, sample_rate: int, rng: np.random.Generator
+) -> tuple[NDArray[np.float32], int]:
+    """Take a part of a noise recording that is not unusually quiet; a short recording is looped with a crossfade.
+
+    Args:
+        noise: Noise `(samples,)`, not silent.
+        length: Wanted samples.
+        sample_rate: Rate in Hz.
+        rng: Where the beginning comes from.
+
+    Returns:
+        Excerpt `(samples,)`, and the sample of `noise` at which it begins.
+    """
+    fade = min(round(_CROSSFADE_SECONDS * sample_rate), noise.size // 4)
+    period = noise.size - fade
+    # Noises are uncorrelated with themselves elsewhere: fades of constant power keep the level.
+    angle = np.linspace(0.0, np.pi / 2, fade, endpoint=False)
+    loop = noise[:period].copy()
+    loop[:fade] = np.sin(angle) * loop[:fade] + np.cos(angle) * noise[period:]
+    usual_db = levels.rms_db(noise)
+    for _ in range(_EXCERPT_DRAWS):
+        if noise.size >= length:
+            start = int(rng.integers(noise.size - length + 1))
+            part = noise[start : start + length]
+        else:
+            start = int(rng.integers(period))
+            part = np.tile(np.roll(loop, -start), -(-length // period))[:length]
+        if levels.rms_db(part) > usual_db + _QUIET_EXCERPT_DB:
+            break
+    return part.astype(np.float32), start
+
+
+def make_mixtures(
+    speech: Manifest,
+    noise: Manifest,
+    output: Path,
+    *,
+    count: int,
+    snr_db: Sequence[float],
+    seed: int,
+    responses: Sequence[Path] = (),
+    room_share: float = 0.0,
+    t60_range_seconds: tuple[float, float] = (0.2, 0.8),
+    seconds: float | None = None,
+    target: Target = "dry",
+    sample_rate: int = 16000,
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Mixture]:
+    """Make a folder of mixtures: `noisy/*.flac`, `clean/*.flac` and a table of how each was made.
+
+    Talkers, kinds of noise, responses and ratios are dealt out evenly. The folder appears as a whole or not at all, and
+    equal arguments give equal bytes.
+
+    Args:
+        speech: Dry speech; its groups are the talkers.
+        noise: Noise; its groups are the kinds of noise.
+        output: Folder to make.
+        count: Number of mixtures.
+        snr_db: Signal-to-noise ratios in dB, taken in turn.
+        seed: Seed of all draws.
+        responses: Files of measured rooms; none for simulated rooms.
+        room_share: Share of the mixtures that are in a room, 0 to 1.
+        t60_range_seconds: Reverberation times of simulated rooms.
+        seconds: Length of each mixture, from utterances of one talker with pauses; None for one utterance each.
+        target: What the clean versions are.
+        sample_rate: Rate of the mixtures in Hz; inputs of other rates are resampled.
+        overwrite: Replace a folder of mixtures that exists.
+        progress: Called with (mixtures made, mixtures in all) after every mixture.
+
+    Returns:
+        One row per mixture, in order.
+
+    Raises:
+        DataError: The folder exists, or a number is out of its range.
+        AudioError: A file cannot be read.
+    """
+    if count < 1 or not snr_db or not 0.0 <= room_share <= 1.0 or (seconds is not None and seconds <= 0.0):
+        raise DataError(
+            f"found {count} mixtures, {len(snr_db)} ratios, a share of {room_share:g} in rooms and a length of {seconds} "
+            "seconds: expected at least one mixture and one ratio, a share from 0 to 1, and a length above 0."
+        )
+    _require_free(output, overwrite)
+    deal = np.random.default_rng(seed)
+    talkers = _deal_out(speech.groups, count, deal)
+    kinds = _deal_out(noise.groups, count, deal)
+    in_room = _deal_out([index < round(room_share * count) for index in range(count)], count, deal)
+    measured = _deal_out(responses, count, deal) if responses else []
+    digits = len(str(count - 1))
+    rows = []
+    with _new_folder(output) as work:
+        for index in range(count):
+            # A generator per mixture: a mixture does not depend on how many numbers those before it drew.
+            rng = np.random.default_rng([seed, index])
+            dry, utterances = _draw_speech(_members(speech, talkers[index]), seconds, sample_rate, rng)
+            noises = _members(noise, kinds[index])
+            noise_file = noises[int(rng.integers(len(noises)))]
+            part, offset = excerpt(_read_mono(noise_file, sample_rate), dry.size, sample_rate, rng)
+            room, room_name = None, ""
+            if in_room[index] and measured:
+                room, room_name = rooms.read_room(measured[index], sample_rate), str(measured[index])
+            elif in_room[index]:
+                room, room_name = rooms.simulate_room(rng, sample_rate, t60_range_seconds), "simulated"
+            ratio_db = float(snr_db[index % len(snr_db)])
+            level_db = float(rng.uniform(*_SPEECH_RANGE_DB))
+            mixed = mix(dry, part, ratio_db, sample_rate, room=room, target=target, level_db=level_db)
+            name = f"{index:0{digits}d}.flac"
+            rows.append(
+                Mixture(
+                    file=name,
+                    seconds=dry.size / sample_rate,
+                    sample_rate=sample_rate,
+                    snr_db=ratio_db,
+                    target=target,
+                    talker=talkers[index],
+                    speech="|".join(str(utterance.path) for utterance in utterances),
+                    speech_gain_db=round(float(levels.to_db(mixed.speech_gain)), 3),
+                    noise=str(noise_file.path),
+                    noise_offset_seconds=offset / sample_rate,
+                    noise_gain_db=round(float(levels.to_db(mixed.noise_gain)), 3),
+                    room=room_name,
+                    seed=seed,
+                    index=index,
+                    noisy_sha256=_write(work / "noisy" / name, mixed.noisy, sample_rate),
+                    clean_sha256=_write(work / "clean" / name, mixed.clean, sample_rate),
+                )
+            )
+            if progress is not None:
+                progress(index + 1, count)
+        _write_table(work / TABLE, rows)
+    return rows
+
+
+def _require_free(output: Path, overwrite: bool) -> None:
+    if output.exists() and not output.is_dir():
+        raise DataError(f"found a file at {output}, expected a new folder: choose another name.")
+    if output.exists() and any(output.iterdir()):
+        if not overwrite:
+            raise DataError(f"found files in {output}, expected a new folder: choose another, or allow overwriting.")
+        if not (output / TABLE).exists():
+            raise DataError(f"found files in {output} that are no mixtures, so it is not replaced: choose another.")
+
+
+@contextlib.contextmanager
+def _new_folder(output: Path) -> Iterator[Path]:
+    """A folder to work in, which takes the place of `output` when the block ends well and vanishes when not."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    work = output.with_name(f".{output.name}.{secrets.token_hex(8)}")
+    try:
+        work.mkdir()
+        yield work
+        if output.exists():
+            shutil.rmtree(output)
+        work.rename(output)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _draw_speech(
+    utterances: list[Recording], seconds: float | None, sample_rate: int, rng: np.random.Generator
+) -> tuple[NDArray[np.float32], list[Recording]]:
+    """Dry speech of one talker, and the files that it is from."""
+    if seconds is None:
+        utterance = utterances[int(rng.integers(len(utterances)))]
+        return _read_mono(utterance, sample_rate), [utterance]
+    drawn: list[Recording] = []
+    for index in rng.permutation(len(utterances)):
+        drawn.append(utterances[index])
+        if sum(utterance.seconds for utterance in drawn) >= seconds:
+            break
+    waveforms = [_read_mono(utterance, sample_rate) for utterance in drawn]
+    return join_utterances(waveforms, round(seconds * sample_rate), sample_rate, rng), drawn
+
+
+def _deal_out(cards: Sequence[Card], count: int, rng: np.random.Generator) -> list[Card]:
+    """Deal `count` cards from shuffled packs, so that each comes as often as any other, give or take one."""
+    packs = -(-count // len(cards))
+    return [cards[index] for _ in range(packs) for index in rng.permutation(len(cards))][:count]
+
+
+def _members(manifest: Manifest, group: str) -> list[Recording]:
+    return [recording for recording in manifest.recordings if recording.group == group]
+
+
+def _read_mono(recording: Recording, sample_rate: int) -> NDArray[np.float32]:
+    """First channel of a recording: a mean of two could cancel."""
+    channels, rate = audio.read(recording.path)
+    return audio.resample(channels[0], rate, sample_rate)
+
+
+def _write(path: Path, waveform: NDArray[np.float32], sample_rate: int) -> str:
+    """Write one channel and return the hash of the file."""
+    path.parent.mkdir(exist_ok=True)
+    with audio.Writer(path, sample_rate, 1) as writer:
+        writer.write(waveform[np.newaxis])
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _write_table(path: Path, rows: Sequence[Mixture]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, [field.name for field in fields(Mixture)], lineterminator="\n")
+        table.writeheader()
+        table.writerows(asdict(row) for row in rows)

@@ -1,0 +1,186 @@
+"""Room impulse responses, simulated or measured, with the direct sound at a known sample and of unit energy."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sottovoce.errors import DataError, MissingExtraError
+from sottovoce.signal import audio
+
+DIRECT_SECONDS = 0.0025
+"""Where the direct sound is in every response of this module."""
+
+EARLY_MS = 50.0
+"""Reflections that come sooner make speech clearer, not blurred; ISO 3382 draws the line for speech here."""
+
+_DIRECT_EXTENT_SECONDS = 0.001  # Loudspeaker and microphone smear the direct sound by about as much.
+_ONSET = 10.0 ** (-10.0 / 20.0)
+_SIZE_METRES = ((3.0, 8.0), (2.5, 7.0), (2.4, 3.5))
+_WALL_DISTANCE_METRES = 0.5
+_TALKER_DISTANCE_METRES = (0.4, 3.0)
+
+
+@dataclass(frozen=True)
+class Room:
+    """A talker and a microphone in a room.
+
+    Attributes:
+        response: Impulse response `(taps,)`, direct sound at `direct_sample(sample_rate)` and of unit energy.
+        sample_rate: Rate in Hz.
+    """
+
+    response: NDArray[np.float32]
+    sample_rate: int
+
+    def early_and_full(self, early_ms: float = EARLY_MS) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Split off what the ear takes for one with the direct sound.
+
+        Args:
+            early_ms: Time after the direct sound that counts as early.
+
+        Returns:
+            Direct sound and early reflections, zero afterwards; and the full response. Equal shapes.
+        """
+        early = self.response.copy()
+        early[direct_sample(self.sample_rate) + round(early_ms / 1000.0 * self.sample_rate) :] = 0.0
+        return early, self.response
+
+    def apply(self, speech: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Put dry speech into the room, without moving it in time.
+
+        Args:
+            speech: Dry speech `(samples,)`, full scale ±1; it may be shorter than the response.
+
+        Returns:
+            Reverberant speech `(samples,)`, its direct sound aligned with `speech`; the decay behind the end is cut.
+        """
+        return self._convolve(speech, self.response)
+
+    def apply_early(self, speech: NDArray[np.floating], early_ms: float = EARLY_MS) -> NDArray[np.float32]:
+        """Put dry speech into the room, but without its late reverberation.
+
+        Args:
+            speech: Dry speech `(samples,)`, full scale ±1.
+            early_ms: Time after the direct sound that counts as early.
+
+        Returns:
+            Direct sound and early reflections `(samples,)`, aligned with `speech`.
+        """
+        return self._convolve(speech, self.early_and_full(early_ms)[0])
+
+    def _convolve(self, speech: NDArray[np.floating], response: NDArray[np.float32]) -> NDArray[np.float32]:
+        direct = direct_sample(self.sample_rate)
+        size = 1 << (speech.size + response.size - 1).bit_length()
+        wet = np.fft.irfft(np.fft.rfft(speech, size) * np.fft.rfft(response, size), size)
+        return wet[direct : direct + speech.size].astype(np.float32)
+
+
+def direct_sample(sample_rate: int) -> int:
+    """Index of the direct sound in a response.
+
+    Args:
+        sample_rate: Rate of the response in Hz.
+
+    Returns:
+        Samples from the response's start.
+    """
+    return round(DIRECT_SECONDS * sample_rate)
+
+
+def simulate_room(
+    rng: np.random.Generator, sample_rate: int, t60_range_seconds: tuple[float, float] = (0.2, 0.8)
+) -> Room:
+    """Simulate a talker and a microphone in a box-shaped room by image sources.
+
+    Size of the room, reverberation time and both places are drawn; a room in which the drawn time is out of reach is
+    drawn again.
+
+    Args:
+        rng: Where the draws come from.
+        sample_rate: Rate in Hz.
+        t60_range_seconds: Shortest and longest reverberation time by Sabine's formula, > 0.
+
+    Returns:
+        A room whose response is as long as its reverberation time.
+
+    Raises:
+        DataError: No room reaches such a time.
+        MissingExtraError: pyroomacoustics is not installed.
+
+    Source:
+        J. B. Allen, D. A. Berkley, "Image method for efficiently simulating small-room acoustics", JASA 65(4), 1979.
+    """
+    try:
+        import pyroomacoustics as pra
+    except ImportError as error:
+        raise MissingExtraError("pyroomacoustics", "train", "Simulating a room") from error
+
+    low, high = (np.array(bounds) for bounds in zip(*_SIZE_METRES, strict=True))
+    for _ in range(100):
+        size = rng.uniform(low, high)
+        t60_seconds = rng.uniform(*t60_range_seconds)
+        talker, microphone = (
+            rng.uniform(_WALL_DISTANCE_METRES, size - _WALL_DISTANCE_METRES) for _ in ("talker", "microphone")
+        )
+        distance = float(np.linalg.norm(talker - microphone))
+        if not _TALKER_DISTANCE_METRES[0] <= distance <= _TALKER_DISTANCE_METRES[1]:
+            continue
+        try:
+            absorption, order = pra.inverse_sabine(t60_seconds, size)
+        except ValueError:  # The walls would have to absorb more than everything.
+            continue
+        room = pra.ShoeBox(size, fs=sample_rate, materials=pra.Material(absorption), max_order=order)
+        room.add_source(talker)
+        room.add_microphone(microphone)
+        room.compute_rir()
+        taps = round((t60_seconds + distance / pra.constants.get("c")) * sample_rate)
+        return Room(align(room.rir[0][0][:taps], sample_rate), sample_rate)
+    raise DataError(
+        f"found no room of usual size with a reverberation time between {t60_range_seconds[0]:g} and "
+        f"{t60_range_seconds[1]:g} s: expected something from 0.15 s up."
+    )
+
+
+def read_room(path: Path, sample_rate: int) -> Room:
+    """Read a measured response; of several channels the first is taken.
+
+    Args:
+        path: Audio file with an impulse response.
+        sample_rate: Rate in Hz to which the response is resampled.
+
+    Returns:
+        The room.
+
+    Raises:
+        AudioError: The file cannot be read.
+        DataError: The response is silent.
+    """
+    channels, rate = audio.read(path)
+    if not channels[0].any():
+        raise DataError(f"found a silent room response in {path}: leave it out.")
+    return Room(align(audio.resample(channels[0], rate, sample_rate), sample_rate), sample_rate)
+
+
+def align(response: NDArray[np.floating], sample_rate: int) -> NDArray[np.float32]:
+    """Move the direct sound to `direct_sample` and give it unit energy.
+
+    The direct sound is the first peak less than 10 dB below the highest: a reflection may be stronger, none is earlier.
+
+    Args:
+        response: Impulse response `(samples,)`, not silent.
+        sample_rate: Rate in Hz.
+
+    Returns:
+        Response `(samples,)` of another length: cut or filled with zeros before the direct sound.
+    """
+    magnitude = np.abs(response)
+    onset = int(np.argmax(magnitude >= _ONSET * magnitude.max()))
+    extent = max(1, round(_DIRECT_EXTENT_SECONDS * sample_rate))
+    direct = onset + int(np.argmax(magnitude[onset : onset + extent]))
+    energy = np.square(response[max(0, direct - extent) : direct + extent], dtype=np.float64).sum()
+    shift = direct_sample(sample_rate) - direct
+    moved = np.pad(response, (shift, 0)) if shift >= 0 else response[-shift:]
+    aligned: NDArray[np.float32] = (moved / np.sqrt(energy)).astype(np.float32)
+    return aligned

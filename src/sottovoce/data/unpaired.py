@@ -1,0 +1,193 @@
+"""What a training step sees: clips of clean speech and of noisy recordings, drawn independently of each other.
+
+A batch is a pure function of seed and step: an interrupted training goes on with the batches that it would have seen.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sottovoce.config import DataSettings
+from sottovoce.data.harvest import NoiseStretch, stationary_noise
+from sottovoce.data.manifest import Manifest, Recording
+from sottovoce.data.rooms import Room
+from sottovoce.errors import AudioError
+from sottovoce.signal import audio, levels
+
+Float32Array = NDArray[np.float32]
+
+_CROSSFADE_SECONDS = 0.02
+# Draws of the parts of a batch come from generators of their own, so that no part depends on another's.
+_SPEECH, _MIXTURES, _NOISE, _PSEUDO_SPEECH, _PSEUDO_NOISE, _PSEUDO_MIX = range(6)
+
+
+class UnpairedBatch(NamedTuple):
+    """Clips of one step, float32 `(clips, samples)`, full scale ±1.
+
+    Attributes:
+        speech: Clean speech.
+        mixtures: Noisy recordings.
+        noise: Noise-only stretches of the noisy recordings; perhaps none.
+        pseudo_mixtures: Clean speech in a simulated room plus noise harvested from the recordings.
+        pseudo_targets: The speech in them, with early reflections.
+    """
+
+    speech: Float32Array
+    mixtures: Float32Array
+    noise: Float32Array
+    pseudo_mixtures: Float32Array
+    pseudo_targets: Float32Array
+
+
+class UnpairedClips:
+    """Draws batches from clean speech and noisy recordings.
+
+    Args:
+        speech: Clean speech.
+        mixtures: Noisy recordings.
+        stretches: Noise-only stretches of these recordings. Without any, the stationary part of the recordings' noise
+            stands in: Gaussian noise with the spectrum of their quietest frames.
+        rooms: Simulated rooms for pseudo-mixtures.
+        settings: Numbers and ranges.
+        sample_rate: Rate of the clips in Hz.
+        seed: Seed of all draws.
+    """
+
+    def __init__(
+        self,
+        speech: Manifest,
+        mixtures: Manifest,
+        stretches: Sequence[NoiseStretch],
+        rooms: Sequence[Room],
+        settings: DataSettings,
+        sample_rate: int,
+        seed: int,
+    ) -> None:
+        self._groups = [
+            [recording for recording in speech.recordings if recording.group == group] for group in speech.groups
+        ]
+        self._group_shares = _shares([sum(r.seconds for r in group) for group in self._groups])
+        self._mixtures = mixtures.recordings
+        self._mixture_shares = _shares([recording.seconds for recording in self._mixtures])
+        by_path: dict[object, list[NoiseStretch]] = {}
+        for stretch in stretches:
+            by_path.setdefault(stretch.recording.path, []).append(stretch)
+        self._stretches = list(by_path.values())
+        self._stretch_shares = _shares([sum(s.seconds for s in part) for part in self._stretches])
+        self._rooms = rooms
+        self._settings = settings
+        self._rate = sample_rate
+        self._samples = round(settings.clip_seconds * sample_rate)
+        self._seed = seed
+
+    def batch(self, step: int, stage: int = 0) -> UnpairedBatch:
+        """Draw the batch of a step.
+
+        Args:
+            step: Number of the step, from 0.
+            stage: Number of the stage; stages draw differently.
+
+        Returns:
+            The same clips for the same seed, stage and step.
+        """
+
+        def generator(part: int) -> np.random.Generator:
+            return np.random.default_rng([self._seed, stage, step, part])
+
+        settings = self._settings
+        speech_rng, mixture_rng, noise_rng = generator(_SPEECH), generator(_MIXTURES), generator(_NOISE)
+        speech = [self._at_level(self._speech(speech_rng), speech_rng) for _ in range(settings.speech_clips)]
+        mixtures = [self._at_level(self._mixture(mixture_rng), mixture_rng) for _ in range(settings.mixture_clips)]
+        noise = [self._at_level(self._noise(noise_rng), noise_rng) for _ in range(settings.noise_clips)]
+        sources = generator(_PSEUDO_SPEECH), generator(_PSEUDO_NOISE), generator(_PSEUDO_MIX)
+        pseudo = [self._pseudo_pair(*sources) for _ in range(settings.pseudo_clips)]
+        return UnpairedBatch(
+            self._stack(speech),
+            self._stack(mixtures),
+            self._stack(noise),
+            self._stack([mixture for mixture, _ in pseudo]),
+            self._stack([target for _, target in pseudo]),
+        )
+
+    def _stack(self, clips: Sequence[Float32Array]) -> Float32Array:
+        return np.array(clips, np.float32).reshape(len(clips), self._samples)
+
+    def _read(self, recording: Recording, start: int, frames: int) -> Float32Array:
+        """Mono samples at the rate of the clips; `start` and `frames` count at the recording's own."""
+        waveform, rate = audio.read(recording.path, start=start, frames=frames)
+        return audio.resample(waveform.mean(axis=0), rate, self._rate)
+
+    def _crop(self, recording: Recording, samples: int, rng: np.random.Generator) -> Float32Array:
+        """Up to `samples` samples from a random place."""
+        wanted = min(recording.frames, -(-samples * recording.sample_rate // self._rate))
+        start = int(rng.integers(recording.frames - wanted + 1))
+        return self._read(recording, start, wanted)[:samples]
+
+    def _speech(self, rng: np.random.Generator) -> Float32Array:
+        """A clip of one speaker; short utterances follow one another."""
+        group = self._groups[rng.choice(len(self._groups), p=self._group_shares)]
+        clip = np.zeros(0, np.float32)
+        while clip.size < self._samples:
+            recording = group[rng.integers(len(group))]
+            clip = np.concatenate([clip, self._crop(recording, self._samples - clip.size, rng)])
+        return clip
+
+    def _mixture(self, rng: np.random.Generator) -> Float32Array:
+        recording = self._mixtures[rng.choice(len(self._mixtures), p=self._mixture_shares)]
+        clip = self._crop(recording, self._samples, rng)
+        return np.pad(clip, (0, self._samples - clip.size))
+
+    def _noise(self, rng: np.random.Generator) -> Float32Array:
+        """A clip of noise of one recording: its noise-only stretches, crossfaded into one another."""
+        if not self._stretches:
+            return stationary_noise(self._mixture(rng), self._samples, rng)
+        stretches = self._stretches[rng.choice(len(self._stretches), p=self._stretch_shares)]
+        fade = round(_CROSSFADE_SECONDS * self._rate)
+        ramp = np.sqrt(np.linspace(0, 1, fade, dtype=np.float32))
+        clip = np.zeros(0, np.float32)
+        while clip.size < self._samples:
+            stretch = stretches[rng.integers(len(stretches))]
+            wanted = min(stretch.frames, -(-(self._samples + fade) * stretch.recording.sample_rate // self._rate))
+            start = stretch.start + int(rng.integers(stretch.frames - wanted + 1))
+            piece = self._read(stretch.recording, start, wanted)
+            if clip.size and piece.size > 2 * fade:
+                piece[:fade] = piece[:fade] * ramp + clip[-fade:] * ramp[::-1]
+                clip = clip[:-fade]
+            clip = np.concatenate([clip, piece])
+        return clip[: self._samples]
+
+    def _at_level(self, clip: Float32Array, rng: np.random.Generator) -> Float32Array:
+        """The clip at a random level; a silent one stays silent."""
+        level_db = rng.uniform(*self._settings.level_db)
+        found_db = levels.rms_db(clip)
+        return clip if found_db <= levels.SILENCE_DB else clip * np.float32(levels.from_db(level_db - found_db))
+
+    def _pseudo_pair(
+        self, speech_rng: np.random.Generator, noise_rng: np.random.Generator, mix_rng: np.random.Generator
+    ) -> tuple[Float32Array, Float32Array]:
+        """Speech of anyone in a simulated room with noise of the recordings, and that speech with early sound."""
+        settings = self._settings
+        target = reverberant = self._speech(speech_rng)
+        if self._rooms and mix_rng.random() < settings.pseudo_room_share:
+            room = self._rooms[mix_rng.integers(len(self._rooms))]
+            reverberant, target = room.apply(target), room.apply_early(target, settings.pseudo_early_ms)
+        noise = self._noise(noise_rng)
+        snr_db = mix_rng.uniform(*settings.pseudo_snr_db)
+        try:
+            mixture = reverberant + noise * np.float32(
+                levels.noise_gain_for_snr(reverberant, noise, snr_db, self._rate)
+            )
+        except AudioError:  # a silent stretch of speech or noise has no ratio: the speech stays as it is
+            mixture = reverberant
+        levelled = self._at_level(mixture, mix_rng)
+        found = levels.rms(mixture)
+        return levelled, target * np.float32(levels.rms(levelled) / found if found else 1.0)
+
+
+def _shares(seconds: Sequence[float]) -> NDArray[np.float64]:
+    """Chances of being drawn: the square root of the length, so that who has much does not drown the others."""
+    roots = np.sqrt(np.array(seconds, np.float64))
+    shares: NDArray[np.float64] = roots / roots.sum() if roots.size else roots
+    return shares

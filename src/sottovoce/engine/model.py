@@ -1,0 +1,173 @@
+"""One exported file: an ONNX graph and what one must know to use it."""
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sottovoce.errors import ModelError
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+FORMAT_VERSION = 1
+METADATA_KEY = "sottovoce"
+# A metadata property of a serialised ONNX model: field 14 of ModelProto, with a key of 16 and a value of 64 bytes.
+# protobuf joins repeated fields wherever they stand, so this tail keeps the file a valid ONNX model.
+_TAIL_HEAD = b"\x72\x54\x0a\x10sottovoce_sha256\x12\x40"
+_TAIL_LENGTH = len(_TAIL_HEAD) + 64
+
+Float32Array = NDArray[np.float32]
+
+
+class ModelMetadata(BaseModel):
+    """What the engine, and a reader, must know about an exported network."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format_version: Literal[1] = 1
+    name: str
+    sample_rate: int = Field(gt=0, description="Rate at which the network works, in Hz.")
+    windows: tuple[int, ...] = Field(min_length=1, description="Window lengths in samples, longest first.")
+    hop: int = Field(gt=0, description="Frame shift in samples.")
+    delay_frames: int = Field(ge=0, description="Frames by which the output lags behind the input.")
+    past_shapes: tuple[tuple[int, int], ...] = Field(description="Channels and frames of every layer's past.")
+    parameters: int = Field(ge=0, description="Number of trained values in the exported network.")
+    multiply_adds_per_second: int = Field(ge=0, description="Multiply-adds of the network per second of audio.")
+    licence: str
+    training_data: tuple[str, ...] = Field(description="The corpora of the training, one sentence each.")
+    command: str = Field(description="The command which trained the network.")
+    settings: dict[str, Any] = Field(description="The complete settings of the training, seed included.")
+
+    @property
+    def latency_seconds(self) -> float:
+        """Algorithmic latency: the longest window and the network's delay."""
+        return (self.windows[0] + self.delay_frames * self.hop) / self.sample_rate
+
+
+def seal(payload: bytes) -> bytes:
+    """Append the hash by which a cut or altered file is noticed.
+
+    Args:
+        payload: A serialised ONNX model.
+
+    Returns:
+        The bytes of a model file; still a valid ONNX model.
+    """
+    return payload + _TAIL_HEAD + hashlib.sha256(payload).hexdigest().encode()
+
+
+def _is_sealed(content: bytes) -> bool:
+    payload, tail = content[:-_TAIL_LENGTH], content[-_TAIL_LENGTH:]
+    return tail == _TAIL_HEAD + hashlib.sha256(payload).hexdigest().encode()
+
+
+class Model:
+    """An exported network, checked and ready to run.
+
+    Args:
+        content: The bytes of a model file.
+        origin: Where the bytes come from, for messages.
+
+    Raises:
+        ModelError: The file is not ours, was cut or altered, or has another format version.
+    """
+
+    def __init__(self, content: bytes, origin: str) -> None:
+        import onnxruntime
+
+        if not _is_sealed(content):
+            raise ModelError(
+                f"{origin} is not a model exported by sottovoce, or it was cut or altered (its hash does not fit): "
+                "copy it again, or export it again with `sottovoce train`"
+            )
+        options = onnxruntime.SessionOptions()
+        # One thread without spinning: frames are small, threads across files and streams use the cores better.
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 3
+        self._session: onnxruntime.InferenceSession = onnxruntime.InferenceSession(
+            content, options, providers=["CPUExecutionProvider"]
+        )
+        self.metadata = self._read_metadata(origin)
+        self._check_shapes(origin)
+        self._input_names = [node.name for node in self._session.get_inputs()]
+        self._output_names = [node.name for node in self._session.get_outputs()]
+
+    @classmethod
+    def load(cls, path: Path | str) -> "Model":
+        """Load a model file.
+
+        Args:
+            path: A file written by `sottovoce train` or `sottovoce.models.export`.
+
+        Returns:
+            The checked model.
+
+        Raises:
+            ModelError: The file is missing, not ours, cut, altered or of another format version.
+        """
+        try:
+            content = Path(path).read_bytes()
+        except OSError as error:
+            raise ModelError(
+                f"found no readable model file at {path} ({error.strerror}): give the path of a model.onnx written by "
+                "`sottovoce train`, or leave the option away to use the bundled model"
+            ) from error
+        return cls(content, str(path))
+
+    def _read_metadata(self, origin: str) -> ModelMetadata:
+        properties = self._session.get_modelmeta().custom_metadata_map
+        text = properties.get(METADATA_KEY, "{}")
+        try:
+            return ModelMetadata.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise ModelError(
+                f"{origin} has settings that this version cannot use ({where}: {first['msg']}; expected format version "
+                f"{FORMAT_VERSION}): update sottovoce, or export the model again"
+            ) from error
+
+    def _check_shapes(self, origin: str) -> None:
+        metadata = self.metadata
+        bins = sum(w // 2 + 1 for w in metadata.windows)
+        expected = [(2, bins, None), *((channels, frames) for channels, frames in metadata.past_shapes)]
+        found = [
+            tuple(size if isinstance(size, int) else None for size in node.shape[1:])
+            for node in self._session.get_inputs()
+        ]
+        if found != expected:
+            raise ModelError(
+                f"{origin} has inputs of shapes {found}, expected {expected} after its own settings: export it again"
+            )
+
+    def initial_past(self, batch: int) -> list[Float32Array]:
+        """State of every layer before the first frame.
+
+        Args:
+            batch: Number of independent signals.
+
+        Returns:
+            Arrays `(batch, channels, frames)` of zeros.
+        """
+        return [np.zeros((batch, *shape), np.float32) for shape in self.metadata.past_shapes]
+
+    def run(self, spectra: Float32Array, past: list[Float32Array]) -> tuple[Float32Array, list[Float32Array]]:
+        """Enhance some frames.
+
+        Args:
+            spectra: Mixture `(batch, 2, F, N)`, all resolutions.
+            past: State `(batch, channels, frames)` of every layer.
+
+        Returns:
+            Enhanced spectrum `(batch, 2, F of the longest window, N)`, which lags by `delay_frames`, and the new state.
+        """
+        outputs = self._session.run(
+            self._output_names, dict(zip(self._input_names, [spectra, *past], strict=True))
+        )
+        return outputs[0], outputs[1:]

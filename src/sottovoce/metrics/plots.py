@@ -1,0 +1,259 @@
+"""Figures: scores of two or more systems, and recordings before and after.
+
+Only matplotlib's object interface is used: no window, no global state, safe in threads.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sottovoce.atomic import replacing
+from sottovoce.errors import ConfigError, MissingExtraError
+from sottovoce.metrics.intrusive import FloatArray
+from sottovoce.metrics.report import Mean
+from sottovoce.metrics.scores import LOWER_IS_BETTER
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_DPI = 150
+_COLOURS = ("#0b6e99", "#b8bec4", "#e08e2b", "#5a8f4e")
+_INK = "#2b2f33"
+_GRID = "#e3e6e8"
+
+# One panel per unit, so that every bar can be read off its own axis.
+_PANELS: dict[str, dict[str, str]] = {
+    "opinion score, 1 to 5": {
+        "pesq_wb": "PESQ\nwb",
+        "pesq_nb": "PESQ\nnb",
+        "csig": "CSIG",
+        "cbak": "CBAK",
+        "covl": "COVL",
+        "dnsmos_sig": "DNSMOS\nSIG",
+        "dnsmos_bak": "DNSMOS\nBAK",
+        "dnsmos_ovrl": "DNSMOS\nOVRL",
+    },
+    "intelligibility": {"stoi": "STOI", "estoi": "ESTOI"},
+    "dB": {"si_sdr_db": "SI-SDR", "seg_snr_db": "segmental\nSNR"},
+    "distance": {"llr": "LLR"},
+    "distance in dB": {"wss": "WSS"},
+}
+# Of the axes. An interval may reach beyond what a measure can be; room above the largest value keeps its cap visible.
+_LIMITS: dict[str, tuple[float, float | None]] = {
+    "opinion score, 1 to 5": (1.0, 5.1),
+    "intelligibility": (0.0, 1.025),
+    "distance": (0.0, None),
+    "distance in dB": (0.0, None),
+}
+
+_WINDOW_SECONDS = 0.032
+_MAX_COLUMNS = 1600
+_DYNAMIC_RANGE_DB = 80.0
+
+
+def score_chart(means: Mapping[str, Mapping[str, Mean]], *, title: str = "") -> "Figure":
+    """Bar chart of the means with their 95 % confidence intervals, one panel per unit.
+
+    Args:
+        means: Means by system, then by measure, as `report.summarise` gives them; the first system is drawn last, on
+            the right of the others. An undefined mean is marked "n/a".
+        title: Heading of the figure.
+
+    Returns:
+        Figure, 12 x 4 inches.
+
+    Raises:
+        MissingExtraError: The package matplotlib is not installed.
+    """
+    figure = _figure(12.0, 4.2)
+    # Colours belong to systems, wherever they stand.
+    systems = list(zip(means, _cycle(len(means)), strict=True))[::-1]
+    axes = figure.subplots(1, len(_PANELS), width_ratios=[len(names) + 0.6 for names in _PANELS.values()])
+    width = 0.8 / len(systems)
+    for axis, (unit, names) in zip(axes, _PANELS.items(), strict=True):
+        for index, (system, colour) in enumerate(systems):
+            places = np.arange(len(names)) + (index - (len(systems) - 1) / 2.0) * width
+            values = [means[system][name] for name in names]
+            heights = np.nan_to_num([mean.value for mean in values])
+            axis.bar(places, heights, 0.92 * width, color=colour, label=system, zorder=2)
+            axis.errorbar(
+                places,
+                heights,
+                np.nan_to_num([mean.half_width for mean in values]),
+                fmt="none",
+                ecolor=_INK,
+                elinewidth=1.0,
+                capsize=2.5,
+                zorder=3,
+            )
+            for place, mean in zip(places, values, strict=True):
+                if math.isnan(mean.value):
+                    axis.annotate(
+                        "n/a", (place, 0.02), xycoords=("data", "axes fraction"), ha="center", color=_INK, fontsize=7
+                    )
+        axis.set_xticks(range(len(names)), list(names.values()), fontsize=8)
+        axis.set_xlim(-0.6, len(names) - 0.4)
+        axis.set_ylim(*_LIMITS.get(unit, (None, None)))
+        better = "lower" if LOWER_IS_BETTER.issuperset(names) else "higher"
+        axis.set_title(f"{unit}\n({better} is better)", fontsize=9, color=_INK)
+        _tidy(axis)
+        axis.grid(axis="y", color=_GRID)
+        axis.axhline(0.0, color=_INK, linewidth=0.6, zorder=2)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(systems), frameon=False, fontsize=9)
+    figure.suptitle(title, fontsize=12, color=_INK)
+    return figure
+
+
+def recordings(signals: Sequence[tuple[str, FloatArray, int]]) -> "Figure":
+    """Waveforms and spectrograms side by side, on shared scales.
+
+    Args:
+        signals: Title, samples `(samples,)` with full scale ±1, and rate in Hz of each recording.
+
+    Returns:
+        Figure, one column per recording: waveform above; below the spectrogram in dB relative to the loudest point of
+        all recordings.
+
+    Raises:
+        MissingExtraError: The package matplotlib is not installed.
+    """
+    figure = _figure(1.6 + 4.6 * len(signals), 5.0)
+    axes = figure.subplots(2, len(signals), squeeze=False, sharex=True, sharey="row", height_ratios=[1.0, 2.4])
+    seconds = max(len(samples) / rate for _, samples, rate in signals)
+    peak = max(float(np.max(np.abs(samples), initial=0.0)) for _, samples, _ in signals)
+    spectrograms = [_spectrogram_db(samples, rate) for _, samples, rate in signals]
+    top = max(float(np.max(spectrogram)) for spectrogram in spectrograms)
+    for column, ((title, samples, rate), spectrogram) in enumerate(zip(signals, spectrograms, strict=True)):
+        wave, time_frequency = axes[:, column]
+        low, high = _envelope(samples)
+        wave.fill_between(
+            np.linspace(0.0, len(samples) / rate, len(low)), low, high, color=_COLOURS[0], linewidth=0.4, step="mid"
+        )
+        wave.set_title(title, fontsize=10, color=_INK)
+        wave.set_ylim(-1.05 * (peak or 1.0), 1.05 * (peak or 1.0))
+        wave.grid(color=_GRID)
+        time_frequency.imshow(
+            spectrogram - top,
+            origin="lower",
+            aspect="auto",
+            cmap="magma",
+            vmin=-_DYNAMIC_RANGE_DB,
+            vmax=0.0,
+            interpolation="antialiased",
+            extent=(0.0, len(samples) / rate, 0.0, rate / 2000.0),
+        )
+        time_frequency.set_xlim(0.0, seconds)
+        time_frequency.set_ylim(0.0, max(rate for _, _, rate in signals) / 2000.0)
+        time_frequency.set_facecolor("black")
+        time_frequency.set_xlabel("time in s", fontsize=9, color=_INK)
+        for axis in (wave, time_frequency):
+            _tidy(axis)
+    axes[0, 0].set_ylabel("amplitude", fontsize=9, color=_INK)
+    axes[1, 0].set_ylabel("frequency in kHz", fontsize=9, color=_INK)
+    figure.align_ylabels(axes[:, 0])
+    # All spectrograms have one scale, so any of them serves.
+    colour_bar = figure.colorbar(axes[1, 0].images[0], ax=axes[1, :], pad=0.01, aspect=24)
+    colour_bar.set_label("level in dB", fontsize=9, color=_INK)
+    colour_bar.ax.tick_params(labelsize=8, colors=_INK)
+    colour_bar.outline.set_visible(False)
+    return figure
+
+
+def curves(rows: Sequence[Mapping[str, str]], *, logarithmic: bool) -> "Figure":
+    """Values of a training over its steps, one panel per value and stage.
+
+    Args:
+        rows: Rows of a run's table: `stage`, `step` and one column per value, empty where there is none.
+        logarithmic: Whether the vertical axes are logarithmic.
+
+    Returns:
+        The figure.
+    """
+    names = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in ("stage", "step")]
+    series: dict[tuple[str, str], tuple[list[int], list[float]]] = {}
+    for row in rows:
+        for name in names:
+            if row.get(name):
+                steps, values = series.setdefault((row["stage"], name), ([], []))
+                steps.append(int(row["step"]))
+                values.append(float(row[name]))
+    columns = min(4, len(series))
+    lines = math.ceil(len(series) / columns)
+    figure = _figure(3.2 * columns, 2.1 * lines)
+    axes = list(figure.subplots(lines, columns, squeeze=False).flat)
+    for axis, ((stage, name), (steps, values)) in zip(axes, series.items(), strict=False):
+        axis.plot(steps, values, color=_COLOURS[0], linewidth=1.2, marker="." if len(steps) < 20 else None)
+        axis.set_title(f"{stage}: {name.replace('_', ' ')}", fontsize=9, color=_INK)
+        if logarithmic and min(values) > 0:
+            axis.set_yscale("log")
+        axis.grid(color=_GRID, linewidth=0.6)
+        _tidy(axis)
+    for axis in axes[len(series) :]:
+        axis.set_visible(False)
+    figure.supxlabel("step", fontsize=9, color=_INK)
+    return figure
+
+
+def save(figure: "Figure", path: Path) -> None:
+    """Write a figure atomically; the suffix chooses the format.
+
+    Args:
+        figure: What to write.
+        path: Target with a suffix that matplotlib knows, such as .png or .pdf.
+
+    Raises:
+        ConfigError: The suffix names no known format.
+    """
+    formats = figure.canvas.get_supported_filetypes()
+    if path.suffix[1:].lower() not in formats:
+        known = ", ".join(f".{name}" for name in sorted(formats))
+        raise ConfigError(f"Found the figure name {path}, expected one of the suffixes {known}.")
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=_DPI, facecolor="white")
+
+
+def _figure(width: float, height: float) -> "Figure":
+    """New figure of a size in inches."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtraError("matplotlib", "metrics", "A figure") from error
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _cycle(count: int) -> list[str]:
+    return [_COLOURS[index % len(_COLOURS)] for index in range(count)]
+
+
+def _tidy(axis: Any) -> None:
+    axis.set_axisbelow(True)
+    axis.tick_params(labelsize=8, colors=_INK, length=2.5)
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axis.spines[side].set_color(_INK)
+        axis.spines[side].set_linewidth(0.6)
+
+
+def _envelope(samples: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Least and greatest sample of each stretch that one column of the picture stands for."""
+    edges = np.linspace(0, len(samples), min(_MAX_COLUMNS, len(samples)), endpoint=False, dtype=np.intp)
+    return np.minimum.reduceat(samples, edges).astype(np.float64), np.maximum.reduceat(samples, edges).astype(
+        np.float64
+    )
+
+
+def _spectrogram_db(samples: FloatArray, rate: int) -> NDArray[np.float64]:
+    """Power `(freq, frames)` in dB re a full-scale sine."""
+    window = 2 * round(rate * _WINDOW_SECONDS / 2)
+    hop = max(window // 4, len(samples) // _MAX_COLUMNS)
+    padded = np.pad(samples, window // 2)
+    hann = np.hanning(window)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop] * hann
+    magnitude = np.abs(np.fft.rfft(frames)) / (hann.sum() / 2.0)
+    return np.asarray(20.0 * np.log10(np.maximum(magnitude, 1e-6)).T)

@@ -1,0 +1,188 @@
+"""Means with confidence intervals, and the tables for people (Markdown) and for programs (CSV).
+
+The interval is Student's t over files: it needs no seed and, unlike the bootstrap, is not too narrow for a few files.
+"""
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sottovoce.errors import MissingExtraError
+from sottovoce.metrics.scores import LOWER_IS_BETTER, MEASURES, FileScores
+
+CONFIDENCE = 0.95
+UNDEFINED = "undefined"
+
+
+@dataclass(frozen=True)
+class Mean:
+    """Mean of a measure over files, with the half width of its 95 % confidence interval."""
+
+    value: float
+    """NaN where no file has the measure."""
+    half_width: float
+    """NaN for fewer than two files."""
+    defined: int
+    """Number of files that have the measure."""
+    undefined: int
+    """Number of files that do not, left out of the mean."""
+
+    def __str__(self) -> str:
+        """Mean ± half width, and how many files were left out."""
+        if not self.defined:
+            return UNDEFINED
+        interval = "" if math.isnan(self.half_width) else f" ± {self.half_width:.3f}"
+        left_out = f" ({self.undefined} {UNDEFINED})" if self.undefined else ""
+        return f"{self.value:.3f}{interval}{left_out}"
+
+
+def mean(values: Sequence[float]) -> Mean:
+    """Mean and confidence interval of the defined values.
+
+    Args:
+        values: One per file; NaN is left out and counted.
+
+    Returns:
+        Mean with the half width of the interval of Student's t.
+
+    Raises:
+        MissingExtraError: The package scipy is not installed.
+    """
+    try:
+        from scipy.special import stdtrit
+    except ImportError as error:
+        raise MissingExtraError("scipy", "metrics", "A confidence interval") from error
+    defined = np.array([value for value in values if not math.isnan(value)], dtype=np.float64)
+    count = len(defined)
+    if not count:
+        return Mean(math.nan, math.nan, 0, len(values))
+    half_width = math.nan
+    if count > 1:
+        quantile = float(stdtrit(count - 1, (1.0 + CONFIDENCE) / 2.0))
+        half_width = quantile * float(np.std(defined, ddof=1)) / math.sqrt(count)
+    return Mean(float(np.mean(defined)), half_width, count, len(values) - count)
+
+
+def summarise(results: Sequence[FileScores]) -> dict[str, dict[str, Mean]]:
+    """Mean of every measure for every system.
+
+    Args:
+        results: Scores of all files.
+
+    Returns:
+        Means by system, then by measure; systems in order of appearance.
+    """
+    return {
+        system: {
+            measure: mean([getattr(result.scores, measure) for result in results if result.system == system])
+            for measure in MEASURES
+        }
+        for system in dict.fromkeys(result.system for result in results)
+    }
+
+
+def differences(results: Sequence[FileScores], system: str, baseline: str) -> dict[str, Mean]:
+    """Mean of the paired differences between two systems, file by file.
+
+    The interval of the differences tells whether a gain is more than chance; those of the two means, which share the
+    easy and the hard files, do not.
+
+    Args:
+        results: Scores of all files.
+        system: The system in question.
+        baseline: The system that is subtracted.
+
+    Returns:
+        Means by measure; a file that lacks the measure for either system is left out and counted.
+    """
+    by_key = {(result.file, result.system): result.scores for result in results}
+    files = [file for file, name in by_key if name == baseline and (file, system) in by_key]
+    return {
+        measure: mean([getattr(by_key[f, system], measure) - getattr(by_key[f, baseline], measure) for f in files])
+        for measure in MEASURES
+    }
+
+
+def table(results: Sequence[FileScores]) -> list[list[str]]:
+    """Means as rows of text, the heading first: one row per measure, one column per system.
+
+    Args:
+        results: Scores of all files, of one system or of several; the first system is compared with each other one.
+
+    Returns:
+        Rows of equal length; an arrow at each measure points to the better end.
+    """
+    means = summarise(results)
+    first, *others = means
+    compared = {other: differences(results, first, other) for other in others}
+    heading = ["measure", *reversed(means), *(f"{first} − {other}" for other in compared)]
+    return [heading] + [
+        [
+            f"{measure} {'↓' if measure in LOWER_IS_BETTER else '↑'}",
+            *(str(means[system][measure]) for system in reversed(means)),
+            *(str(difference[measure]) for difference in compared.values()),
+        ]
+        for measure in MEASURES
+    ]
+
+
+def to_csv(results: Sequence[FileScores]) -> str:
+    """One line per file and system, with `undefined` where there is no score.
+
+    Args:
+        results: Scores of all files.
+
+    Returns:
+        Comma-separated text with the columns file, system and every measure.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["file", "system", *MEASURES])
+    for result in results:
+        writer.writerow([result.file, result.system, *_cells(result)])
+    return text.getvalue()
+
+
+def to_markdown(results: Sequence[FileScores], *, notes: Sequence[str] = ()) -> str:
+    """Report for people: the means, how they were made, then every file.
+
+    Args:
+        results: Scores of all files.
+        notes: Sentences on what is missing.
+
+    Returns:
+        Markdown text.
+    """
+    files = len({result.file for result in results})
+    lines = [
+        "# Scores",
+        "",
+        f"Mean of {files} file(s) with the 95 % confidence interval (Student's t over files); values that are "
+        "undefined (a silent or too short signal) are left out and counted. All measures at 16 kHz: PESQ as MOS-LQO, "
+        "wideband (`wb`) and narrowband (`nb`, and its raw score); `csig`, `cbak`, `covl` with wideband PESQ; "
+        "SI-SDR with the mean removed; segmental SNR limited to -10..35 dB.",
+        "",
+        *_markdown_table(table(results)),
+        "",
+        *(f"Note: {note}\n" for note in notes),
+        "## Files",
+        "",
+        *_markdown_table(
+            [["file", "system", *MEASURES]] + [[result.file, result.system, *_cells(result)] for result in results]
+        ),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _cells(result: FileScores) -> list[str]:
+    values = (getattr(result.scores, measure) for measure in MEASURES)
+    return [UNDEFINED if math.isnan(value) else f"{value:.4f}" for value in values]
+
+
+def _markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:
+    rule = ["---", *("---:" for _ in rows[0][1:])]
+    return ["| " + " | ".join(cells) + " |" for cells in (rows[0], rule, *rows[1:])]

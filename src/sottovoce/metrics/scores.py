@@ -1,0 +1,269 @@
+"""All measures of one estimate, and of folders of estimates."""
+
+import importlib.util
+import math
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import astuple, dataclass, fields
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from sottovoce.errors import AudioError, DataError, MissingExtraError, SottovoceError
+from sottovoce.metrics.composite import composite, llr, wss
+from sottovoce.metrics.dnsmos import Dnsmos, dnsmos
+from sottovoce.metrics.intrusive import SAMPLE_RATE, FloatArray, pesq, pesq_raw, segmental_snr, si_sdr, stoi
+from sottovoce.signal.audio import find_audio, read, resample
+
+_LENGTH_TOLERANCE = SAMPLE_RATE // 1000
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Measures of one signal at 16 kHz; NaN is "undefined"."""
+
+    pesq_wb: float
+    """PESQ MOS-LQO, wideband."""
+    pesq_nb: float
+    """PESQ MOS-LQO, narrowband."""
+    pesq_nb_raw: float
+    """Narrowband PESQ before the mapping to MOS-LQO."""
+    stoi: float
+    estoi: float
+    si_sdr_db: float
+    seg_snr_db: float
+    llr: float
+    wss: float
+    csig: float
+    """Composite measures with wideband PESQ."""
+    cbak: float
+    covl: float
+    dnsmos_ovrl: float
+    dnsmos_sig: float
+    dnsmos_bak: float
+
+
+MEASURES = tuple(field.name for field in fields(Scores))
+"""Names of the measures, in the order of every table."""
+
+LOWER_IS_BETTER = frozenset({"llr", "wss"})
+"""The distances among the measures; more is better for all others."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One estimate of one recording."""
+
+    file: str
+    """Path below the folder, without suffix: what pairs a file with its reference."""
+    system: str
+    """Who made the estimate, e.g. "estimate" or "unprocessed"."""
+    reference: Path
+    estimate: Path
+
+
+@dataclass(frozen=True)
+class FileScores:
+    """The scores of one estimate of one recording."""
+
+    file: str
+    system: str
+    scores: Scores
+
+
+def score(reference: FloatArray, estimate: FloatArray) -> Scores:
+    """Compute every measure whose package is installed.
+
+    Args:
+        reference: Clean speech `(samples,)` at 16 kHz, full scale ±1.
+        estimate: Processed speech `(samples,)`, aligned with the reference.
+
+    Returns:
+        Scores; NaN where a measure is undefined for these signals or where pesq or speechmos is not installed.
+
+    Raises:
+        AudioError: The signals are not `(samples,)` of equal length.
+        MissingExtraError: The package pystoi is not installed.
+    """
+    try:
+        pesq_wb = pesq(reference, estimate, band="wb")
+        pesq_nb = pesq(reference, estimate, band="nb")
+    except MissingExtraError:
+        pesq_wb = pesq_nb = math.nan
+    try:
+        ratings = dnsmos(estimate)
+    except MissingExtraError:
+        ratings = Dnsmos(math.nan, math.nan, math.nan)
+    likelihood, slope = llr(reference, estimate), wss(reference, estimate)
+    seg_snr_db = segmental_snr(reference, estimate)
+    predicted = composite(pesq=pesq_wb, llr=likelihood, wss=slope, segmental_snr=seg_snr_db)
+    return Scores(
+        pesq_wb=pesq_wb,
+        pesq_nb=pesq_nb,
+        pesq_nb_raw=pesq_raw(pesq_nb),
+        stoi=stoi(reference, estimate),
+        estoi=stoi(reference, estimate, extended=True),
+        si_sdr_db=si_sdr(reference, estimate),
+        seg_snr_db=seg_snr_db,
+        llr=likelihood,
+        wss=slope,
+        csig=predicted.csig,
+        cbak=predicted.cbak,
+        covl=predicted.covl,
+        dnsmos_ovrl=ratings.ovrl,
+        dnsmos_sig=ratings.sig,
+        dnsmos_bak=ratings.bak,
+    )
+
+
+def score_files(reference: Path, estimate: Path) -> Scores:
+    """Score a recording against its reference; other rates are resampled to 16 kHz.
+
+    Args:
+        reference: Clean recording.
+        estimate: Processed recording, with as many channels and of the same duration within a millisecond.
+
+    Returns:
+        Scores, the mean over channels.
+
+    Raises:
+        AudioError: A file cannot be read, or the two differ in channels or duration.
+        MissingExtraError: The package pystoi is not installed.
+    """
+    clean, noisy = (_read_16k(path) for path in (reference, estimate))
+    if len(clean) != len(noisy):
+        raise AudioError(
+            f"{estimate}: found {len(noisy)} channel(s), expected {len(clean)} as in its reference {reference}."
+        )
+    length = min(clean.shape[-1], noisy.shape[-1])
+    if max(clean.shape[-1], noisy.shape[-1]) - length > _LENGTH_TOLERANCE:
+        raise AudioError(
+            f"{estimate}: found {noisy.shape[-1] / SAMPLE_RATE:.3f} s, expected {clean.shape[-1] / SAMPLE_RATE:.3f} s "
+            f"as in its reference {reference}; cut both to the same aligned stretch."
+        )
+    channels = [astuple(score(*pair)) for pair in zip(clean[:, :length], noisy[:, :length], strict=True)]
+    return Scores(*(float(value) for value in np.mean(channels, axis=0)))
+
+
+def match(reference: Path, systems: Mapping[str, Path]) -> tuple[list[Job], list[str]]:
+    """Pair the recordings of folders by their paths below the folder, without suffix.
+
+    Args:
+        reference: Folder of clean recordings.
+        systems: Folder of the estimates of each system.
+
+    Returns:
+        The jobs, file by file, for files that the reference and every system have; and one sentence for each file
+        that lacks a counterpart.
+
+    Raises:
+        AudioError: A folder is missing or holds no recording.
+        DataError: A folder has two recordings of one name, or there is no name that all folders share.
+    """
+    clean = _by_name(reference)
+    estimates = {system: _by_name(folder) for system, folder in systems.items()}
+    problems = [
+        f"{folder / name}: found no such recording, expected the counterpart of {clean[name]}."
+        for system, folder in systems.items()
+        for name in clean.keys() - estimates[system].keys()
+    ] + [
+        f"{reference / name}: found no such recording, expected the reference of {path}."
+        for paths in estimates.values()
+        for name, path in paths.items()
+        if name not in clean
+    ]
+    common = sorted(clean.keys() & set.intersection(*(set(paths) for paths in estimates.values())))
+    if not common:
+        folders = ", ".join(str(folder) for folder in (reference, *systems.values()))
+        raise DataError(
+            f"Found no name that all of {folders} share, expected recordings paired by their path below the folder "
+            "without suffix, such as clean/a/1.flac and enhanced/a/1.wav."
+        )
+    jobs = [Job(name, system, clean[name], paths[name]) for name in common for system, paths in estimates.items()]
+    return jobs, sorted(problems)
+
+
+def score_jobs(
+    jobs: Sequence[Job], *, workers: int = 1, on_done: Callable[[], object] = lambda: None
+) -> tuple[list[FileScores], list[str]]:
+    """Score many recordings, in parallel processes.
+
+    Args:
+        jobs: What to score.
+        workers: Number of processes, >= 1; 1 works in this process.
+        on_done: Called after each job.
+
+    Returns:
+        The scores in the order of the jobs, and one sentence for each estimate that could not be scored. A file that
+        fails for one system is left out for all, so that every mean is over the same files.
+
+    Raises:
+        DataError: A process ended abruptly.
+        MissingExtraError: The package pystoi is not installed.
+    """
+    results: dict[Job, Scores | str] = {}
+    if workers == 1:
+        for job in jobs:
+            results[job] = _attempt(job)
+            on_done()
+    else:
+        # "spawn": the caller may hold threads (a progress bar), with which forking is unsafe.
+        with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=get_context("spawn")) as pool:
+            futures = {pool.submit(_attempt, job): job for job in jobs}
+            try:
+                for future in as_completed(futures):
+                    results[futures[future]] = future.result()
+                    on_done()
+            except BrokenProcessPool as error:
+                raise DataError(
+                    "A scoring process ended abruptly: repeat with `--jobs 1` to see which recording it was, or with "
+                    "fewer jobs if memory ran out."
+                ) from error
+            finally:
+                # After an interrupt or an error the rest is of no use.
+                pool.shutdown(cancel_futures=True)
+    failed = {job.file for job, result in results.items() if isinstance(result, str)}
+    scored = [
+        FileScores(job.file, job.system, result)
+        for job in jobs
+        if isinstance(result := results[job], Scores) and job.file not in failed
+    ]
+    return scored, [result for job in jobs if isinstance(result := results[job], str)]
+
+
+def notes() -> list[str]:
+    """One sentence for each optional package whose absence leaves columns undefined."""
+    consequences = {
+        "pesq": "pesq_*, csig, cbak and covl are undefined: the package 'pesq' is not installed; it is built from "
+        "source, which needs a C compiler: run `pip install 'sottovoce[metrics]'`.",
+        "speechmos": "dnsmos_* are undefined: the package 'speechmos' is not installed: run "
+        "`pip install 'sottovoce[metrics]'`.",
+    }
+    return [sentence for package, sentence in consequences.items() if importlib.util.find_spec(package) is None]
+
+
+def _attempt(job: Job) -> Scores | str:
+    try:
+        return score_files(job.reference, job.estimate)
+    except MissingExtraError:
+        raise
+    except SottovoceError as error:
+        return str(error)
+
+
+def _read_16k(path: Path) -> FloatArray:
+    waveform, rate = read(path)
+    return resample(waveform, rate, SAMPLE_RATE) if rate != SAMPLE_RATE else waveform
+
+
+def _by_name(folder: Path) -> dict[str, Path]:
+    """Recordings of a folder by their path below it, without suffix."""
+    named: dict[str, Path] = {}
+    for path in find_audio(folder):
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        if name in named:
+            raise DataError(f"Found both {named[name]} and {path}, expected one recording of each name: remove one.")
+        named[name] = path
+    return named

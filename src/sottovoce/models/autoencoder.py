@@ -1,0 +1,227 @@
+"""Encoders and decoders of the two autoencoders, blocks to networks top-down."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sottovoce.config import ConvolutionSettings, ModelSettings, TemporalSettings
+from sottovoce.models.blocks import ChannelNorm, ConvBlock, FrameConv, GatedBlock, Past
+
+
+def aligned(layer: Callable[[Tensor, Past], Tensor], frames: Tensor, delay: int) -> Tensor:
+    """Run a layer over a whole signal and take its delay away: the input is padded, never the layers.
+
+    Args:
+        layer: Network that lags by `delay` frames.
+        frames: `(B, C, N)`.
+        delay: Frames.
+
+    Returns:
+        `(B, C', N)`, aligned to the input.
+    """
+    return layer(nn.functional.pad(frames, (0, delay)), Past())[..., delay:]
+
+
+class ConvStack(nn.Module):
+    """Plain stack of convolutions over time, frequency bins as channels, with the system's norm and activation.
+
+    Args:
+        inputs: Channels in.
+        settings: Widths and kernel.
+        model: The system's settings.
+        equalise_horizon: Frames of the equaliser behind every layer; None for none.
+    """
+
+    def __init__(
+        self, inputs: int, settings: ConvolutionSettings, model: ModelSettings, equalise_horizon: int | None
+    ) -> None:
+        super().__init__()
+        widths = (inputs, *settings.widths)
+        self.blocks = nn.ModuleList(
+            ConvBlock(a, b, settings.kernel, model.normalisation, model.activation, equalise_horizon)
+            for a, b in zip(widths, widths[1:], strict=False)
+        )
+        self.width = widths[-1]
+        self.delay = 0 if model.causal else len(settings.widths) * ((settings.kernel - 1) // 2)
+
+    def forward(self, frames: Tensor, past: Past) -> Tensor:
+        """Map `(B, inputs, N)` to `(B, width, N)`."""
+        for block in self.blocks:
+            frames = block(frames, past)
+        return frames
+
+
+class TemporalStack(nn.Module):
+    """Residual stack of gated dilated convolutions between a linear input layer and a normalised output.
+
+    Args:
+        inputs: Channels in.
+        settings: Width, dilations and kernel.
+        causal: Whether it sees the past only.
+    """
+
+    def __init__(self, inputs: int, settings: TemporalSettings, causal: bool) -> None:
+        super().__init__()
+        self.input = FrameConv(inputs, settings.width)
+        self.blocks = nn.ModuleList(GatedBlock(settings.width, settings.kernel, d) for d in settings.dilations)
+        self.norm = ChannelNorm(settings.width)
+        self.width = settings.width
+        self.delay = 0 if causal else sum(d * ((settings.kernel - 1) // 2) for d in settings.dilations)
+
+    def forward(self, frames: Tensor, past: Past) -> Tensor:
+        """Map `(B, inputs, N)` to `(B, width, N)`."""
+        frames = self.input(frames, past)
+        for block in self.blocks:
+            frames = block(frames, past)
+        normalised: Tensor = self.norm(frames)
+        return normalised
+
+
+class Encoder(nn.Module):
+    """Feature maps to features of its own, and from these to the latent that the shared layer takes.
+
+    Args:
+        inputs: Channels of the feature maps.
+        settings: The stack.
+        model: The system's settings.
+        equalise_horizon: Frames of the equaliser; None for none.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        settings: ConvolutionSettings | TemporalSettings,
+        model: ModelSettings,
+        equalise_horizon: int | None,
+    ) -> None:
+        super().__init__()
+        self.stack: ConvStack | TemporalStack
+        if isinstance(settings, TemporalSettings):
+            self.stack = TemporalStack(inputs, settings, model.causal)
+        else:
+            self.stack = ConvStack(inputs, settings, model, equalise_horizon)
+        self.width = self.stack.width
+        self.delay = self.stack.delay
+        # The poster's stacks end in the latent's width themselves.
+        self.latent = None if self.width == model.latent else FrameConv(self.width, model.latent)
+
+    def forward(self, maps: Tensor, past: Past) -> tuple[Tensor, Tensor]:
+        """Encode.
+
+        Args:
+            maps: `(B, inputs, N)`.
+            past: What the layers have seen.
+
+        Returns:
+            Features `(B, width, N)` and latent `(B, D, N)`, both lagging by `delay`.
+        """
+        features = self.stack(maps, past)
+        return features, features if self.latent is None else self.latent(features, past)
+
+
+class AmplitudeDecoder(nn.Module):
+    """Latent to compressed amplitude, A^p.
+
+    The value under the power is what the losses compare, so it is decoded directly: the power of a softplus would have
+    an infinite slope where the amplitude is small.
+
+    Args:
+        inputs: Channels of the latent.
+        bins: Bins of the longest window.
+        settings: The stack in front of the output layer.
+        model: The system's settings.
+    """
+
+    def __init__(self, inputs: int, bins: int, settings: ConvolutionSettings, model: ModelSettings) -> None:
+        super().__init__()
+        self.stack = ConvStack(inputs, settings, model, None)
+        self.output = FrameConv(self.stack.width, bins, settings.kernel)
+        self.delay = self.stack.delay + (0 if model.causal else (settings.kernel - 1) // 2)
+
+    def forward(self, latent: Tensor, past: Past) -> Tensor:
+        """Decode `(B, inputs, N)` to A^p `(B, F, N)`, at least 0, lagging by `delay`."""
+        return nn.functional.softplus(self.output(self.stack(latent, past), past))
+
+
+class PhaseDecoder(nn.Module):
+    """Latent to unit phasors.
+
+    The predecessor passed phase through softplus and a power, so that it could be neither negative nor right. Cosine
+    and sine wrap by themselves; as a correction of the input's phase they begin at no correction.
+
+    Args:
+        inputs: Channels of the latent.
+        bins: Bins of the longest window.
+        settings: The stack in front of the output layer.
+        model: The system's settings.
+    """
+
+    def __init__(self, inputs: int, bins: int, settings: ConvolutionSettings, model: ModelSettings) -> None:
+        super().__init__()
+        self.stack = ConvStack(inputs, settings, model, None)
+        self.output = FrameConv(self.stack.width, 2 * bins, settings.kernel)
+        self.delay = self.stack.delay + (0 if model.causal else (settings.kernel - 1) // 2)
+        with torch.no_grad():
+            bias = self.output.conv.bias
+            if bias is not None:
+                bias[:bins] += 1.0
+
+    def forward(self, latent: Tensor, past: Past) -> Tensor:
+        """Decode `(B, inputs, N)` to cosine and sine `(B, 2 F, N)`, cosines first, lagging by `delay`."""
+        cosine, sine = self.output(self.stack(latent, past), past).chunk(2, dim=1)
+        size = torch.sqrt(cosine.square() + sine.square() + 1e-8)
+        return torch.cat([cosine / size, sine / size], dim=1)
+
+
+class MaskDecoder(nn.Module):
+    """Complex mask on the mixture from its features, guided by what D_A takes for the speech in it.
+
+    The mask is bounded: its modulus is below 1, so the output never exceeds the mixture and is silent where the mixture
+    is. Decoding from a narrow latent alone has a low ceiling; a mask keeps the detail that is in the recording.
+
+    Args:
+        inputs: Channels of the mixture encoder's features.
+        bins: Bins of the longest window.
+        settings: The stack.
+        causal: Whether it sees the past only.
+    """
+
+    def __init__(self, inputs: int, bins: int, settings: TemporalSettings, causal: bool) -> None:
+        super().__init__()
+        self.stack = TemporalStack(inputs + bins, settings, causal)
+        self.output = FrameConv(self.stack.width, 2 * bins)
+        self.delay = self.stack.delay
+        with torch.no_grad():
+            bias = self.output.conv.bias
+            if bias is not None:
+                bias[:bins] += 1.0
+
+    def forward(self, features: Tensor, guide: Tensor, past: Past) -> Tensor:
+        """Mask.
+
+        Args:
+            features: Of the mixture encoder, `(B, inputs, N)`.
+            guide: Compressed amplitude of the speech after D_A, `(B, F, N)`.
+            past: What the layers have seen.
+
+        Returns:
+            Real and imaginary parts `(B, 2, F, N)`, modulus below 1, lagging by `delay`.
+        """
+        real, imaginary = self.output(self.stack(torch.cat([features, guide], dim=1), past), past).chunk(2, dim=1)
+        size = torch.sqrt(real.square() + imaginary.square() + 1e-8)
+        return torch.stack([real, imaginary], dim=1) * (torch.tanh(size) / size).unsqueeze(1)
+
+
+@dataclass(frozen=True)
+class DecodedSpeech:
+    """What the speech decoders give.
+
+    Attributes:
+        amplitude: Compressed amplitude A^p `(B, F, N)`.
+        phasors: Cosine and sine of the phase `(B, 2, F, N)`: absolute, or a correction of the input's.
+    """
+
+    amplitude: Tensor
+    phasors: Tensor | None

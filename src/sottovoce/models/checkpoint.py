@@ -1,0 +1,70 @@
+"""Training checkpoints: safetensors and settings, never pickle."""
+
+import json
+from pathlib import Path
+
+import torch
+
+from sottovoce.atomic import replacing
+from sottovoce.config import SystemSettings, parse_settings
+from sottovoce.errors import MissingExtraError, ModelError
+from sottovoce.models.joint import JointAutoencoder
+
+
+def save_checkpoint(
+    path: Path, model: JointAutoencoder, settings: SystemSettings, dtype: torch.dtype = torch.float32
+) -> None:
+    """Write all networks of a system and its settings.
+
+    Args:
+        path: File to write, `.safetensors`.
+        model: The system.
+        settings: Its settings.
+        dtype: Type of the stored values; `torch.float16` halves the file.
+    """
+    from safetensors.torch import save_file
+
+    tensors = {
+        name: value.detach().cpu().to(dtype if value.is_floating_point() else value.dtype).contiguous()
+        for name, value in model.state_dict().items()
+    }
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, metadata={"sottovoce": json.dumps(settings.model_dump(mode="json"))})
+
+
+def load_checkpoint(path: Path) -> tuple[JointAutoencoder, SystemSettings]:
+    """Read a system back, ready to be trained on or exported.
+
+    Args:
+        path: File written by `save_checkpoint`.
+
+    Returns:
+        The system in evaluation mode, float32, and its settings.
+
+    Raises:
+        ModelError: The file is missing, foreign or cut.
+        MissingExtraError: safetensors is not installed.
+    """
+    try:
+        from safetensors import SafetensorError, safe_open
+    except ImportError as error:
+        raise MissingExtraError("safetensors", "train", "Reading a training checkpoint") from error
+
+    foreign = f"{path} is not a training checkpoint of sottovoce, or it was cut: give a run's checkpoint.safetensors"
+    try:
+        with safe_open(path, "pt") as content:
+            metadata = content.metadata() or {}
+            tensors = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118 (not a mapping)
+    except OSError as error:
+        raise ModelError(f"found no readable training checkpoint at {path} ({error.strerror or error})") from error
+    except SafetensorError as error:
+        raise ModelError(foreign) from error
+    if "sottovoce" not in metadata:
+        raise ModelError(foreign)
+    settings = parse_settings(json.loads(metadata["sottovoce"]), str(path))
+    model = JointAutoencoder(settings.frontend, settings.model)
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ModelError(f"{path} holds other networks than its settings describe: export or train it again") from error
+    return model.eval(), settings

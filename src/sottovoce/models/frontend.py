@@ -1,0 +1,170 @@
+"""The torch side of `signal.stft`: the same spectra, and the feature maps that encoders see."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from sottovoce.models.blocks import Past, RunningMean
+from sottovoce.signal.stft import MultiResolutionSTFT, sqrt_hann, synthesis_window
+
+_TINY = 1e-8
+
+
+def amplitude(spectrum: Tensor) -> Tensor:
+    """Amplitude of a complex spectrum, with a finite gradient at 0.
+
+    Args:
+        spectrum: Real and imaginary parts `(B, 2, F, N)`.
+
+    Returns:
+        `(B, F, N)`.
+    """
+    return torch.sqrt(spectrum.square().sum(dim=1) + _TINY**2)
+
+
+def phasor(spectrum: Tensor) -> Tensor:
+    """Unit phasors, the cosine and sine of the phase; (1, 0) where there is nothing.
+
+    Args:
+        spectrum: Real and imaginary parts `(B, 2, F, N)`.
+
+    Returns:
+        `(B, 2, F, N)`.
+    """
+    size = amplitude(spectrum).unsqueeze(1)
+    empty = (size <= 2 * _TINY).to(spectrum.dtype)
+    unit = spectrum / size * (1 - empty)
+    return torch.cat([unit[:, :1] + empty, unit[:, 1:]], dim=1)
+
+
+def rotate(phasors: Tensor, by: Tensor) -> Tensor:
+    """Product of complex numbers given as real and imaginary parts.
+
+    Args:
+        phasors: `(B, 2, F, N)`.
+        by: `(B, 2, F, N)`.
+
+    Returns:
+        `(B, 2, F, N)`.
+    """
+    real = phasors[:, 0] * by[:, 0] - phasors[:, 1] * by[:, 1]
+    imaginary = phasors[:, 0] * by[:, 1] + phasors[:, 1] * by[:, 0]
+    return torch.stack([real, imaginary], dim=1)
+
+
+class TorchSTFT(nn.Module):
+    """Spectra of several windows that share one hop, differentiable; equal to `signal.stft.MultiResolutionSTFT`.
+
+    Args:
+        windows: Window lengths in samples, even, longest first.
+        hop: Frame shift in samples.
+    """
+
+    def __init__(self, windows: tuple[int, ...], hop: int) -> None:
+        super().__init__()
+        self.reference = MultiResolutionSTFT(windows, hop)
+        self._analysis = [
+            torch.from_numpy(sqrt_hann(window)).float() for window in windows
+        ]  # plain tensors: they follow the input's device in use and are not part of a checkpoint
+        self._synthesis = torch.from_numpy(synthesis_window(windows[0], hop)).float()
+
+    def analyse(self, waveform: Tensor) -> Tensor:
+        """Spectra of whole signals.
+
+        Args:
+            waveform: Samples `(B, T)`.
+
+        Returns:
+            Real and imaginary parts `(B, 2, F, N)`, F the sum over windows, longest first.
+        """
+        stft = self.reference
+        samples = waveform.shape[-1]
+        future = stft.frame_count(samples) * stft.hop - samples
+        frames = nn.functional.pad(waveform, (stft.window - stft.hop, future)).unfold(-1, stft.window, stft.hop)
+        parts = []
+        for length, window in zip(stft.windows, self._analysis, strict=True):
+            start = (stft.window - length) // 2
+            parts.append(torch.fft.rfft(frames[..., start : start + length] * window.to(waveform)))
+        spectrum = torch.cat(parts, dim=-1).transpose(1, 2)
+        return torch.stack([spectrum.real, spectrum.imag], dim=1)
+
+    def synthesise(self, spectrum: Tensor, samples: int) -> Tensor:
+        """Signals of which `spectrum` are the spectra.
+
+        Args:
+            spectrum: Real and imaginary parts `(B, 2, F, N)` of the longest window.
+            samples: Length of the signals.
+
+        Returns:
+            Samples `(B, samples)`.
+        """
+        stft = self.reference
+        frames = torch.fft.irfft(torch.complex(spectrum[:, 0], spectrum[:, 1]), n=stft.window, dim=1)
+        frames = frames * self._synthesis.to(frames).unsqueeze(-1)
+        total = (frames.shape[-1] - 1) * stft.hop + stft.window
+        added = nn.functional.fold(frames, (1, total), (1, stft.window), stride=(1, stft.hop))
+        past = stft.window - stft.hop
+        return added[:, 0, 0, past : past + samples]
+
+
+class FeatureMaps(nn.Module):
+    """Amplitude and phase maps of all resolutions, joined by channel.
+
+    Args:
+        bins: Bins of all windows together.
+        compression: Exponent p of the amplitude.
+        phase: "unit" for cosine and sine of the phase, as in the poster; "compressed" for both times amplitude^p, which
+            tells a phase only where there is energy to have one.
+    """
+
+    def __init__(self, bins: int, compression: float, phase: Literal["unit", "compressed"]) -> None:
+        super().__init__()
+        self.channels = 3 * bins
+        self._compression = compression
+        self._phase = phase
+
+    def forward(self, spectra: Tensor) -> Tensor:
+        """Maps of spectra.
+
+        Args:
+            spectra: Real and imaginary parts `(B, 2, F, N)`.
+
+        Returns:
+            `(B, 3 F, N)`: amplitude^p, real and imaginary maps.
+        """
+        compressed = amplitude(spectra) ** self._compression
+        phases = phasor(spectra)
+        if self._phase == "compressed":
+            phases = phases * compressed.unsqueeze(1)
+        return torch.cat([compressed, phases[:, 0], phases[:, 1]], dim=1)
+
+
+class RunningLevel(nn.Module):
+    """Running root-mean-square level of a mixture: the scale in which a system works.
+
+    A clip's mean would look into the future; the mean over a fixed horizon of the past can be taken live, and a system
+    trained with it hears soft and loud recordings alike.
+
+    Args:
+        bins: Bins of the longest window, which the level is taken from.
+        horizon: Frames over which it is taken.
+    """
+
+    def __init__(self, bins: int, horizon: int) -> None:
+        super().__init__()
+        self._bins = bins
+        self._mean = RunningMean(horizon)
+
+    def forward(self, spectra: Tensor, past: Past) -> Tensor:
+        """Level at every frame.
+
+        Args:
+            spectra: Real and imaginary parts `(B, 2, F, N)`.
+            past: What the layer has seen.
+
+        Returns:
+            `(B, 1, 1, N)`, above 0.
+        """
+        power = spectra[:, :, : self._bins].square().sum(dim=1).mean(dim=1, keepdim=True)
+        return torch.sqrt(self._mean(power, past) + 1e-10).unsqueeze(1)

@@ -1,0 +1,201 @@
+"""The two objectives: named terms of a batch, which the weights of the settings add up."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sottovoce.config import FrontendSettings, JointWeights, SpeechWeights
+from sottovoce.models.blocks import Past
+from sottovoce.models.frontend import TorchSTFT, phasor
+from sottovoce.models.joint import JointAutoencoder
+from sottovoce.objectives.latent import latent_distance, prior
+from sottovoce.objectives.phase import consistency, phase_error
+from sottovoce.objectives.spectral import complex_reconstruction, multi_resolution, reconstruction, silence
+
+LossTerms = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class UnpairedTensors:
+    """Clips of one step; no part of it knows the clean version of a mixture.
+
+    Attributes:
+        speech: Clean speech of anyone, `(B, T)`.
+        mixtures: Noisy recordings, `(M, T)`.
+        noise: Noise-only stretches of noisy recordings, `(K, T)`; K may be 0.
+        pseudo_mixtures: Clean speech, in a simulated room, plus harvested noise, `(P, T)`; P may be 0.
+        pseudo_targets: Its speech with early reflections, `(P, T)`.
+    """
+
+    speech: Tensor
+    mixtures: Tensor
+    noise: Tensor
+    pseudo_mixtures: Tensor
+    pseudo_targets: Tensor
+
+
+def total(terms: LossTerms, weights: SpeechWeights | JointWeights) -> Tensor:
+    """Sum of weight x term, over the terms that have a weight.
+
+    Args:
+        terms: Named scalars.
+        weights: A weight for each name.
+
+    Returns:
+        Scalar.
+    """
+    factors: Mapping[str, float] = weights.model_dump()
+    return torch.stack([factors[name] * term for name, term in terms.items() if factors[name]]).sum()
+
+
+class Objective:
+    """Computes the terms of both stages; a term without weight is not computed.
+
+    Args:
+        frontend: Settings of the spectra.
+    """
+
+    def __init__(self, frontend: FrontendSettings) -> None:
+        # A quarter of the window, or the poster's one frame shift where that is shorter.
+        self.resolutions = [
+            TorchSTFT((window,), min(frontend.hop, window // 4)) for window in frontend.loss_windows
+        ]
+        self.compression = frontend.compression
+
+    def speech(
+        self, model: JointAutoencoder, speech: Tensor, weights: SpeechWeights, generator: torch.Generator
+    ) -> LossTerms:
+        """L_SAE = rec(Â_s, A_s) + phase + prior + multi-resolution + consistency, on clean speech alone.
+
+        Two repairs of the known traps: speech is heard at the levels that it has inside mixtures (their scale is at or
+        above its own), and the phase at the input is disturbed, since a correction of a clean phase would learn 0.
+
+        Args:
+            model: The system.
+            speech: Clean speech `(B, T)`.
+            weights: Which terms are wanted.
+            generator: Source of latent noise, levels and disturbed phases.
+
+        Returns:
+            Named terms.
+        """
+        samples = speech.shape[-1]
+        spectra = model.stft.analyse(speech)
+        below_db = 12 * torch.rand(speech.shape[0], 1, 1, 1, generator=generator)
+        level = model.level(spectra, Past()) * (10 ** (below_db / 20)).to(speech.device)
+        spectra = spectra / level
+        noise = torch.randn(spectra.shape, generator=generator).to(speech.device)
+        spread = torch.rand(speech.shape[0], 1, 1, 1, generator=generator).to(speech.device)
+        disturbed = (spectra.square().sum(dim=1, keepdim=True)).sqrt() * phasor(spectra + 0.5 * spread * noise)
+
+        latent = model.encode_speech(disturbed)
+        decoded = model.decode_speech(latent, generator)
+        clean = spectra[:, :, : model.bins]
+        target = model.compressed(spectra)
+        terms: LossTerms = {"amplitude": reconstruction(decoded.amplitude, target), "prior": prior(latent)}
+        spectrum = model.spectrum_of(decoded, disturbed[:, :, : model.bins])
+        if model.phase_decoder is not None and weights.phase:
+            terms["phase"] = phase_error(phasor(spectrum), phasor(clean), target)
+        if weights.multi_resolution:
+            terms["multi_resolution"] = multi_resolution(
+                model.stft.synthesise(spectrum, samples),
+                model.stft.synthesise(clean, samples),
+                self.resolutions,
+                self.compression,
+            )
+        if weights.consistency:
+            recomputed = model.recompute(spectrum, samples)[:, :, : model.bins]
+            terms["consistency"] = consistency(spectrum, recomputed)
+        return terms
+
+    def joint(
+        self, model: JointAutoencoder, batch: UnpairedTensors, weights: JointWeights, generator: torch.Generator
+    ) -> LossTerms:
+        """L_MAE: mixture reconstruction, cycle, latent consistency, silence, prior; and the pseudo-pairs' terms.
+
+        Args:
+            model: The system; E_S, D_A, D_P and G are frozen, gradients pass through them.
+            batch: Clips.
+            weights: Which terms are wanted.
+            generator: Source of the latent noise.
+
+        Returns:
+            Named terms.
+        """
+        counts = [len(batch.mixtures), len(batch.noise), len(batch.pseudo_mixtures)]
+        clips = torch.cat([batch.mixtures, batch.noise, batch.pseudo_mixtures])
+        samples = clips.shape[-1]
+        spectra = model.stft.analyse(clips)
+        level = model.level(spectra, Past())
+        scaled = spectra / level
+        translation = model.translate(scaled, generator)
+        mixture_scaled, _, pseudo_scaled = scaled.split(counts)
+        mixture_latent, _, pseudo_latent = translation.latent.split(counts)
+        mixture_speech, noise_speech, pseudo_speech = translation.spectrum.split(counts)
+        noise_code = None if translation.noise_code is None else translation.noise_code[: counts[0]]
+
+        target = model.compressed(mixture_scaled)
+        rebuilt = model.decode_mixture(mixture_latent, noise_code, generator)
+        terms: LossTerms = {"mixture_amplitude": reconstruction(rebuilt, target), "prior": prior(mixture_latent)}
+        if weights.cycle or weights.latent_consistency or weights.consistency:
+            recomputed = model.recompute(mixture_speech, samples)
+            cycle_latent = model.encode_speech(recomputed)
+            cycled = model.decode_mixture(cycle_latent, noise_code, generator)
+            terms["cycle"] = reconstruction(cycled, target)
+            terms["latent_consistency"] = latent_distance(cycle_latent, mixture_latent)
+            terms["prior"] = terms["prior"] + prior(cycle_latent)
+            terms["consistency"] = consistency(mixture_speech, recomputed[:, :, : model.bins])
+        if weights.silence and counts[1]:
+            terms["silence"] = silence(noise_speech)
+        if weights.multi_resolution:
+            spectrum = (rebuilt ** (1 / self.compression)).unsqueeze(1) * phasor(mixture_scaled[:, :, : model.bins])
+            terms["multi_resolution"] = multi_resolution(
+                model.stft.synthesise(spectrum, samples),
+                model.stft.synthesise(mixture_scaled[:, :, : model.bins], samples),
+                self.resolutions,
+                self.compression,
+            )
+        if counts[2] and any(value for name, value in weights if name.startswith("pseudo_")):
+            terms |= self._pseudo(
+                model,
+                batch.pseudo_targets,
+                pseudo_scaled,
+                level[-counts[2] :],
+                pseudo_latent,
+                translation.decoded.amplitude[-counts[2] :],
+                pseudo_speech,
+            )
+        return terms
+
+    def _pseudo(
+        self,
+        model: JointAutoencoder,
+        targets: Tensor,
+        mixture: Tensor,
+        level: Tensor,
+        latent: Tensor,
+        decoded: Tensor,
+        spectrum: Tensor,
+    ) -> LossTerms:
+        """Terms of pseudo-pairs, whose clean speech is known because it was put there."""
+        samples = targets.shape[-1]
+        clean = model.stft.analyse(targets) / level
+        size = clean.square().sum(dim=1, keepdim=True).sqrt()
+        with torch.no_grad():
+            # E_S hears the speech with the mixture's phase: it was trained on disturbed phases.
+            wanted = model.encode_speech(size * phasor(mixture))
+        target = clean[:, :, : model.bins]
+        return {
+            "pseudo_latent": latent_distance(latent, wanted),
+            "pseudo_amplitude": reconstruction(decoded, model.compressed(clean)),
+            "pseudo_magnitude": reconstruction(model.compressed(spectrum), model.compressed(clean)),
+            "pseudo_complex": complex_reconstruction(spectrum, target, self.compression),
+            "pseudo_multi_resolution": multi_resolution(
+                model.stft.synthesise(spectrum, samples),
+                model.stft.synthesise(target, samples),
+                self.resolutions,
+                self.compression,
+            ),
+        }

@@ -1,0 +1,81 @@
+"""Losses that compare spectra. p is the compression; letters with a hat are estimates."""
+
+import torch
+from torch import Tensor
+
+from sottovoce.models.frontend import TorchSTFT, amplitude, phasor
+
+
+def reconstruction(estimate: Tensor, target: Tensor) -> Tensor:
+    """rec(Â, A) = mean over bins and frames of (Â^p - A^p)².
+
+    Args:
+        estimate: Compressed amplitude Â^p, `(B, F, N)`.
+        target: Compressed amplitude A^p, `(B, F, N)`.
+
+    Returns:
+        Scalar, at least 0.
+
+    Source:
+        Wang, Venkataramani and Smaragdis (2020), code, p = 0.5.
+    """
+    return (estimate - target).square().mean()
+
+
+def complex_reconstruction(estimate: Tensor, target: Tensor, compression: float) -> Tensor:
+    """mean |Ŝ|Ŝ|^(p-1) - S|S|^(p-1)|²: amplitudes compressed, phases kept.
+
+    Args:
+        estimate: Real and imaginary parts `(B, 2, F, N)`.
+        target: Real and imaginary parts `(B, 2, F, N)`.
+        compression: p.
+
+    Returns:
+        Scalar, at least 0.
+
+    Source:
+        Ephrat et al. (2018), power-law compression of complex spectra.
+    """
+
+    def compress(spectrum: Tensor) -> Tensor:
+        return phasor(spectrum) * (amplitude(spectrum) ** compression).unsqueeze(1)
+
+    return (compress(estimate) - compress(target)).square().sum(dim=1).mean()
+
+
+def multi_resolution(estimate: Tensor, target: Tensor, resolutions: list[TorchSTFT], compression: float) -> Tensor:
+    """Sum over windows w of rec(|STFT_w(ŝ)|, |STFT_w(s)|).
+
+    Args:
+        estimate: Samples ŝ `(B, T)`.
+        target: Samples s `(B, T)`.
+        resolutions: One STFT per window.
+        compression: p.
+
+    Returns:
+        Scalar, at least 0.
+
+    Source:
+        Li, Sun, Wang and Naqvi (SSPD 2023): losses summed over windows of 1024, 512, 256 and 128.
+    """
+    both = torch.cat([estimate, target])
+    total = estimate.new_zeros(())
+    for stft in resolutions:
+        estimated, wanted = (amplitude(stft.analyse(both)) ** compression).chunk(2)
+        total = total + reconstruction(estimated, wanted)
+    return total
+
+
+def silence(spectrum: Tensor) -> Tensor:
+    """mean |Ŝ|² on clips in which nobody speaks.
+
+    Args:
+        spectrum: Estimate in the mixture's scale, `(B, 2, F, N)`.
+
+    Returns:
+        Scalar, at least 0.
+
+    Source:
+        Wang, Venkataramani and Smaragdis (2020), code: noise-only clips.
+    """
+    return spectrum.square().sum(dim=1).mean()

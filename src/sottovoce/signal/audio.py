@@ -1,0 +1,573 @@
+"""Sound files: found, probed, read and written by blocks, and resampled."""
+
+import contextlib
+import io
+import logging
+import os
+import secrets
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+import numpy as np
+import soundfile as sf
+import soxr
+from numpy.typing import NDArray
+
+from sottovoce.errors import AudioError
+from sottovoce.signal.containers import find_defect, is_unclosed_wav
+
+log = logging.getLogger(__name__)
+
+Float32Array = NDArray[np.float32]
+
+_READ_FRAMES = 65536
+# libsndfile's Vorbis encoder takes memory on the stack for what one call writes.
+_WRITE_FRAMES = 16384
+
+
+class _Container(NamedTuple):
+    """How libsndfile calls a kind of file, and the sample formats that it may have; the first one is the default."""
+
+    format: str
+    subtypes: tuple[str, ...]
+
+
+class _Codec(NamedTuple):
+    """What a sample format can hold."""
+
+    rates_hz: range | tuple[int, ...]
+    channels: int
+
+    def holds(self, sample_rate: int, channels: int) -> bool:
+        return sample_rate in self.rates_hz and channels <= self.channels
+
+
+_LINEAR = ("PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW", "PCM_U8")
+_CONTAINERS = {
+    ".wav": _Container("WAV", _LINEAR),
+    ".flac": _Container("FLAC", ("PCM_16", "PCM_24", "PCM_S8")),
+    ".ogg": _Container("OGG", ("VORBIS", "OPUS")),
+    ".oga": _Container("OGG", ("VORBIS", "OPUS")),
+    ".opus": _Container("OGG", ("OPUS",)),
+    ".mp3": _Container("MP3", ("MPEG_LAYER_III",)),
+    ".aiff": _Container("AIFF", (*_LINEAR, "PCM_S8")),
+    ".aif": _Container("AIFF", (*_LINEAR, "PCM_S8")),
+}
+_UNLIMITED = _Codec(range(1, 2**31), 1024)
+_CODECS = {
+    "FLAC": _Codec(range(1, 655_351), 8),
+    # libvorbis crashes above 200 kHz.
+    "VORBIS": _Codec(range(1, 200_001), 255),
+    "OPUS": _Codec((8000, 12000, 16000, 24000, 48000), 255),
+    "MPEG_LAYER_III": _Codec((8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000), 2),
+}
+_INTEGER_BITS = {"PCM_U8": 8, "PCM_S8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32, "ULAW": 16, "ALAW": 16}
+_WAV_LIMIT_BYTES = 2**32 - 2**16
+
+AUDIO_SUFFIXES = tuple(_CONTAINERS)
+"""File names' endings that are read and written."""
+
+PYAV_SUFFIXES = (".m4a", ".mp4", ".aac", ".webm", ".mka", ".mkv", ".mov", ".wma", ".3gp")
+"""File names' endings that are read when PyAV is installed; they are never written."""
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What a recording is, without its samples.
+
+    Attributes:
+        path: The file.
+        sample_rate: Rate in Hz.
+        channels: Number of channels.
+        frames: Samples per channel; for what PyAV reads, after the packets' durations, an estimate.
+        format: Kind of file in libsndfile's words, such as WAV or FLAC.
+        subtype: Sample format in libsndfile's words, such as PCM_16, FLOAT or VORBIS.
+    """
+
+    path: Path
+    sample_rate: int
+    channels: int
+    frames: int
+    format: str
+    subtype: str
+
+    @property
+    def seconds(self) -> float:
+        """Length in seconds."""
+        return self.frames / self.sample_rate
+
+
+def find_audio(folder: Path) -> list[Path]:
+    """List the recordings in a folder and in the folders below it.
+
+    Args:
+        folder: An existing folder.
+
+    Returns:
+        Paths in sorted order; files whose name begins with a dot are left out.
+
+    Raises:
+        AudioError: The folder is missing, is a file, or holds no recording.
+    """
+    if not folder.is_dir():
+        found = "a file" if folder.exists() else "nothing"
+        raise AudioError(f"found {found} at {folder}, expected a folder with recordings")
+    paths = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith(".") and path.is_file()
+    )
+    if not paths:
+        raise AudioError(f"found no recording in the folder {folder}, expected {_listing(AUDIO_SUFFIXES)} files")
+    return paths
+
+
+def probe(path: Path | str) -> AudioInfo:
+    """Find out what a recording is, and that it is whole as far as its header can tell.
+
+    Args:
+        path: A sound file.
+
+    Returns:
+        Format, rate, channels and length.
+
+    Raises:
+        AudioError: The file is missing, empty, cut, without samples, or of an unknown kind.
+    """
+    path = Path(path)
+    _require_sound(path)
+    try:
+        with _open(path) as file:
+            info = AudioInfo(path, file.samplerate, file.channels, file.frames, file.format, file.subtype)
+    except sf.SoundFileError as error:
+        if path.suffix.lower() not in PYAV_SUFFIXES:
+            raise AudioError(
+                f"{path} is not a sound file that can be read, or it is damaged: expected {_listing(AUDIO_SUFFIXES)}; "
+                f"`ffmpeg -i {path.name} out.wav` converts other kinds"
+            ) from error
+        info = _probe_with_pyav(path)
+    if info.frames == 0:
+        raise AudioError(f"{path} holds no samples, expected a recording of one sample at least: record it again")
+    return info
+
+
+def read(path: Path | str, *, start: int = 0, frames: int | None = None) -> tuple[Float32Array, int]:
+    """Read a recording, or a part of it, into memory.
+
+    Args:
+        path: A sound file.
+        start: First sample to read.
+        frames: Samples to read; None for all. Fewer come back at the end of the recording.
+
+    Returns:
+        Samples `(channels, samples)`, full scale ±1, those that are not finite replaced by 0; and the rate in Hz.
+
+    Raises:
+        AudioError: The file cannot be read (see `probe`), or begins to be unreadable after its header.
+    """
+    info = probe(path)
+    pieces = list(_finite(info, _decode(info, _READ_FRAMES, start, frames)))
+    empty = np.zeros((info.channels, 0), np.float32)
+    return np.concatenate([empty, *pieces], axis=1), info.sample_rate
+
+
+def blocks(path: Path | str, block_frames: int) -> Iterator[Float32Array]:
+    """Read a recording piece by piece, in memory that does not depend on its length.
+
+    Args:
+        path: A sound file.
+        block_frames: Most samples per block.
+
+    Returns:
+        An iterator over blocks `(channels, n)`, full scale ±1, samples that are not finite replaced by 0.
+
+    Raises:
+        AudioError: The file cannot be read (see `probe`); raised during iteration when its samples cannot.
+    """
+    info = probe(path)
+    return _finite(info, _decode(info, block_frames))
+
+
+class Writer:
+    """Writes a recording block by block, as a context manager; the file appears whole or not at all.
+
+    The blocks go to a temporary file in the target's folder, which gets the target's name at the end of the `with`
+    block and disappears if that is left by an exception. Integer sample formats are rounded and limited to ±1, with a
+    warning that says how many samples were beyond; float and lossy formats take every value.
+
+    Args:
+        path: The file to write; its suffix sets the kind.
+        sample_rate: Rate in Hz.
+        channels: Number of channels.
+        like: A recording whose sample format is kept where the kind of file allows it; 16 bit otherwise, and 24 bit
+            where a FLAC takes the place of a wider format.
+        overwrite: Replace an existing file.
+
+    Raises:
+        AudioError: The kind of file is unknown or cannot hold the rate or the channels, the file exists, or it cannot
+            be written.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        sample_rate: int,
+        channels: int,
+        *,
+        like: AudioInfo | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        self.path = Path(path)
+        self.sample_rate = sample_rate
+        self.channels = channels
+        self.format, self.subtype = _choose_format(self.path, sample_rate, channels, like)
+        self._overwrite = overwrite
+        self._part = self.path.with_name(f".{secrets.token_hex(8)}.part")
+        self._frames = 0
+        self._limited = 0
+        self._refuse_existing()
+
+    def __enter__(self) -> Self:
+        try:
+            self._part.touch(exist_ok=False)
+            self._file = sf.SoundFile(
+                self._part, "w", self.sample_rate, self.channels, self.subtype, format=self.format
+            )
+        except OSError as error:
+            raise AudioError(
+                f"cannot write {self.path} ({error.strerror}): name a folder that exists and that you may write to"
+            ) from error
+        except sf.SoundFileError as error:
+            self._part.unlink(missing_ok=True)
+            raise AudioError(f"cannot write {self.path} as {self.format} {self.subtype} ({error})") from error
+        return self
+
+    def write(self, block: NDArray[np.floating]) -> None:
+        """Append samples.
+
+        Args:
+            block: Samples `(channels, n)`, full scale ±1.
+
+        Raises:
+            AudioError: The disk does not take them.
+            ValueError: The block has another shape.
+        """
+        if block.ndim != 2 or block.shape[0] != self.channels:
+            raise ValueError(f"found a block of shape {block.shape}, expected ({self.channels}, samples)")
+        for start in range(0, block.shape[1], _WRITE_FRAMES):
+            samples = self._encode(block[:, start : start + _WRITE_FRAMES]).T
+            try:
+                self._file.write(samples)
+            # soundfile asserts that libsndfile took every sample.
+            except (sf.SoundFileError, AssertionError) as error:
+                raise self._disk_error() from error
+            self._frames += samples.shape[0]
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._commit()
+            else:
+                with contextlib.suppress(sf.SoundFileError):
+                    self._file.close()
+        finally:
+            self._part.unlink(missing_ok=True)
+
+    def _encode(self, block: NDArray[np.floating]) -> NDArray[np.float32] | NDArray[np.int32]:
+        bits = _INTEGER_BITS.get(self.subtype)
+        if bits is None:
+            return block.astype(np.float32)
+        self._limited += int(np.count_nonzero(np.abs(block) > 1))
+        # libsndfile truncates where it should round, so the integers are made here: read and written is the same.
+        scale = 2.0 ** (bits - 1)
+        integers = np.clip(np.rint(block.astype(np.float64) * scale), -scale, scale - 1).astype(np.int32)
+        return integers << (32 - bits)
+
+    def _commit(self) -> None:
+        if self._frames == 0:
+            self._file.close()
+            raise AudioError(f"found no samples to write to {self.path}, expected one at least")
+        try:
+            self._file.close()
+            # An encoder may notice only while it closes, and say nothing, that the disk took no more.
+            with sf.SoundFile(self._part) as written:
+                is_whole = written.frames == self._frames and find_defect(self._part) is None
+        except sf.SoundFileError as error:
+            raise self._disk_error() from error
+        if not is_whole:
+            raise self._disk_error()
+        self._refuse_existing()
+        try:
+            with self._part.open("rb+") as file:
+                os.fsync(file.fileno())
+            self._part.replace(self.path)
+        except OSError as error:
+            raise AudioError(f"cannot write {self.path} ({error.strerror}): name another file") from error
+        if self._limited:
+            log.warning(
+                "%s: %d samples were beyond full scale and were limited to ±1; 32-bit float WAV would keep them",
+                self.path,
+                self._limited,
+            )
+
+    def _refuse_existing(self) -> None:
+        if self.path.is_dir():
+            raise AudioError(f"cannot write {self.path}: found a folder, expected a file name")
+        if not self._overwrite and self.path.exists():
+            raise AudioError(f"{self.path} exists and is kept: name another output, or allow overwriting")
+
+    def _disk_error(self) -> AudioError:
+        return AudioError(
+            f"cannot write {self.path}: the disk is full or failed after {self._frames / self.sample_rate:.1f} seconds "
+            "of sound, and nothing was kept; free some space or name another folder"
+        )
+
+
+class Resampler:
+    """Changes the rate of a signal that comes in blocks; the output is aligned with the input to the sample.
+
+    n samples become ceil(n * target_rate / source_rate), so there and back gives at least as many as there were: cut
+    to the input's length, it is the input.
+
+    Args:
+        source_rate: Rate of the input in Hz.
+        target_rate: Rate of the output in Hz.
+        channels: Number of channels.
+    """
+
+    def __init__(self, source_rate: int, target_rate: int, channels: int) -> None:
+        self.source_rate = source_rate
+        self.target_rate = target_rate
+        self._stream = None if source_rate == target_rate else soxr.ResampleStream(source_rate, target_rate, channels)
+        self._taken = 0
+        self._given = 0
+
+    def push(self, block: NDArray[np.floating], last: bool = False) -> Float32Array:
+        """Take some samples and give back those that are ready.
+
+        Args:
+            block: Samples `(channels, n)`; n may be 0.
+            last: No more samples will come.
+
+        Returns:
+            Samples `(channels, m)` at the target rate.
+        """
+        block = block.astype(np.float32, copy=False)
+        if self._stream is None:
+            return block
+        self._taken += block.shape[1]
+        if last:
+            # soxr rounds the length; zeros behind the end, which it assumes there anyway, make it at least the ceiling.
+            block = np.pad(block, ((0, 0), (0, -(-self.source_rate // self.target_rate))))
+        resampled: Float32Array = self._stream.resample_chunk(np.ascontiguousarray(block.T), last=last).T
+        if last:
+            total = -(-self._taken * self.target_rate // self.source_rate)
+            resampled = resampled[:, : total - self._given]
+        self._given += resampled.shape[1]
+        return resampled
+
+
+def resample(waveform: NDArray[np.floating], source_rate: int, target_rate: int) -> Float32Array:
+    """Change the rate of a whole signal.
+
+    Args:
+        waveform: Samples `(T,)` or `(C, T)`.
+        source_rate: Its rate in Hz.
+        target_rate: The wanted rate in Hz.
+
+    Returns:
+        ceil(T * target_rate / source_rate) float32 samples per channel, aligned with the input.
+    """
+    signal = np.atleast_2d(waveform)
+    resampled = Resampler(source_rate, target_rate, signal.shape[0]).push(signal, last=True)
+    return resampled.reshape(*waveform.shape[:-1], -1)
+
+
+class _UnclosedWav(io.FileIO):
+    """A WAV whose writer left the sizes at zero, with the RIFF size by which libsndfile knows to mend it."""
+
+    _RIFF_SIZE = (8, 0, 0, 0)
+
+    def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
+        position = self.tell()
+        count = super().readinto(buffer) or 0
+        content = memoryview(buffer).cast("B")
+        for offset, value in enumerate(self._RIFF_SIZE, start=4 - position):
+            if 0 <= offset < count:
+                content[offset] = value
+        return count
+
+
+def _listing(words: Iterable[object]) -> str:
+    *most, last = (str(word) for word in words)
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+def _require_sound(path: Path) -> None:
+    """Refuse what is not a file with something in it, and what its container shows to be cut."""
+    try:
+        if path.is_dir():
+            raise AudioError(f"found a folder at {path}, expected a sound file: name a file in it")
+        if not path.exists():
+            raise AudioError(f"found nothing at {path}, expected a sound file: check the name")
+        if path.stat().st_size == 0:
+            raise AudioError(f"{path} is empty (0 bytes), expected a sound file: copy or record it again")
+        defect = find_defect(path)
+    except OSError as error:
+        raise AudioError(f"cannot read {path} ({error.strerror}): check that you may read it") from error
+    if defect is not None:
+        raise AudioError(
+            f"{path} {defect}: copy it again, or convert what is there with `ffmpeg -i {path.name} out.wav`"
+        )
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[sf.SoundFile]:
+    with contextlib.ExitStack() as stack:
+        source = stack.enter_context(_UnclosedWav(path)) if is_unclosed_wav(path) else path
+        yield stack.enter_context(sf.SoundFile(source))
+
+
+def _decode(info: AudioInfo, block_frames: int, start: int = 0, frames: int | None = None) -> Iterator[Float32Array]:
+    """Blocks `(channels, n)` of the part of a recording that begins at `start`."""
+    if info.format not in sf.available_formats():
+        yield from _regroup(_decode_with_pyav(info, start, frames), block_frames)
+        return
+    remaining = max(0, info.frames - start if frames is None else min(frames, info.frames - start))
+    try:
+        with _open(info.path) as file:
+            if start and remaining:
+                file.seek(start)
+            while remaining > 0:
+                block = file.read(min(block_frames, remaining), dtype="float32", always_2d=True)
+                if len(block) == 0:
+                    break
+                remaining -= len(block)
+                yield block.T
+    except sf.SoundFileError as error:
+        raise _damaged(info, remaining) from error
+    if remaining:
+        raise _damaged(info, remaining)
+
+
+def _damaged(info: AudioInfo, remaining: int) -> AudioError:
+    return AudioError(
+        f"{info.path} is cut short or damaged ({remaining / info.sample_rate:.2f} of the {info.seconds:.2f} seconds "
+        "which its header promises cannot be read): copy it again, or convert what is there with "
+        f"`ffmpeg -i {info.path.name} out.wav`"
+    )
+
+
+def _finite(info: AudioInfo, source: Iterator[Float32Array]) -> Iterator[Float32Array]:
+    replaced = 0
+    for block in source:
+        finite = np.isfinite(block)
+        replaced += finite.size - int(np.count_nonzero(finite))
+        yield np.where(finite, block, np.float32(0))
+    if replaced:
+        log.warning("%s: %d samples are not finite numbers and were taken as 0", info.path, replaced)
+
+
+def _choose_format(path: Path, sample_rate: int, channels: int, like: AudioInfo | None) -> tuple[str, str]:
+    """Name the kind of file and the sample format in libsndfile's words."""
+    suffix = path.suffix.lower()
+    if suffix not in _CONTAINERS:
+        raise AudioError(f"cannot write {path}: found the ending {path.suffix!r}, expected {_listing(AUDIO_SUFFIXES)}")
+    container = _CONTAINERS[suffix]
+    subtype = container.subtypes[0]
+    if like is not None and like.subtype in container.subtypes:
+        subtype = like.subtype
+    elif like is not None and like.subtype in ("PCM_32", "FLOAT", "DOUBLE") and "PCM_24" in container.subtypes:
+        subtype = "PCM_24"
+    codec = _codec(container, subtype)
+    if not codec.holds(sample_rate, channels):
+        fitting = [
+            ending
+            for ending, other in _CONTAINERS.items()
+            if _codec(other, other.subtypes[0]).holds(sample_rate, channels)
+        ]
+        rates = f"up to {codec.rates_hz[-1]}" if isinstance(codec.rates_hz, range) else _listing(codec.rates_hz)
+        raise AudioError(
+            f"cannot write {path}: found {sample_rate} Hz and {channels} channels, expected {rates} Hz and at most "
+            f"{codec.channels} channels for this kind of file; write {_listing(fitting)}"
+        )
+    if container.format == "WAV" and like is not None:
+        sample_bytes = {"FLOAT": 4, "DOUBLE": 8}.get(subtype, _INTEGER_BITS.get(subtype, 0) // 8)
+        if like.format == "RF64" or like.frames * channels * sample_bytes > _WAV_LIMIT_BYTES:
+            return "RF64", subtype
+        return ("WAVEX" if like.format == "WAVEX" else "WAV"), subtype
+    return container.format, subtype
+
+
+def _codec(container: _Container, subtype: str) -> _Codec:
+    return _CODECS.get(subtype) or _CODECS.get(container.format, _UNLIMITED)
+
+
+def _probe_with_pyav(path: Path) -> AudioInfo:
+    if find_spec("av") is None:
+        raise AudioError(
+            f"{path} needs a decoder that is not installed: run `pip install 'sottovoce[av]'`, or convert it "
+            f"first with `ffmpeg -i {path.name} out.wav`"
+        )
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.audio:
+                raise AudioError(f"{path} holds no sound track, expected one: check the name")
+            stream = container.streams.audio[0]
+            rate, channels, codec = stream.rate, stream.channels, stream.codec_context.name
+            # Files of browsers have no duration in their header.
+            seconds = sum(
+                float(packet.duration * packet.time_base)
+                for packet in container.demux(stream)
+                if packet.duration and packet.time_base
+            )
+    except (av.FFmpegError, OSError) as error:
+        raise AudioError(
+            f"{path} is not a sound file that can be read, or it is cut or damaged ({error.strerror}): copy it again"
+        ) from error
+    return AudioInfo(path, rate, channels, round(seconds * rate), path.suffix[1:].upper(), codec.upper())
+
+
+def _decode_with_pyav(info: AudioInfo, start: int, frames: int | None) -> Iterator[Float32Array]:
+    """Pieces as from `_decode`; a part is reached by decoding what is before it, which is exact for every codec."""
+    import av
+
+    end = None if frames is None else start + frames
+    position = 0
+    try:
+        with av.open(str(info.path)) as container:
+            stream = container.streams.audio[0]
+            resampler = av.AudioResampler(format="fltp", layout=stream.layout, rate=info.sample_rate)
+            for frame in container.decode(stream):
+                for planes in resampler.resample(frame):
+                    samples = planes.to_ndarray().astype(np.float32, copy=False)
+                    yield samples[:, max(0, start - position) : None if end is None else max(0, end - position)]
+                    position += samples.shape[1]
+                if end is not None and position >= end:
+                    break
+    except (av.FFmpegError, OSError) as error:
+        raise _damaged(info, max(0, info.frames - position)) from error
+
+
+def _regroup(pieces: Iterable[Float32Array], block_frames: int) -> Iterator[Float32Array]:
+    """Join and cut pieces `(channels, n)` to blocks of one length; the last may be shorter."""
+    waiting: list[Float32Array] = []
+    count = 0
+    for piece in pieces:
+        waiting.append(piece)
+        count += piece.shape[1]
+        if count >= block_frames:
+            joined = np.concatenate(waiting, axis=1)
+            whole = count - count % block_frames
+            yield from np.split(joined[:, :whole], whole // block_frames, axis=1)
+            waiting, count = [joined[:, whole:]], count - whole
+    if count:
+        yield np.concatenate(waiting, axis=1)

@@ -1,0 +1,179 @@
+"""Short-time spectra with several windows, one hop and perfect reconstruction."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.floating[Any]]
+
+
+def sqrt_hann(window: int) -> NDArray[np.float64]:
+    """Square root of a periodic Hann window, of unit energy.
+
+    Args:
+        window: Length in samples.
+
+    Returns:
+        Window `(window,)` whose squares add up to 1, so that white noise has the same mean power in every resolution.
+    """
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
+    return np.sqrt(hann / hann.sum())
+
+
+def synthesis_window(window: int, hop: int) -> NDArray[np.float64]:
+    """Window which undoes `sqrt_hann` by overlap-add.
+
+    Args:
+        window: Length in samples.
+        hop: Frame shift in samples, at most half the window.
+
+    Returns:
+        Window `(window,)`: the analysis window divided by the overlap-added squares, which have period `hop`.
+    """
+    analysis = sqrt_hann(window)
+    squares = np.zeros(-(-window // hop) * hop)
+    squares[:window] = analysis**2
+    overlapped = squares.reshape(-1, hop).sum(axis=0)
+    return analysis / np.resize(overlapped, window)
+
+
+class MultiResolutionSTFT:
+    """Spectra of several windows that share one hop, and the inverse of the longest.
+
+    Frame n holds the samples nH + H - W .. nH + H - 1 (W the longest window, H the hop), so it is complete when H new
+    samples have come. Shorter windows are cut from the centre of the same W samples: all maps have the same number of
+    frames and the same alignment.
+
+    Args:
+        windows: Window lengths in samples, even, longest first.
+        hop: Frame shift in samples, at most half the longest window.
+
+    Raises:
+        ValueError: A window is odd, windows are not in falling order or the hop is too long.
+    """
+
+    def __init__(self, windows: Sequence[int], hop: int) -> None:
+        if not windows or any(w < 2 or w % 2 for w in windows) or list(windows) != sorted(set(windows), reverse=True):
+            raise ValueError(f"found windows {list(windows)}, expected even lengths in samples, longest first")
+        if not 1 <= hop <= windows[0] // 2:
+            raise ValueError(f"found hop {hop}, expected 1 to {windows[0] // 2} samples, half the longest window")
+        self.windows = tuple(windows)
+        self.hop = hop
+        self._analysis = [sqrt_hann(w) for w in windows]
+        self._synthesis = synthesis_window(windows[0], hop)
+
+    @property
+    def window(self) -> int:
+        """Length of the longest window in samples."""
+        return self.windows[0]
+
+    @property
+    def bins(self) -> tuple[int, ...]:
+        """Number of frequency bins of each window."""
+        return tuple(w // 2 + 1 for w in self.windows)
+
+    def frame_count(self, samples: int) -> int:
+        """Number of frames that reach every one of `samples` samples as often as any other."""
+        return -(-(samples + self.window - self.hop) // self.hop) if samples else 0
+
+    def frames(self, buffer: FloatArray) -> FloatArray:
+        """Complete frames of a buffer that begins with W - H samples of the past.
+
+        Args:
+            buffer: Samples `(..., T)`.
+
+        Returns:
+            Read-only view `(..., N, W)`.
+        """
+        if buffer.shape[-1] < self.window:
+            return np.zeros((*buffer.shape[:-1], 0, self.window), buffer.dtype)
+        return np.lib.stride_tricks.sliding_window_view(buffer, self.window, axis=-1)[..., :: self.hop, :]
+
+    def spectra(self, frames: FloatArray) -> FloatArray:
+        """Spectra of frames in every resolution.
+
+        Args:
+            frames: Samples `(..., N, W)`.
+
+        Returns:
+            Real and imaginary parts `(..., 2, F, N)` in the dtype of the frames, F the sum of `bins`, longest window
+            first.
+        """
+        parts = []
+        for length, window in zip(self.windows, self._analysis, strict=True):
+            start = (self.window - length) // 2
+            parts.append(np.fft.rfft(frames[..., start : start + length] * window.astype(frames.dtype), axis=-1))
+        spectrum = np.swapaxes(np.concatenate(parts, axis=-1), -1, -2)
+        return np.stack([spectrum.real, spectrum.imag], axis=-3).astype(frames.dtype)
+
+    def overlap_add(self, spectrum: FloatArray) -> FloatArray:
+        """Add up the inverse transforms of frames of the longest window.
+
+        Args:
+            spectrum: Real and imaginary parts `(..., 2, F, N)`, F the bins of the longest window.
+
+        Returns:
+            Samples `(..., (N - 1) H + W)`; the first W - H belong to the past of the first frame, the last W - H lack
+            what later frames add.
+        """
+        complex_spectrum = np.swapaxes(spectrum[..., 0, :, :] + 1j * spectrum[..., 1, :, :], -1, -2)
+        frames = np.fft.irfft(complex_spectrum, n=self.window, axis=-1) * self._synthesis
+        count, hop, hops = frames.shape[-2], self.hop, -(-self.window // self.hop)
+        pad = [(0, 0)] * (frames.ndim - 1) + [(0, hops * hop - self.window)]
+        pieces = np.pad(frames, pad).reshape(*frames.shape[:-1], hops, hop)
+        added = np.zeros((*frames.shape[:-2], count + hops - 1, hop), frames.dtype)
+        for shift in range(hops):
+            added[..., shift : shift + count, :] += pieces[..., shift, :]
+        samples = max(count - 1, 0) * hop + self.window
+        return added.reshape(*frames.shape[:-2], -1)[..., :samples].astype(spectrum.dtype)
+
+    def analyse(self, waveform: FloatArray) -> FloatArray:
+        """Spectra of a whole signal.
+
+        Args:
+            waveform: Samples `(..., T)`.
+
+        Returns:
+            Real and imaginary parts `(..., 2, F, N)`, N = `frame_count(T)`.
+        """
+        samples = waveform.shape[-1]
+        past = self.window - self.hop
+        future = self.frame_count(samples) * self.hop - samples
+        pad = [(0, 0)] * (waveform.ndim - 1) + [(past, future)]
+        return self.spectra(self.frames(np.pad(waveform, pad)))
+
+    def synthesise(self, spectrum: FloatArray, samples: int) -> FloatArray:
+        """Signal of which `spectrum` are the spectra; the inverse of `analyse` for the longest window.
+
+        Args:
+            spectrum: Real and imaginary parts `(..., 2, F, N)`; bins behind the longest window's are ignored.
+            samples: Length of the signal.
+
+        Returns:
+            Samples `(..., samples)`.
+        """
+        past = self.window - self.hop
+        return self.overlap_add(spectrum[..., : self.bins[0], :])[..., past : past + samples]
+
+
+def feature_maps(spectra: FloatArray, compression: float) -> FloatArray:
+    """Amplitude and phase maps of all resolutions, joined by channel.
+
+    Args:
+        spectra: Real and imaginary parts `(..., 2, F, N)`.
+        compression: Exponent p of the amplitude, 0 < p <= 1.
+
+    Returns:
+        `(..., 3 F, N)`: amplitude^p, cosine and sine of the phase. The phase of an empty bin is 0.
+
+    Source:
+        Li, Sun, Wang and Naqvi (SSPD 2023): multi-resolution feature maps of one frame shift.
+    """
+    real, imaginary = spectra[..., 0, :, :], spectra[..., 1, :, :]
+    amplitude = np.hypot(real, imaginary)
+    silent = amplitude == 0
+    divisor = np.where(silent, 1, amplitude)
+    cosine = np.where(silent, 1, real / divisor)
+    return np.concatenate([amplitude**compression, cosine, imaginary / divisor], axis=-2)

@@ -1,0 +1,105 @@
+"""Is the system healthy? Checks that need no clean version of any mixture."""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sottovoce.models.blocks import Past
+from sottovoce.models.joint import JointAutoencoder
+from sottovoce.objectives.spectral import reconstruction
+
+_QUANTISATION_DB = 3.0
+
+
+@dataclass(frozen=True)
+class Health:
+    """What the checks measure; every value is computed without latent noise.
+
+    Attributes:
+        prior_ratio: Error of D_A(E_S(noise)) over error of D_A(E_S(speech)); far above 1 if the decoders know speech.
+        ceiling_si_sdr_db: SI-SDR of clean speech through the speech autoencoder: no decoder does better.
+        noise_attenuation_db: Level that noise-only clips lose; near 0 means that noise passes through.
+        speech_loss_db: Level that clean speech loses; far above 0 means that speech is eaten.
+        cycle_error_ratio: Cycle error with the enhanced amplitude quantised over the error without; far above 1 means
+            that the mixture hides in its fine print.
+        latent_dead_share: Share of latent dimensions with hardly any variance.
+        latent_deviation: Mean deviation of the latent dimensions.
+    """
+
+    prior_ratio: float
+    ceiling_si_sdr_db: float
+    noise_attenuation_db: float
+    speech_loss_db: float
+    cycle_error_ratio: float
+    latent_dead_share: float
+    latent_deviation: float
+
+    def values(self) -> dict[str, float]:
+        """The checks by name."""
+        return asdict(self)
+
+
+def _si_sdr_db(estimate: Tensor, target: Tensor) -> float:
+    estimate = estimate - estimate.mean(dim=-1, keepdim=True)
+    target = target - target.mean(dim=-1, keepdim=True)
+    scale = (estimate * target).sum(-1, keepdim=True) / (target.square().sum(-1, keepdim=True) + 1e-12)
+    wanted = scale * target
+    ratio = wanted.square().sum(-1) / ((estimate - wanted).square().sum(-1) + 1e-12)
+    return float(10 * torch.log10(ratio + 1e-12).mean())
+
+
+def _lost_db(before: Tensor, after: Tensor) -> float:
+    return float(10 * torch.log10((before.square().sum() + 1e-12) / (after.square().sum() + 1e-12)))
+
+
+@torch.no_grad()
+def check(model: JointAutoencoder, speech: Tensor, mixtures: Tensor, noise: Tensor) -> Health:
+    """Run all checks.
+
+    Args:
+        model: The system, in evaluation mode.
+        speech: Held-back clean speech `(B, T)`.
+        mixtures: Held-back noisy recordings `(M, T)`.
+        noise: Noise-only stretches `(K, T)`.
+
+    Returns:
+        The measures.
+    """
+
+    def scaled(waveform: Tensor) -> tuple[Tensor, Tensor]:
+        spectra = model.stft.analyse(waveform)
+        level = model.level(spectra, Past())
+        return spectra / level, level
+
+    def autoencoder_error(spectra: Tensor) -> float:
+        decoded = model.decode_speech(model.encode_speech(spectra)).amplitude
+        return float(reconstruction(decoded, model.compressed(spectra)))
+
+    speech_spectra, speech_level = scaled(speech)
+    decoded = model.decode_speech(model.encode_speech(speech_spectra))
+    through = model.spectrum_of(decoded, speech_spectra[:, :, : model.bins]) * speech_level
+    ceiling = _si_sdr_db(model.stft.synthesise(through, speech.shape[-1]), speech)
+
+    mixture_spectra, _ = scaled(mixtures)
+    translation = model.translate(mixture_spectra)
+    target = model.compressed(mixture_spectra)
+
+    def cycle_error(spectrum: Tensor) -> float:
+        latent = model.encode_speech(model.recompute(spectrum, mixtures.shape[-1]))
+        return float(reconstruction(model.decode_mixture(latent, translation.noise_code), target))
+
+    size = translation.spectrum.square().sum(dim=1, keepdim=True).sqrt() + 1e-8
+    steps = torch.round(20 * torch.log10(size) / _QUANTISATION_DB)
+    quantised = translation.spectrum / size * 10 ** (steps * _QUANTISATION_DB / 20)
+    deviation = translation.latent.std(dim=(0, 2)).numpy()
+    return Health(
+        prior_ratio=autoencoder_error(scaled(noise)[0]) / max(1e-12, autoencoder_error(speech_spectra)),
+        ceiling_si_sdr_db=ceiling,
+        noise_attenuation_db=_lost_db(noise, model.enhance(noise)),
+        speech_loss_db=_lost_db(speech, model.enhance(speech)),
+        cycle_error_ratio=cycle_error(quantised) / max(1e-12, cycle_error(translation.spectrum)),
+        latent_dead_share=float(np.mean(deviation < 1e-2)),
+        latent_deviation=float(deviation.mean()),
+    )

@@ -1,0 +1,160 @@
+"""What a run writes while it trains: losses and health as tables and pictures, TensorBoard, progress."""
+
+import csv
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor
+
+from sottovoce.atomic import replacing
+from sottovoce.metrics import plots
+from sottovoce.training.health import check
+from sottovoce.training.module import Stage, StageModule, stage_steps
+
+Progress = Callable[[Stage, int, int, float], None]
+
+
+class RunLog(L.Callback):
+    """Keeps `losses.csv`, `health.csv`, their pictures and TensorBoard up to date.
+
+    Args:
+        folder: The run's folder.
+        stage: The stage.
+        speech: Held-back clean speech `(B, T)`.
+        mixtures: Held-back noisy recordings `(M, T)`.
+        noise: Noise-only clips `(K, T)`.
+        every: Steps between checks and pictures.
+        on_progress: Called with stage, steps done, steps in all and the running loss.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        stage: Stage,
+        speech: Tensor,
+        mixtures: Tensor,
+        noise: Tensor,
+        every: int,
+        on_progress: Progress | None,
+    ) -> None:
+        self._stage = stage
+        self._losses = Table(folder / "losses.csv", stage)
+        self._health = Table(folder / "health.csv", stage)
+        self._folder = folder
+        self._speech, self._mixtures, self._noise = speech, mixtures, noise
+        self._every = every
+        self._on_progress = on_progress
+        self._sums: dict[str, float] = {}
+        self._count = 0
+        self._running_loss = float("nan")
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Forget what an interrupted run wrote behind the checkpoint that is resumed."""
+        self._losses.keep_until(trainer.global_step)
+        self._health.keep_until(trainer.global_step)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Add up losses; write their means and run the checks now and then."""
+        step, steps = trainer.global_step, int(trainer.max_steps)
+        for name, value in trainer.callback_metrics.items():
+            self._sums[name.removeprefix(f"{self._stage}/")] = self._sums.get(
+                name.removeprefix(f"{self._stage}/"), 0.0
+            ) + float(value)
+        self._count += 1
+        loss = float(trainer.callback_metrics[f"{self._stage}/total"])
+        self._running_loss = loss if np.isnan(self._running_loss) else 0.98 * self._running_loss + 0.02 * loss
+        if self._on_progress is not None:
+            self._on_progress(self._stage, step, steps, self._running_loss)
+        if step % max(1, self._every // 10) == 0 or step == steps:
+            means = {name: value / self._count for name, value in self._sums.items()}
+            self._losses.append(step, means)
+            self._sums, self._count = {}, 0
+        if (step % self._every == 0 or step == steps) and isinstance(pl_module, StageModule):
+            self._examine(trainer, pl_module, step)
+
+    def _examine(self, trainer: L.Trainer, module: StageModule, step: int) -> None:
+        module.eval()
+        health = check(module.model, self._speech, self._mixtures, self._noise).values()
+        enhanced = module.model.enhance(self._mixtures[:1])[0].numpy()
+        module.train()
+        self._health.append(step, health)
+        plot_run(self._folder)
+        board = getattr(trainer.logger, "experiment", None)
+        if board is None:
+            return
+        for name, value in health.items():
+            board.add_scalar(f"health/{name}", value, self._board_step(module, step))
+        rate = module.settings.frontend.sample_rate
+        mixture = self._mixtures[0].numpy()
+        figure = plots.recordings([("held-back mixture", mixture, rate), ("enhanced", enhanced, rate)])
+        board.add_figure("held_back/before_after", figure, self._board_step(module, step))
+        for name, waveform in (("mixture", mixture), ("enhanced", enhanced)):
+            peak = max(1e-6, float(np.abs(waveform).max()))
+            board.add_audio(f"held_back/{name}", waveform / peak, self._board_step(module, step), rate)
+
+    def _board_step(self, module: StageModule, step: int) -> int:
+        """The stages follow each other on one axis."""
+        return step + (stage_steps(module.settings, "speech") if self._stage == "joint" else 0)
+
+
+class Table:
+    """A CSV file of values by stage and step that survives interruptions.
+
+    Args:
+        path: The file.
+        stage: Stage of the rows to come.
+    """
+
+    def __init__(self, path: Path, stage: Stage) -> None:
+        self._path = path
+        self._stage = stage
+        self._rows: list[dict[str, str]] = []
+
+    def keep_until(self, step: int) -> None:
+        """Read what there is, without this stage's rows behind a step."""
+        rows = read_table(self._path)
+        self._rows = [row for row in rows if row["stage"] != self._stage or int(row["step"]) <= step]
+        # Rows of a later stage belong to an earlier run of this one.
+        if self._stage == "speech":
+            self._rows = [row for row in self._rows if row["stage"] == "speech"]
+
+    def append(self, step: int, values: Mapping[str, float]) -> None:
+        """Add a row and write the table."""
+        row = {name: f"{value:.6g}" for name, value in values.items()}
+        self._rows.append({"stage": self._stage, "step": str(step), **row})
+        names = list(dict.fromkeys(name for row in self._rows for name in row))
+        with replacing(self._path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, names)
+            writer.writeheader()
+            writer.writerows(self._rows)
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    """Rows of a table of a run, or none where there is no table yet."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def plot_run(folder: Path) -> None:
+    """Draw `losses.png` and `health.png` from the tables of a run.
+
+    Args:
+        folder: The run's folder.
+    """
+    for name in ("losses", "health"):
+        rows = read_table(folder / f"{name}.csv")
+        if rows:
+            plots.save(plots.curves(rows, logarithmic=name == "losses"), folder / f"{name}.png")
+
+
+def stack(clips: np.ndarray[Any, np.dtype[np.float32]]) -> Tensor:
+    """Clips as a tensor."""
+    return torch.from_numpy(np.ascontiguousarray(clips))

@@ -1,0 +1,146 @@
+"""The Lightning step of both stages."""
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from sottovoce.config import SystemSettings
+from sottovoce.data.unpaired import UnpairedBatch, UnpairedClips
+from sottovoce.models.joint import JointAutoencoder
+from sottovoce.objectives.joint import LossTerms, Objective, UnpairedTensors, total
+
+Stage = Literal["speech", "joint"]
+STAGES: tuple[Stage, ...] = ("speech", "joint")
+
+
+class UnpairedSteps(IterableDataset[UnpairedBatch]):
+    """Batches of the steps from `first` to `last`, in order, whatever the number of workers.
+
+    Args:
+        clips: Where batches come from.
+        stage: The stage.
+        first: First step.
+        last: Step behind the last.
+    """
+
+    def __init__(self, clips: UnpairedClips, stage: Stage, first: int, last: int) -> None:
+        self._clips = clips
+        self._stage = STAGES.index(stage)
+        self._first = first
+        self._last = last
+
+    def __iter__(self) -> Iterator[UnpairedBatch]:
+        """Draw this worker's share: the loader asks its workers in turn."""
+        worker = get_worker_info()
+        offset, stride = (worker.id, worker.num_workers) if worker else (0, 1)
+        for step in range(self._first + offset, self._last, stride):
+            yield self._clips.batch(step, self._stage)
+
+
+def loader(clips: UnpairedClips, stage: Stage, first: int, last: int, workers: int) -> DataLoader[UnpairedBatch]:
+    """A loader of ready batches.
+
+    Args:
+        clips: Where batches come from.
+        stage: The stage.
+        first: First step.
+        last: Step behind the last.
+        workers: Processes that draw.
+
+    Returns:
+        Loader of one `UnpairedBatch` of tensors a step.
+    """
+    return DataLoader(
+        UnpairedSteps(clips, stage, first, last),
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+        multiprocessing_context="fork" if workers else None,
+        worker_init_fn=_one_thread,
+    )
+
+
+def _one_thread(_: int) -> None:
+    torch.set_num_threads(1)
+
+
+class StageModule(L.LightningModule):
+    """One stage of the training of a joint system.
+
+    Args:
+        model: The system.
+        settings: All settings.
+        stage: "speech" trains E_S, G, D_A and D_P on clean speech; "joint" freezes them and trains the rest.
+    """
+
+    def __init__(self, model: JointAutoencoder, settings: SystemSettings, stage: Stage) -> None:
+        super().__init__()
+        self.model = model
+        self.settings = settings
+        self.stage = stage
+        self.objective = Objective(settings.frontend)
+        self.weights = settings.speech_weights if stage == "speech" else settings.joint_weights
+        trained = model.speech_parts() if stage == "speech" else model.mixture_parts()
+        self._trained = {parameter for part in trained for parameter in part.parameters()}
+        for parameter in model.parameters():
+            parameter.requires_grad_(parameter in self._trained)
+
+    def train(self, mode: bool = True) -> "StageModule":
+        """Set the mode, but keep frozen networks in evaluation mode.
+
+        Without this the batch statistics of the "frozen" speech autoencoder would drift in the joint stage.
+        """
+        super().train(mode)
+        if self.stage == "joint":
+            for part in self.model.speech_parts():
+                part.eval()
+        return self
+
+    def terms(self, batch: UnpairedTensors, generator: torch.Generator) -> LossTerms:
+        """Loss terms of a batch by name."""
+        if self.stage == "speech":
+            return self.objective.speech(self.model, batch.speech, self.settings.speech_weights, generator)
+        return self.objective.joint(self.model, batch, self.settings.joint_weights, generator)
+
+    def training_step(self, batch: UnpairedBatch, _: int) -> Tensor:
+        """Loss of one step; its random numbers depend on seed, stage and step alone."""
+        seed = self.settings.training.seed
+        key = np.random.SeedSequence([seed, STAGES.index(self.stage), self.global_step]).generate_state(1)[0]
+        generator = torch.Generator().manual_seed(int(key))
+        terms = self.terms(UnpairedTensors(*batch), generator)
+        loss = total(terms, self.weights)
+        values = {f"{self.stage}/{name}": term.detach() for name, term in terms.items()}
+        self.log_dict({**values, f"{self.stage}/total": loss.detach()})
+        return loss
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Adam with a linear warm-up and a half cosine down to the final rate."""
+        settings = self.settings.training.optimiser
+        steps = stage_steps(self.settings, self.stage)
+        final = settings.final_learning_rate / settings.learning_rate
+
+        def factor(step: int) -> float:
+            if step < settings.warmup_steps:
+                return (step + 1) / settings.warmup_steps
+            share = min(1.0, (step - settings.warmup_steps) / max(1, steps - settings.warmup_steps))
+            return float(final + (1 - final) * 0.5 * (1 + np.cos(np.pi * share)))
+
+        optimiser = torch.optim.Adam(
+            [parameter for parameter in self.model.parameters() if parameter in self._trained],
+            lr=settings.learning_rate,
+            betas=settings.betas,
+            weight_decay=settings.weight_decay,
+        )
+        schedule: Any = {"scheduler": torch.optim.lr_scheduler.LambdaLR(optimiser, factor), "interval": "step"}
+        return {"optimizer": optimiser, "lr_scheduler": schedule}
+
+
+def stage_steps(settings: SystemSettings, stage: Stage) -> int:
+    """Number of steps of a stage."""
+    return settings.training.speech_steps if stage == "speech" else settings.training.joint_steps

@@ -1,0 +1,281 @@
+"""A training from two folders to one exported file."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from sottovoce.atomic import replacing
+from sottovoce.config import SystemSettings, dump_settings, load_settings
+from sottovoce.data.checks import suspicions
+from sottovoce.data.harvest import NoiseStretch, harvest
+from sottovoce.data.manifest import Manifest, scan, split
+from sottovoce.data.rooms import Room, simulate_room
+from sottovoce.data.unpaired import UnpairedClips
+from sottovoce.errors import DataError
+from sottovoce.models.checkpoint import save_checkpoint
+from sottovoce.models.export import export_model
+from sottovoce.models.joint import JointAutoencoder
+from sottovoce.training.log import Progress, RunLog, plot_run, stack
+from sottovoce.training.module import STAGES, Stage, StageModule, loader, stage_steps
+
+_log = logging.getLogger(__name__)
+Preparation = Callable[[str, int, int], None]
+
+_CHECK_CLIPS = 8
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What a model file says of its origin.
+
+    Attributes:
+        licence: Licence of the weights.
+        training_data: The corpora, one sentence each.
+        command: The command that trained it.
+    """
+
+    licence: str
+    training_data: tuple[str, ...]
+    command: str
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Recordings of a run: what is trained on and what is held back, by speaker or session.
+
+    Attributes:
+        speech: Clean speech of the training.
+        mixtures: Noisy recordings of the training.
+        held_back_speech: Clean speech for the health checks.
+        held_back_mixtures: Noisy recordings for the health checks.
+        stretches: Noise-only stretches of the training's recordings.
+        rooms: Simulated rooms.
+    """
+
+    speech: Manifest
+    mixtures: Manifest
+    held_back_speech: Manifest
+    held_back_mixtures: Manifest
+    stretches: tuple[NoiseStretch, ...]
+    rooms: tuple[Room, ...]
+
+
+def prepare(
+    speech: Path, mixtures: Path, out: Path, settings: SystemSettings, on_preparation: Preparation | None = None
+) -> TrainingData:
+    """Look at two unpaired folders and write what was found to the run's folder.
+
+    Args:
+        speech: Folder of clean speech of anyone.
+        mixtures: Folder of noisy recordings.
+        out: The run's folder.
+        settings: All settings.
+        on_preparation: Called with the name of a task, files done and files in all.
+
+    Returns:
+        What the training draws from.
+
+    Raises:
+        DataError: A folder is missing or has nothing usable.
+    """
+
+    def tell(task: str) -> Callable[[int, int], None] | None:
+        if on_preparation is None:
+            return None
+        return lambda done, count: on_preparation(task, done, count)
+
+    manifests = {}
+    for name, folder in (("speech", speech), ("mixtures", mixtures)):
+        manifest = scan(folder, progress=tell(f"looking at {name}"))
+        manifest.save(out / f"{name}.jsonl")
+        for unusable in manifest.unusable:
+            _log.warning("left out %s: %s", unusable.path, unusable.reason)
+        _log.info("%s: %.1f minutes, %d recordings", name, manifest.seconds / 60, len(manifest.recordings))
+        manifests[name] = manifest
+    for suspicion in suspicions(manifests["speech"], manifests["mixtures"]):
+        _log.warning("%s", suspicion)
+
+    training = settings.training
+    parts = {}
+    for index, (name, manifest) in enumerate(manifests.items()):
+        share = training.data.held_back_share
+        if share and len(manifest.groups) > 1:
+            parts[name] = split(manifest, (1 - share, share), np.random.default_rng([training.seed, 100 + index]))
+        else:
+            _log.warning("%s: one speaker or session alone, so the health checks hear what is trained on", name)
+            parts[name] = (manifest, manifest)
+    stretches = harvest(parts["mixtures"][0], progress=tell("finding noise-only stretches"))
+    if not stretches:
+        _log.warning(
+            "found no noise-only stretch in the mixtures: their stationary noise between words stands in; recordings "
+            "with pauses of half a second and more teach more"
+        )
+    room_count = training.data.pseudo_rooms if training.data.pseudo_clips else 0
+    room_rng, rooms, report = np.random.default_rng([training.seed, 102]), [], tell("simulating rooms")
+    for index in range(room_count):
+        rooms.append(
+            simulate_room(room_rng, settings.frontend.sample_rate, training.data.pseudo_t60_seconds)
+        )
+        if report is not None:
+            report(index + 1, room_count)
+    return TrainingData(
+        parts["speech"][0],
+        parts["mixtures"][0],
+        parts["speech"][1],
+        parts["mixtures"][1],
+        stretches,
+        tuple(rooms),
+    )
+
+
+def train(
+    speech: Path,
+    mixtures: Path,
+    out: Path,
+    settings: SystemSettings,
+    provenance: Provenance,
+    *,
+    on_preparation: Preparation | None = None,
+    on_progress: Progress | None = None,
+) -> Path:
+    """Train a system on unpaired folders and export it; an interrupted run in `out` is resumed.
+
+    Args:
+        speech: Folder of clean speech of anyone.
+        mixtures: Folder of noisy recordings.
+        out: The run's folder: settings, manifests, curves, checkpoints, `checkpoint.safetensors`, `model.onnx`.
+        settings: All settings.
+        provenance: What the model file shall say of its origin.
+        on_preparation: Called with the name of a task, files done and files in all.
+        on_progress: Called with stage, steps done, steps in all and the running loss.
+
+    Returns:
+        Path of the exported model.
+
+    Raises:
+        DataError: A folder has nothing usable, or `out` holds a run with other settings.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    recorded = out / "settings.yaml"
+    if recorded.exists() and load_settings(recorded) != settings:
+        raise DataError(f"found a run with other settings in {out}: give another folder, or settings {recorded}")
+    with replacing(recorded) as temporary:
+        temporary.write_text(dump_settings(settings), encoding="utf-8")
+    data = prepare(speech, mixtures, out, settings, on_preparation)
+    clips = _clips(data.speech, data.mixtures, data, settings, settings.training.seed)
+    torch.manual_seed(settings.training.seed)
+    model = JointAutoencoder(settings.frontend, settings.model)
+    for stage in STAGES:
+        _run_stage(stage, model, settings, clips, data, out, on_progress)
+    model.eval()
+    save_checkpoint(out / "checkpoint.safetensors", model, settings)
+    path = out / "model.onnx"
+    export_model(
+        path,
+        model,
+        settings,
+        licence=provenance.licence,
+        training_data=provenance.training_data,
+        command=provenance.command,
+    )
+    plot_run(out)
+    return path
+
+
+def _clips(
+    speech: Manifest, mixtures: Manifest, data: TrainingData, settings: SystemSettings, seed: int
+) -> UnpairedClips:
+    return UnpairedClips(
+        speech, mixtures, data.stretches, data.rooms, settings.training.data, settings.frontend.sample_rate, seed
+    )
+
+
+def _run_stage(
+    stage: Stage,
+    model: JointAutoencoder,
+    settings: SystemSettings,
+    clips: UnpairedClips,
+    data: TrainingData,
+    out: Path,
+    on_progress: Progress | None,
+) -> None:
+    """Run or resume one stage; `model` holds its result afterwards."""
+    folder = out / "stages" / stage
+    finished, steps = folder / "finished.pt", stage_steps(settings, stage)
+    module = StageModule(model, settings, stage)
+    if finished.exists():
+        model.load_state_dict(torch.load(finished, weights_only=True))
+        return
+    last = newest_checkpoint(folder)
+    first = 0 if last is None else _step_of(last)
+    # The checks hear held-back recordings, drawn once with a seed of their own.
+    fixed = settings.training.data.model_copy(
+        update={
+            "speech_clips": _CHECK_CLIPS,
+            "mixture_clips": _CHECK_CLIPS,
+            "noise_clips": _CHECK_CLIPS,
+            "pseudo_clips": 0,
+        }
+    )
+    held_back = _clips(
+        data.held_back_speech,
+        data.held_back_mixtures,
+        data,
+        settings.model_copy(update={"training": settings.training.model_copy(update={"data": fixed})}),
+        settings.training.seed + 1,
+    ).batch(0)
+    training = settings.training
+    log = RunLog(
+        out,
+        stage,
+        stack(held_back.speech),
+        stack(held_back.mixtures),
+        stack(held_back.noise),
+        training.check_every,
+        on_progress,
+    )
+    checkpoints = ModelCheckpoint(
+        folder, filename="{step}", monitor="step", mode="max", save_top_k=1, every_n_train_steps=training.check_every
+    )
+    trainer = L.Trainer(
+        accelerator="auto",
+        devices=1,
+        max_steps=steps,
+        max_epochs=-1,
+        gradient_clip_val=training.optimiser.gradient_clip,
+        logger=TensorBoardLogger(out / "tensorboard", name=None, version=stage),
+        callbacks=[checkpoints, log],
+        log_every_n_steps=max(1, training.check_every // 10),
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        deterministic=True,
+        use_distributed_sampler=False,
+    )
+    trainer.fit(
+        module,
+        loader(clips, stage, first, steps, training.data.workers),
+        ckpt_path=last,
+        weights_only=True,
+    )
+    model.cpu()
+    with replacing(finished) as temporary:
+        torch.save(model.state_dict(), temporary)
+    for checkpoint in folder.glob("*.ckpt"):
+        checkpoint.unlink()
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint of the latest step in a folder, or None."""
+    checkpoints = sorted(folder.glob("step=*.ckpt"), key=_step_of)
+    return checkpoints[-1] if checkpoints else None
+
+
+def _step_of(checkpoint: Path) -> int:
+    return int(checkpoint.stem.split("=")[1].split("-")[0])

@@ -1,0 +1,79 @@
+"""Fixtures that several parts share."""
+
+import json
+
+import pytest
+
+
+def build_identity_model(path, *, windows=(512,), hop=128, delay_frames=1):
+    """Write an exported network that gives back the spectra of the longest window, some frames later."""
+    onnx = pytest.importorskip("onnx")
+    from onnx import TensorProto, helper
+
+    from sottovoce.engine.model import METADATA_KEY, ModelMetadata, seal
+
+    bins = [window // 2 + 1 for window in windows]
+    rows = 2 * bins[0]
+    metadata = ModelMetadata(
+        name="identity",
+        sample_rate=16000,
+        windows=windows,
+        hop=hop,
+        delay_frames=delay_frames,
+        past_shapes=((rows, delay_frames),),
+        parameters=0,
+        multiply_adds_per_second=0,
+        licence="Apache-2.0",
+        training_data=("none",),
+        command="tests/conftest.py",
+        settings={"seed": 0},
+    )
+    integers = {
+        "zero": [0],
+        "end": [2**62],
+        "bins": [bins[0]],
+        "delay": [-delay_frames],
+        "axis2": [2],
+        "flat": [0, rows, -1],
+        "deep": [0, 2, bins[0], -1],
+    }
+    nodes = [
+        helper.make_node("Slice", ["spectra", "zero", "bins", "axis2"], ["longest"]),
+        helper.make_node("Reshape", ["longest", "flat"], ["now"]),
+        helper.make_node("Concat", ["past_0", "now"], ["all"], axis=2),
+        helper.make_node("Slice", ["all", "zero", "delay", "axis2"], ["lagging"]),
+        helper.make_node("Slice", ["all", "delay", "end", "axis2"], ["next_0"]),
+        helper.make_node("Reshape", ["lagging", "deep"], ["enhanced"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "identity",
+        [
+            helper.make_tensor_value_info("spectra", TensorProto.FLOAT, ["batch", 2, sum(bins), "frames"]),
+            helper.make_tensor_value_info("past_0", TensorProto.FLOAT, ["batch", rows, delay_frames]),
+        ],
+        [
+            helper.make_tensor_value_info("enhanced", TensorProto.FLOAT, ["batch", 2, bins[0], "frames"]),
+            helper.make_tensor_value_info("next_0", TensorProto.FLOAT, ["batch", rows, delay_frames]),
+        ],
+        [helper.make_tensor(name, TensorProto.INT64, [len(values)], values) for name, values in integers.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(metadata.model_dump(mode="json"))})
+    path.write_bytes(seal(model.SerializeToString()))
+    return path
+
+
+@pytest.fixture(scope="session")
+def identity_model(tmp_path_factory):
+    """Path of an exported network whose output is its input."""
+    return build_identity_model(tmp_path_factory.mktemp("model") / "identity.onnx")
+
+
+@pytest.fixture(scope="session")
+def identity(identity_model):
+    """An enhancer whose output is its input, as far as 16 kHz can hold it."""
+    from sottovoce.engine.enhancer import Enhancer
+    from sottovoce.engine.model import Model
+
+    return Enhancer(Model.load(identity_model))

@@ -1,0 +1,245 @@
+"""Files and folders: everything of a recording stays, but its noise; one bad file stops no other."""
+
+import threading
+import time
+import tracemalloc
+
+import numpy as np
+import pytest
+import soundfile as sf
+
+from sottovoce.engine.files import FileResult, enhance_files
+from sottovoce.errors import AudioError, ConfigError
+from sottovoce.signal.audio import probe, read
+
+
+def save(path, samples, rate=16000, channels=1, peak=0.5, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tone = peak * np.sin(2 * np.pi * 440 / rate * np.arange(samples))
+    sf.write(path, np.tile(tone[:, np.newaxis], (1, channels)), rate, **options)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "sound"),
+    [
+        ("a.wav", (8000, 1, {"subtype": "PCM_16"})),
+        ("a.wav", (11025, 1, {"subtype": "PCM_24"})),
+        ("a.wav", (44100, 2, {"subtype": "FLOAT"})),
+        ("a.wav", (16000, 8, {"subtype": "PCM_16"})),
+        ("a.wav", (96000, 1, {"subtype": "DOUBLE"})),
+        ("a.flac", (48000, 2, {"subtype": "PCM_24"})),
+        ("a.ogg", (44100, 1, {})),
+        ("a.opus", (48000, 1, {"format": "OGG", "subtype": "OPUS"})),
+        ("a.mp3", (44100, 2, {})),
+        ("a.aiff", (22050, 1, {"subtype": "PCM_16"})),
+    ],
+)
+def test_everything_but_the_noise_stays(tmp_path, identity, name, sound):
+    rate, channels, options = sound
+    samples = 5 * rate + 137
+    source = save(tmp_path / "in" / name, samples, rate, channels, **options)
+    (result,) = enhance_files([source], tmp_path / "out", identity)
+    assert result == FileResult(source, tmp_path / "out" / name, samples / rate)
+    before, after = probe(source), probe(result.target)
+    assert (after.format, after.subtype, after.sample_rate) == (before.format, before.subtype, before.sample_rate)
+    assert (after.channels, after.frames) == (before.channels, before.frames)
+    if name.endswith((".wav", ".flac", ".aiff")):
+        # The model's rate cannot hold the tone's abrupt ends.
+        inner = slice(rate // 10, -rate // 10)
+        np.testing.assert_allclose(read(result.target)[0][:, inner], read(source)[0][:, inner], atol=2e-3)
+
+
+@pytest.mark.parametrize("samples", [1, 2, 127, 512, 4 * 16000, 4 * 16000 + 1])
+@pytest.mark.parametrize("rate", [16000, 44100])
+def test_length_is_kept_to_the_sample(tmp_path, identity, samples, rate):
+    source = save(tmp_path / "a.wav", samples, rate)
+    (result,) = enhance_files([source], tmp_path / "b.wav", identity)
+    assert result.error is None
+    assert probe(tmp_path / "b.wav").frames == samples
+
+
+def test_silence_stays_silent(tmp_path, identity):
+    enhance_files([save(tmp_path / "a.wav", 30000, peak=0)], tmp_path / "b.wav", identity)
+    assert not read(tmp_path / "b.wav")[0].any()
+
+
+def test_full_scale_is_limited_with_a_warning(tmp_path, identity, caplog):
+    square = np.sign(np.sin(2 * np.pi * 100 * np.arange(44100) / 44100))
+    sf.write(tmp_path / "a.wav", square, 44100)
+    (result,) = enhance_files([tmp_path / "a.wav"], tmp_path / "b.wav", identity)
+    assert result.error is None
+    assert "beyond full scale" in caplog.text
+
+
+def test_mix_and_limit_reach_the_stream(tmp_path, identity):
+    source = save(tmp_path / "a.wav", 20000, 44100, subtype="FLOAT")
+    enhance_files([source], tmp_path / "b.wav", identity, mix=0.0, limit_db=6.0)
+    np.testing.assert_array_equal(read(tmp_path / "b.wav")[0], read(source)[0])
+
+
+def test_folders_are_made_again(tmp_path, identity):
+    for name in ["a.wav", "b/c.flac", "b/d/e.wav"]:
+        save(tmp_path / "in" / name, 1000)
+    (tmp_path / "in" / "notes.txt").write_text("no sound")
+    results = enhance_files([tmp_path / "in"], tmp_path / "out", identity, jobs=2)
+    assert [result.target for result in results] == [tmp_path / "out" / n for n in ["a.wav", "b/c.flac", "b/d/e.wav"]]
+    assert all(result.target.exists() for result in results)
+
+
+def test_output_within_the_input_is_no_input(tmp_path, identity):
+    save(tmp_path / "in" / "a.wav", 1000)
+    for _ in range(2):
+        results = enhance_files([tmp_path / "in"], tmp_path / "in" / "out", identity, overwrite=True)
+        assert [result.source for result in results] == [tmp_path / "in" / "a.wav"]
+
+
+def test_one_bad_file_stops_no_other(tmp_path, identity):
+    good = [save(tmp_path / "in" / f"{name}.wav", 20000) for name in "ac"]
+    bad = tmp_path / "in" / "b.wav"
+    bad.write_text("no sound")
+    cut = save(tmp_path / "in" / "d.flac", 20000)
+    cut.write_bytes(cut.read_bytes()[:-100])
+    seen = []
+    results = enhance_files(
+        [tmp_path / "in"], tmp_path / "out", identity, jobs=3, on_progress=lambda *seconds: seen.append(seconds)
+    )
+    assert [result.source for result in results] == [good[0], bad, good[1], cut]
+    assert [result.error is None for result in results] == [True, False, True, False]
+    assert "not a sound file" in results[1].error
+    assert "cut short or damaged" in results[3].error
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.wav", "c.wav"]
+    assert seen == sorted(seen)
+    assert seen[-1] == pytest.approx((3 * 20000 / 16000, 3 * 20000 / 16000))
+
+
+def test_existing_files_are_kept(tmp_path, identity):
+    source = save(tmp_path / "a.wav", 1000)
+    (tmp_path / "b.wav").write_bytes(b"precious")
+    (result,) = enhance_files([source], tmp_path / "b.wav", identity)
+    assert "exists and is kept" in result.error
+    assert (tmp_path / "b.wav").read_bytes() == b"precious"
+    (result,) = enhance_files([source], tmp_path / "b.wav", identity, overwrite=True)
+    assert result.error is None
+    assert probe(tmp_path / "b.wav").frames == 1000
+
+
+def test_kind_that_cannot_hold_the_rate(tmp_path, identity):
+    source = save(tmp_path / "a.wav", 1000, 44100)
+    (result,) = enhance_files([source], tmp_path / "b.opus", identity)
+    assert "expected 8000, 12000, 16000, 24000 or 48000 Hz" in result.error
+
+
+class TestRefusals:
+    def test_nothing(self, tmp_path, identity):
+        with pytest.raises(AudioError, match="found no input"):
+            enhance_files([], tmp_path / "out", identity)
+
+    def test_empty_folder(self, tmp_path, identity):
+        (tmp_path / "in").mkdir()
+        with pytest.raises(AudioError, match="found no recording"):
+            enhance_files([tmp_path / "in"], tmp_path / "out", identity)
+
+    @pytest.mark.parametrize("output", [".", "a.wav", "link.wav"])
+    def test_output_is_input(self, tmp_path, identity, output):
+        source = save(tmp_path / "a.wav", 1000)
+        content = source.read_bytes()
+        (tmp_path / "link.wav").symlink_to(source)
+        with pytest.raises(AudioError, match="is an input as well"):
+            enhance_files([source], tmp_path / output, identity, overwrite=True)
+        assert source.read_bytes() == content
+
+    def test_two_inputs_with_one_output(self, tmp_path, identity):
+        sources = [save(tmp_path / name / "a.wav", 1000) for name in "bc"]
+        with pytest.raises(AudioError, match="would both be written to"):
+            enhance_files(sources, tmp_path / "out", identity)
+
+    def test_the_same_input_twice_is_one(self, tmp_path, identity):
+        source = save(tmp_path / "in" / "a.wav", 1000)
+        assert len(enhance_files([source, tmp_path / "in", source], tmp_path / "out", identity)) == 1
+
+    def test_output_folder_cannot_be_made(self, tmp_path, identity):
+        save(tmp_path / "in" / "a.wav", 1000)
+        (tmp_path / "file").touch()
+        for output in ["file", "file/out"]:
+            with pytest.raises(AudioError, match="cannot make the output folder"):
+                enhance_files([tmp_path / "in"], tmp_path / output, identity)
+
+    @pytest.mark.parametrize("options", [{"mix": 1.5}, {"limit_db": -3.0}, {"jobs": 0}, {"mix": float("nan")}])
+    def test_numbers_out_of_range(self, tmp_path, identity, options):
+        with pytest.raises(ConfigError, match="expected"):
+            enhance_files([tmp_path / "a.wav"], tmp_path / "b.wav", identity, **options)
+
+
+class SlowIdentity:
+    """An enhancer that gives blocks back after a while, and knows how many are under way."""
+
+    def __init__(self, seconds=0.0):
+        self.seconds = seconds
+        self.lock = threading.Lock()
+        self.now = self.most = 0
+
+    def stream(self, sample_rate, channels, *, limit_db, mix):
+        self.channels = channels
+        return self
+
+    def push(self, block):
+        with self.lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+        time.sleep(self.seconds)
+        with self.lock:
+            self.now -= 1
+        return block
+
+    def flush(self):
+        return np.zeros((self.channels, 0), np.float32)
+
+
+def test_jobs_run_at_once(tmp_path):
+    for name in "abcd":
+        save(tmp_path / "in" / f"{name}.wav", 1000)
+    enhancer = SlowIdentity(0.05)
+    enhance_files([tmp_path / "in"], tmp_path / "out", enhancer, jobs=3)
+    assert enhancer.most == 3
+
+
+def test_interruption_leaves_nothing_half_written(tmp_path):
+    for name in "abcd":
+        save(tmp_path / "in" / f"{name}.wav", 16000 * 20)
+
+    def interrupt(done_seconds, total_seconds):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        enhance_files([tmp_path / "in"], tmp_path / "out", SlowIdentity(0.01), jobs=2, on_progress=interrupt)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_memory_does_not_depend_on_length(tmp_path, identity):
+    def peak(seconds):
+        source = save(tmp_path / "a.wav", seconds * 16000)
+        tracemalloc.start()
+        enhance_files([source], tmp_path / "b.wav", identity, overwrite=True)
+        size = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return size
+
+    peak(1)
+    assert peak(60) < 1.1 * peak(12)
+
+
+def test_what_cannot_be_written_becomes_wav(tmp_path, identity):
+    av = pytest.importorskip("av")
+    (tmp_path / "a").mkdir()
+    with av.open(str(tmp_path / "a" / "b.m4a"), "w") as container:
+        stream = container.add_stream("aac", rate=44100, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 44100), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 44100
+        container.mux([*stream.encode(frame), *stream.encode(None)])
+    (result,) = enhance_files([tmp_path / "a" / "b.m4a"], tmp_path / "out", identity)
+    assert result.error is None
+    assert result.target == tmp_path / "out" / "b.wav"
+    info = probe(result.target)
+    assert (info.sample_rate, info.subtype) == (44100, "PCM_16")
+    assert info.frames == read(tmp_path / "a" / "b.m4a")[0].shape[1]

@@ -1,0 +1,533 @@
+"""Sound files: what goes in comes out, and what cannot is refused in one sentence."""
+
+import logging
+import os
+import struct
+import subprocess
+import sys
+import tracemalloc
+
+import numpy as np
+import pytest
+import soundfile as sf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sottovoce.errors import AudioError
+from sottovoce.signal import audio
+from sottovoce.signal.audio import AudioInfo, Resampler, Writer, blocks, find_audio, probe, read, resample
+
+LOSSLESS = [
+    ("a.wav", None, "PCM_16"),
+    ("a.wav", None, "PCM_U8"),
+    ("a.wav", None, "PCM_24"),
+    ("a.wav", None, "PCM_32"),
+    ("a.wav", None, "FLOAT"),
+    ("a.wav", None, "DOUBLE"),
+    ("a.wav", "WAVEX", "PCM_24"),
+    ("a.wav", "RF64", "PCM_16"),
+    ("a.flac", None, "PCM_16"),
+    ("a.flac", None, "PCM_24"),
+    ("a.aiff", None, "PCM_16"),
+    ("a.aif", "AIFF", "PCM_24"),
+    ("a.wav", None, "ULAW"),
+]
+LOSSY = [
+    ("a.ogg", None, "VORBIS"),
+    ("a.oga", "OGG", "VORBIS"),
+    ("a.opus", "OGG", "OPUS"),
+    ("a.mp3", None, "MPEG_LAYER_III"),
+]
+
+
+def noise(samples, channels=1, seed=0):
+    return (0.1 * np.random.default_rng(seed).standard_normal((channels, samples))).astype(np.float32)
+
+
+def save(path, waveform, rate=16000, **options):
+    sf.write(path, waveform.T, rate, **options)
+    return path
+
+
+def copy(source, target, block_frames=5000):
+    info = probe(source)
+    with Writer(target, info.sample_rate, info.channels, like=info) as writer:
+        for block in blocks(source, block_frames):
+            writer.write(block)
+    return info, probe(target)
+
+
+def cut(path, keep):
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * keep)])
+    return path
+
+
+def one_sentence(error):
+    message = str(error.value)
+    assert "\n" not in message
+    return message
+
+
+class TestFormats:
+    @pytest.mark.parametrize(("name", "kind", "subtype"), LOSSLESS)
+    def test_copy_is_exact(self, tmp_path, name, kind, subtype):
+        source = save(tmp_path / name, noise(12345, 2), format=kind, subtype=subtype)
+        target = tmp_path / f"copy-{name}"
+        before, after = copy(source, target)
+        assert (after.format, after.subtype) == (before.format, before.subtype)
+        assert (after.sample_rate, after.channels, after.frames) == (16000, 2, 12345)
+        np.testing.assert_array_equal(read(target)[0], read(source)[0])
+
+    @pytest.mark.parametrize(("name", "kind", "subtype"), LOSSY)
+    @pytest.mark.parametrize("samples", [1, 777, 40000])
+    def test_copy_keeps_length(self, tmp_path, name, kind, subtype, samples):
+        source = save(tmp_path / name, noise(samples), format=kind, subtype=subtype)
+        before, after = copy(source, tmp_path / f"copy-{name}")
+        assert (after.format, after.subtype, after.frames) == (before.format, subtype, samples)
+        assert read(tmp_path / f"copy-{name}")[0].shape == (1, samples)
+
+    @pytest.mark.parametrize("rate", [8000, 11025, 44100, 48000, 96000])
+    @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.aiff"])
+    def test_rates(self, tmp_path, name, rate):
+        source = save(tmp_path / name, noise(3000), rate)
+        _, after = copy(source, tmp_path / f"copy-{name}")
+        assert (after.sample_rate, after.frames) == (rate, 3000)
+        assert after.seconds == pytest.approx(3000 / rate)
+
+    @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.aiff"])
+    def test_eight_channels(self, tmp_path, name):
+        source = save(tmp_path / name, noise(2000, 8))
+        _, after = copy(source, tmp_path / f"copy-{name}")
+        assert (after.channels, after.frames) == (8, 2000)
+
+    @pytest.mark.parametrize(
+        ("source", "target", "subtype"),
+        [
+            (("a.wav", "FLOAT"), "b.flac", "PCM_24"),
+            (("a.wav", "PCM_16"), "b.flac", "PCM_16"),
+            (("a.wav", "PCM_U8"), "b.flac", "PCM_16"),
+            (("a.flac", "PCM_24"), "b.wav", "PCM_24"),
+            (("a.mp3", "MPEG_LAYER_III"), "b.wav", "PCM_16"),
+            (("a.wav", "PCM_24"), "b.opus", "OPUS"),
+            (("a.wav", "IMA_ADPCM"), "b.wav", "PCM_16"),
+            (("a.wav", "FLOAT"), "B.AIFF", "FLOAT"),
+        ],
+    )
+    def test_other_kind_gets_a_sensible_subtype(self, tmp_path, source, target, subtype):
+        path = save(tmp_path / source[0], noise(4000), subtype=source[1])
+        assert copy(path, tmp_path / target)[1].subtype == subtype
+
+    def test_without_a_model_file_wav_is_16_bit(self, tmp_path):
+        with Writer(tmp_path / "a.wav", 16000, 1) as writer:
+            writer.write(noise(100))
+        assert probe(tmp_path / "a.wav").subtype == "PCM_16"
+
+    def test_long_recordings_become_rf64(self, tmp_path):
+        like = AudioInfo(tmp_path / "x.flac", 96000, 8, 2**29, "FLAC", "PCM_24")
+        with Writer(tmp_path / "a.wav", 96000, 8, like=like) as writer:
+            writer.write(noise(100, 8))
+        assert probe(tmp_path / "a.wav").format == "RF64"
+
+    @pytest.mark.parametrize(
+        ("name", "rate", "channels"),
+        [
+            ("a.opus", 44100, 1),
+            ("a.mp3", 96000, 1),
+            ("a.mp3", 48000, 8),
+            ("a.flac", 48000, 9),
+            ("a.ogg", 300000, 1),
+        ],
+    )
+    def test_refuses_what_does_not_fit(self, tmp_path, name, rate, channels):
+        with pytest.raises(AudioError, match=r"found \d+ Hz and \d+ channels, expected .* write \.wav") as error:
+            Writer(tmp_path / name, rate, channels)
+        assert name in one_sentence(error)
+
+    def test_refuses_unknown_ending(self, tmp_path):
+        with pytest.raises(AudioError, match=r"found the ending '\.m4a', expected \.wav"):
+            Writer(tmp_path / "a.m4a", 48000, 1)
+
+
+class TestBadInput:
+    def test_missing(self, tmp_path):
+        with pytest.raises(AudioError, match="found nothing at"):
+            read(tmp_path / "none.wav")
+
+    def test_folder(self, tmp_path):
+        with pytest.raises(AudioError, match="found a folder at"):
+            probe(tmp_path)
+
+    @pytest.mark.parametrize("name", ["a.wav", "a.mp3", "a.flac", "a.m4a"])
+    def test_empty(self, tmp_path, name):
+        (tmp_path / name).touch()
+        with pytest.raises(AudioError, match="is empty"):
+            probe(tmp_path / name)
+
+    @pytest.mark.parametrize("name", ["a.wav", "a.ogg", "a.aiff"])
+    def test_no_samples(self, tmp_path, name):
+        save(tmp_path / name, np.zeros((1, 0), np.float32))
+        with pytest.raises(AudioError, match="holds no samples"):
+            probe(tmp_path / name)
+
+    @pytest.mark.parametrize("name", ["a.wav", "a.mp3", "a.flac", "a.ogg"])
+    def test_text(self, tmp_path, name):
+        (tmp_path / name).write_text("This is no sound.\n" * 100)
+        with pytest.raises(AudioError, match="not a sound file") as error:
+            probe(tmp_path / name)
+        assert "ffmpeg" in one_sentence(error)
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"format": "WAV", "subtype": "PCM_16"},
+            {"format": "WAV", "subtype": "FLOAT"},
+            {"format": "WAVEX", "subtype": "PCM_24"},
+            {"format": "RF64", "subtype": "PCM_16"},
+        ],
+    )
+    @pytest.mark.parametrize("keep", [0.1, 0.5, 0.999])
+    def test_cut_wav(self, tmp_path, options, keep):
+        path = cut(save(tmp_path / "a.wav", noise(20000), **options), keep)
+        with pytest.raises(AudioError, match=r"is cut short \(its header promises \d+ bytes") as error:
+            read(path)
+        one_sentence(error)
+
+    @pytest.mark.parametrize("options", [{"bitrate_mode": "CONSTANT"}, {"bitrate_mode": "VARIABLE"}])
+    @pytest.mark.parametrize("keep", [0.3, 0.99])
+    def test_cut_mp3(self, tmp_path, options, keep, capfd):
+        path = cut(save(tmp_path / "a.mp3", noise(50000), compression_level=0.5, **options), keep)
+        with pytest.raises(AudioError, match="is cut short"):
+            probe(path)
+        assert capfd.readouterr().err == ""
+
+    def test_cut_mp3_without_index(self, tmp_path):
+        path = save(tmp_path / "a.mp3", noise(50000), bitrate_mode="CONSTANT", compression_level=0.5)
+        content = path.read_bytes()
+        path.write_bytes(content[content.index(content[:3], 4) :])
+        assert read(path)[0].shape[1] >= 50000
+        cut(path, 0.9)
+        with pytest.raises(AudioError, match="last MP3 frame is not complete"):
+            probe(path)
+
+    def test_mp3_of_unknown_length(self, tmp_path):
+        waveform = noise(50000)
+        waveform[:, :25000] *= 0.001
+        path = save(tmp_path / "a.mp3", waveform, bitrate_mode="VARIABLE", compression_level=0.5)
+        content = path.read_bytes()
+        path.write_bytes(content[content.index(b"\xff\xf3", 4) :])
+        with pytest.raises(AudioError, match="varying bit rate without an index"):
+            probe(path)
+
+    def test_cut_mp3_with_the_index_of_fraunhofer(self, tmp_path):
+        path = save(tmp_path / "a.mp3", noise(50000), bitrate_mode="CONSTANT", compression_level=0.5)
+        content = bytearray(path.read_bytes())
+        content[4:50] = bytes(32) + b"VBRI" + bytes(6) + len(content).to_bytes(4, "big")
+        path.write_bytes(content)
+        assert read(path)[0].shape[1] >= 50000
+        cut(path, 0.9)
+        with pytest.raises(AudioError, match=f"its header promises {len(content)} bytes"):
+            probe(path)
+
+    def test_mp3_behind_tags(self, tmp_path):
+        path = save(tmp_path / "a.mp3", noise(20000))
+        tag = b"ID3\x04\x00\x00" + bytes([0, 0, 2, 0]) + bytes(256)
+        path.write_bytes(tag + path.read_bytes() + b"TAG" + bytes(125))
+        assert probe(path).frames == 20000
+        cut(path, 0.8)
+        with pytest.raises(AudioError, match="is cut short"):
+            probe(path)
+
+    @pytest.mark.parametrize(("name", "options"), [("a.ogg", {}), ("a.opus", {"format": "OGG", "subtype": "OPUS"})])
+    def test_cut_ogg(self, tmp_path, name, options):
+        path = cut(save(tmp_path / name, noise(50000), **options), 0.7)
+        with pytest.raises(AudioError, match="last Ogg page is not complete"):
+            probe(path)
+
+    @pytest.mark.parametrize("keep", [0.3, 0.7, 0.99])
+    def test_cut_flac(self, tmp_path, keep):
+        path = cut(save(tmp_path / "a.flac", noise(50000)), keep)
+        with pytest.raises(AudioError, match="cut short or damaged"):
+            read(path)
+
+    def test_cut_aiff(self, tmp_path):
+        path = cut(save(tmp_path / "a.aiff", noise(20000)), 0.5)
+        with pytest.raises(AudioError, match="is cut short"):
+            probe(path)
+
+    @given(kept=st.integers(0, 2000))
+    @settings(max_examples=60, deadline=None)
+    def test_any_cut_of_a_wav_is_noticed(self, tmp_path_factory, kept):
+        path = save(tmp_path_factory.mktemp("cut") / "a.wav", noise(1000))
+        content = path.read_bytes()
+        assert len(content) == 2044
+        path.write_bytes(content[:kept])
+        with pytest.raises(AudioError):
+            read(path)
+
+    @pytest.mark.parametrize(
+        ("riff_size", "data_size"),
+        [
+            (0, 0),
+            (8, 0),
+            (36, 0),
+            (0xFFFFFFFF, 0),
+            (0xFFFFFFFF, 0xFFFFFFFF),
+            (0x7FFFF024, 0x7FFFF000),
+            (0x80000024, 0x80000000),
+        ],
+    )
+    def test_streamed_wav_is_read(self, tmp_path, riff_size, data_size):
+        path = save(tmp_path / "a.wav", noise(5000, 2))
+        expected = read(path)[0]
+        content = bytearray(path.read_bytes())
+        content[4:8], content[40:44] = struct.pack("<I", riff_size), struct.pack("<I", data_size)
+        path.write_bytes(content)
+        assert probe(path).frames == 5000
+        np.testing.assert_array_equal(read(path)[0], expected)
+
+    def test_not_finite_samples_count_as_zero(self, tmp_path, caplog):
+        waveform = noise(9000, 2)
+        waveform[0, 10], waveform[1, 20], waveform[1, 8000] = np.nan, np.inf, -np.inf
+        path = save(tmp_path / "a.wav", waveform, subtype="FLOAT")
+        joined = np.concatenate(list(blocks(path, 1000)), axis=1)
+        assert [record.message for record in caplog.records] == [
+            f"{path}: 3 samples are not finite numbers and were taken as 0"
+        ]
+        expected = np.where(np.isfinite(waveform), waveform, 0)
+        np.testing.assert_array_equal(joined, expected)
+
+    def test_other_kinds_name_the_extra(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(audio, "find_spec", lambda name: None)
+        (tmp_path / "a.m4a").write_bytes(bytes(100))
+        with pytest.raises(AudioError, match=r"pip install 'sottovoce\[av\]'.*ffmpeg -i a\.m4a out\.wav"):
+            probe(tmp_path / "a.m4a")
+
+    @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+    def test_not_readable(self, tmp_path):
+        path = save(tmp_path / "a.wav", noise(10))
+        path.chmod(0)
+        with pytest.raises(AudioError, match="Permission denied"):
+            probe(path)
+
+
+class TestReading:
+    @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.mp3"])
+    def test_parts(self, tmp_path, name):
+        path = save(tmp_path / name, noise(20000, 2))
+        whole, rate = read(path)
+        assert rate == 16000
+        assert whole.dtype == np.float32
+        # An MP3 decoder that begins in the middle differs by rounding.
+        np.testing.assert_allclose(read(path, start=5000, frames=3000)[0], whole[:, 5000:8000], atol=1e-6)
+        np.testing.assert_allclose(read(path, start=19000, frames=3000)[0], whole[:, 19000:], atol=1e-6)
+        assert read(path, start=30000)[0].shape == (2, 0)
+
+    def test_blocks_cover_everything(self, tmp_path):
+        path = save(tmp_path / "a.wav", noise(1000))
+        pieces = list(blocks(path, 300))
+        assert [piece.shape for piece in pieces] == [(1, 300)] * 3 + [(1, 100)]
+        np.testing.assert_array_equal(np.concatenate(pieces, axis=1), read(path)[0])
+
+    def test_memory_does_not_depend_on_length(self, tmp_path):
+        def peak(samples):
+            path = save(tmp_path / "a.wav", np.zeros((1, samples), np.float32))
+            tracemalloc.start()
+            for _ in blocks(path, 4000):
+                pass
+            size = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+            return size
+
+        peak(8000)
+        assert peak(4_000_000) < peak(40_000) + 50_000
+
+    def test_find_audio(self, tmp_path):
+        (tmp_path / "below").mkdir()
+        names = ["b.wav", "A.FLAC", "below/c.opus", "below/._c.opus", "notes.txt", ".hidden.wav"]
+        for name in names:
+            (tmp_path / name).touch()
+        assert find_audio(tmp_path) == [tmp_path / name for name in ["A.FLAC", "b.wav", "below/c.opus"]]
+
+    def test_find_audio_refuses(self, tmp_path):
+        with pytest.raises(AudioError, match="found no recording in the folder"):
+            find_audio(tmp_path)
+        with pytest.raises(AudioError, match="found nothing at"):
+            find_audio(tmp_path / "none")
+
+
+class TestPyAV:
+    @pytest.fixture(params=[("a.m4a", "aac"), ("a.webm", "libopus"), ("a.aac", "aac")], ids=lambda p: p[0])
+    def recording(self, request, tmp_path):
+        av = pytest.importorskip("av")
+        name, codec = request.param
+        tone = (0.5 * np.sin(2 * np.pi * 440 * np.arange(48000) / 48000)).astype(np.float32)
+        with av.open(str(tmp_path / name), "w") as container:
+            stream = container.add_stream(codec, rate=48000, layout="stereo")
+            frame = av.AudioFrame.from_ndarray(np.repeat(tone, 2)[np.newaxis], format="flt", layout="stereo")
+            frame.sample_rate = 48000
+            for packet in [*stream.encode(frame), *stream.encode(None)]:
+                container.mux(packet)
+        return tmp_path / name
+
+    def test_is_decoded(self, recording):
+        info = probe(recording)
+        assert (info.sample_rate, info.channels, info.format) == (48000, 2, recording.suffix[1:].upper())
+        assert info.seconds == pytest.approx(1, abs=0.1)
+        waveform, _ = read(recording)
+        assert np.abs(np.fft.rfft(waveform[0, 4000:44000])).argmax() == round(440 * 40000 / 48000)
+        assert 0.3 < np.abs(waveform).max() < 0.7
+        np.testing.assert_array_equal(np.concatenate(list(blocks(recording, 5000)), axis=1), waveform)
+        np.testing.assert_array_equal(read(recording, start=1234, frames=20000)[0], waveform[:, 1234:21234])
+        assert {block.shape[1] for block in list(blocks(recording, 5000))[:-1]} == {5000}
+
+    @pytest.mark.parametrize("recording", [("a.m4a", "aac")], indirect=True)
+    def test_is_refused_when_cut(self, recording):
+        with pytest.raises(AudioError, match="cut or damaged"):
+            probe(cut(recording, 0.5))
+
+    def test_garbage(self, tmp_path):
+        pytest.importorskip("av")
+        (tmp_path / "a.m4a").write_bytes(b"no sound" * 100)
+        with pytest.raises(AudioError, match="not a sound file"):
+            probe(tmp_path / "a.m4a")
+
+
+class TestWriter:
+    def test_nothing_stays_behind_after_an_exception(self, tmp_path):
+        with pytest.raises(KeyboardInterrupt), Writer(tmp_path / "a.wav", 16000, 1) as writer:  # noqa: PT012
+            writer.write(noise(100))
+            assert len(list(tmp_path.iterdir())) == 1
+            assert not (tmp_path / "a.wav").exists()
+            raise KeyboardInterrupt
+        assert list(tmp_path.iterdir()) == []
+
+    def test_keeps_existing_files(self, tmp_path):
+        path = tmp_path / "a.wav"
+        path.write_bytes(b"precious")
+        with pytest.raises(AudioError, match="exists and is kept"):
+            Writer(path, 16000, 1)
+        assert path.read_bytes() == b"precious"
+        with Writer(path, 16000, 1, overwrite=True) as writer:
+            writer.write(noise(100))
+            assert path.read_bytes() == b"precious"
+        assert probe(path).frames == 100
+
+    def test_keeps_files_that_appear_meanwhile(self, tmp_path):
+        path = tmp_path / "a.wav"
+        with pytest.raises(AudioError, match="exists"), Writer(path, 16000, 1) as writer:  # noqa: PT012
+            writer.write(noise(100))
+            path.write_bytes(b"precious")
+        assert list(tmp_path.iterdir()) == [path]
+
+    def test_no_samples(self, tmp_path):
+        with pytest.raises(AudioError, match="no samples to write"), Writer(tmp_path / "a.mp3", 16000, 1):
+            pass
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize("name", ["none/a.wav", "file/a.wav"])
+    def test_not_writable(self, tmp_path, name):
+        (tmp_path / "file").touch()
+        with pytest.raises(AudioError, match=r"cannot write .* \(.+\): name a folder"):
+            Writer(tmp_path / name, 16000, 1).__enter__()
+
+    def test_target_is_a_folder(self, tmp_path):
+        (tmp_path / "a.wav").mkdir()
+        with pytest.raises(AudioError, match="found a folder"):
+            Writer(tmp_path / "a.wav", 16000, 1, overwrite=True)
+
+    def test_wrong_shape(self, tmp_path):
+        with (
+            pytest.raises(ValueError, match="expected \\(2, samples\\)"),
+            Writer(tmp_path / "a.wav", 16000, 2) as writer,
+        ):
+            writer.write(noise(100))
+
+    @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "PCM_32", "PCM_U8"])
+    def test_integers_are_limited_and_counted(self, tmp_path, subtype, caplog):
+        like = AudioInfo(tmp_path / "x.wav", 16000, 1, 5, "WAV", subtype)
+        with Writer(tmp_path / "a.wav", 16000, 1, like=like) as writer:
+            writer.write(np.array([[0.5, 1.0, -1.0, 1.5, -2.0]], np.float32))
+        assert "2 samples were beyond full scale" in caplog.text
+        np.testing.assert_allclose(read(tmp_path / "a.wav")[0], [[0.5, 1, -1, 1, -1]], atol=1 / 127)
+
+    @pytest.mark.parametrize("subtype", ["FLOAT", "DOUBLE"])
+    def test_floats_are_not_limited(self, tmp_path, subtype, caplog):
+        like = AudioInfo(tmp_path / "x.wav", 16000, 1, 2, "WAV", subtype)
+        with Writer(tmp_path / "a.wav", 16000, 1, like=like) as writer:
+            writer.write(np.array([[1.5, -2.0]], np.float32))
+        assert not caplog.records
+        np.testing.assert_array_equal(read(tmp_path / "a.wav")[0], [[1.5, -2.0]])
+
+    def test_integers_are_rounded_not_truncated(self, tmp_path):
+        with Writer(tmp_path / "a.wav", 16000, 1) as writer:
+            writer.write(np.array([[0.6, 0.4, -0.4, -0.6]], np.float32) / 32768)
+        np.testing.assert_array_equal(read(tmp_path / "a.wav")[0] * 32768, [[1, 0, 0, -1]])
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="limits are POSIX")
+    def test_full_disk(self, tmp_path):
+        code = f"""
+import resource, signal
+from pathlib import Path
+import numpy as np
+from sottovoce.errors import AudioError
+from sottovoce.signal.audio import Writer
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+waveform = (0.1 * np.random.default_rng(0).standard_normal((1, 32000))).astype("f")
+for name in ["a.wav", "a.flac", "a.ogg", "a.opus", "a.mp3", "a.aiff"]:
+    for limit in [0, 100, 2000, 6000]:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+        try:
+            with Writer(Path({str(tmp_path)!r}) / name, 16000, 1) as writer:
+                for start in range(0, 32000, 1000):
+                    writer.write(waveform[:, start : start + 1000])
+        except AudioError as error:
+            assert "cannot write" in str(error), error
+        else:
+            raise SystemExit(f"{{name}} was written to a disk of {{limit}} bytes")
+"""
+        process = subprocess.run(
+            [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False
+        )
+        assert (process.returncode, process.stdout, process.stderr) == (0, "", "")
+        assert list(tmp_path.iterdir()) == []
+
+
+class TestResampler:
+    @given(
+        rate=st.sampled_from([8000, 11025, 22050, 32000, 44100, 48000, 96000]),
+        samples=st.integers(0, 3000),
+        block=st.integers(1, 1000),
+    )
+    @settings(max_examples=80, deadline=None)
+    def test_round_trip_gives_the_length(self, rate, samples, block):
+        there, back = Resampler(rate, 16000, 2), Resampler(16000, rate, 2)
+        waveform = noise(samples, 2)
+        pieces = [there.push(waveform[:, start : start + block]) for start in range(0, samples, block)]
+        inner = np.concatenate([*pieces, there.push(waveform[:, :0], last=True)], axis=1)
+        assert inner.shape[1] == -(-samples * 16000 // rate)
+        outer = back.push(inner, last=True)
+        assert samples <= outer.shape[1] <= samples - (-rate // 16000)
+        np.testing.assert_array_equal(inner, resample(waveform, rate, 16000))
+
+    @pytest.mark.parametrize("rate", [8000, 11025, 22050, 44100, 48000, 96000])
+    def test_round_trip_is_aligned(self, rate):
+        length = rate // 2 + 137
+        tone = np.sin(2 * np.pi * 500 * np.arange(length) / rate) * np.hanning(length)
+        there_and_back = resample(resample(tone, rate, 16000), 16000, rate)[:length]
+        np.testing.assert_allclose(there_and_back, tone, atol=1e-5)
+
+    def test_same_rate_changes_nothing(self):
+        waveform = noise(100, 2)
+        np.testing.assert_array_equal(resample(waveform, 16000, 16000), waveform)
+
+    def test_one_and_two_dimensions(self):
+        waveform = noise(1000, 3)
+        assert resample(waveform, 48000, 16000).shape == (3, 334)
+        np.testing.assert_array_equal(resample(waveform[1], 48000, 16000), resample(waveform, 48000, 16000)[1])
+
+    def test_logs_nothing(self, caplog):
+        with caplog.at_level(logging.DEBUG):
+            resample(noise(10), 8000, 16000)
+        assert not caplog.records

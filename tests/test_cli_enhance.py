@@ -1,0 +1,134 @@
+"""The commands `enhance` and `info`, as a user types them."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import soundfile as sf
+
+from sottovoce import cli
+
+
+@pytest.fixture
+def sottovoce(monkeypatch, identity_model):
+    """Run the command line within this process; `enhance` gets the identity model."""
+
+    def run(command, *arguments):
+        model = ["--model", str(identity_model)] if command == "enhance" else []
+        monkeypatch.setattr(sys, "argv", ["sottovoce", command, *map(str, arguments), *model])
+        return cli.main()
+
+    return run
+
+
+def save(path, samples=16000, rate=16000, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sf.write(path, 0.5 * np.sin(2 * np.pi * 440 / rate * np.arange(samples)), rate, **options)
+    return path
+
+
+def test_enhances_a_file(tmp_path, sottovoce, capsys):
+    save(tmp_path / "a.wav", 22050, 44100)
+    assert sottovoce("enhance", tmp_path / "a.wav", "-o", tmp_path / "b.wav") == 0
+    assert sf.info(tmp_path / "b.wav").frames == 22050
+    printed = capsys.readouterr()
+    assert printed.out.startswith("Enhanced 1 of 1 recordings, 0:00.5 of sound in ")
+    assert printed.out.endswith("0 failed.\n")
+    assert printed.err == ""
+
+
+def test_reports_failures_and_goes_on(tmp_path, sottovoce, capsys):
+    save(tmp_path / "in" / "a.wav")
+    (tmp_path / "in" / "b.wav").write_text("no sound")
+    assert sottovoce("enhance", tmp_path / "in", tmp_path / "none.wav", "-o", tmp_path / "out") == 1
+    printed = capsys.readouterr()
+    assert printed.out.startswith("Enhanced 1 of 3 recordings")
+    first, second = printed.err.splitlines()
+    assert first.startswith(f"sottovoce: {tmp_path / 'in' / 'b.wav'} is not a sound file")
+    assert second.startswith(f"sottovoce: found nothing at {tmp_path / 'none.wav'}")
+
+
+def test_overwrites_only_when_told(tmp_path, sottovoce, capsys):
+    source = save(tmp_path / "a.wav")
+    assert sottovoce("enhance", source, "-o", tmp_path / "b.wav") == 0
+    assert sottovoce("enhance", source, "-o", tmp_path / "b.wav") == 1
+    assert "exists and is kept" in capsys.readouterr().err
+    assert sottovoce("enhance", source, "-o", tmp_path / "b.wav", "--overwrite") == 0
+
+
+@pytest.mark.parametrize("option", [("--mix", "2"), ("--limit-db", "-1"), ("--jobs", "0")])
+def test_refuses_numbers_out_of_range(tmp_path, sottovoce, option, capsys):
+    assert sottovoce("enhance", save(tmp_path / "a.wav"), "-o", tmp_path / "b.wav", *option) == 1
+    printed = capsys.readouterr()
+    assert printed.err.startswith("sottovoce: found")
+    assert printed.err.count("\n") == 1
+
+
+def test_refuses_what_is_no_model(tmp_path, monkeypatch, capsys):
+    source = save(tmp_path / "a.wav")
+    monkeypatch.setattr(sys, "argv", ["sottovoce", "enhance", str(source), "-o", "b.wav", "--model", str(source)])
+    assert cli.main() == 1
+    assert "is not a model" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGINT is POSIX")
+def test_interruption_leaves_nothing_half_written(tmp_path, identity_model):
+    sf.write(tmp_path / "a.wav", np.zeros(16000 * 1800, np.int16), 16000)
+    command = [sys.executable, "-m", "sottovoce", "enhance", "a.wav", "-o", "out", "--model", str(identity_model)]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 30
+    while not list(tmp_path.glob("out/.*.part")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (130, "sottovoce: interrupted.\n")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_info_of_a_recording(tmp_path, sottovoce, capsys):
+    waveform = np.array([[0.5, -0.5], [1.0, -0.5], [0.5, -0.5], [0.5, -1.0]])
+    sf.write(tmp_path / "a.wav", np.tile(waveform, (12000, 1)), 48000, subtype="PCM_24")
+    assert sottovoce("info", tmp_path / "a.wav") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "format    WAV, PCM_24",
+        "rate      48000 Hz",
+        "channels  2",
+        "length    0:01.0 (48000 samples)",
+        "peak      0.0 dBFS",
+        "rms       -3.6 dBFS",
+        "clipped   24000 samples at full scale (25 %)",
+    ]
+
+
+def test_info_of_silence(tmp_path, sottovoce, capsys):
+    sf.write(tmp_path / "a.flac", np.zeros(1), 8000)
+    assert sottovoce("info", tmp_path / "a.flac") == 0
+    printed = capsys.readouterr().out
+    assert "length    0:00.0 (1 samples)" in printed
+    assert "rms       silence" in printed
+
+
+def test_info_of_a_model(identity_model, sottovoce, capsys):
+    assert sottovoce("info", identity_model) == 0
+    printed = capsys.readouterr().out
+    assert "name      identity" in printed
+    assert "latency   40 ms" in printed
+    assert '"seed": 0' in printed
+
+
+def test_info_of_nothing(tmp_path, sottovoce, capsys):
+    assert sottovoce("info", tmp_path / "none.wav") == 1
+    assert sottovoce("info", tmp_path / "none.onnx") == 1
+    assert capsys.readouterr().err.count("\n") == 2
+
+
+@pytest.mark.parametrize("command", ["enhance", "info"])
+def test_help_teaches_with_an_example(command, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["sottovoce", command, "--help"])
+    with pytest.raises(SystemExit) as exit_:
+        cli.main()
+    assert exit_.value.code == 0
+    assert f"    sottovoce {command} interview.wav" in capsys.readouterr().out

@@ -1,0 +1,126 @@
+"""The direction of imports, and what the light commands must not load: see docs/architecture.md."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import sottovoce
+
+PACKAGE = Path(sottovoce.__file__).parent
+
+# A part of the package, and the parts that it may know; every part may know `errors`, and all but `signal` may know
+# `atomic`.
+MAY_KNOW = {
+    "errors": set(),
+    "atomic": set(),
+    "config": set(),
+    "weights": set(),
+    "signal": set(),
+    "engine": {"signal", "weights"},
+    "models": {"signal", "config", "engine"},  # of engine, only the format of the exported file: see below
+    "objectives": {"signal", "config", "models"},
+    "data": {"signal", "config"},
+    "training": {"signal", "config", "models", "objectives", "data", "metrics"},
+    "metrics": {"signal"},
+    "cli": {"signal", "config", "engine", "models", "objectives", "data", "training", "metrics", "weights"},
+    "__init__": {"engine"},
+    "__main__": {"cli"},
+}
+
+LIGHTNING = {"lightning", "pytorch_lightning"}
+MUST_NOT_KNOW = {
+    "signal": {"torch", "onnxruntime", "matplotlib", "scipy", "librosa"},
+    "engine": {"torch", "matplotlib", "scipy", "librosa"},
+    "models": {"soundfile", "soxr", "matplotlib", "sottovoce.signal.audio", "sottovoce.engine.enhancer"},
+    "objectives": {"soundfile", "soxr", "matplotlib"},
+    "metrics": {"torch"},
+}
+
+HEAVY = {"torch", "lightning", "matplotlib", "scipy", "librosa", "pandas", "tensorboard", "onnx", "pyroomacoustics"}
+
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def part_of(module: Path) -> str:
+    """Return the part of the package (a folder, or a module of the top level) that a file belongs to."""
+    return module.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_names(tree: ast.AST) -> set[str]:
+    """Return the dotted names that a module imports anywhere; `from a import b` gives `a` and `a.b`."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: imports are absolute here"
+            names.add(node.module)
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return names
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_imports_run_one_way(module):
+    part = part_of(module)
+    names = imported_names(ast.parse(module.read_text(encoding="utf-8")))
+    parts = {path.name.removesuffix(".py") for path in PACKAGE.iterdir()}
+    known = {name.split(".")[1] for name in names if name.startswith("sottovoce.")} & parts
+    everybody = {"errors"} if part == "signal" else {"errors", "atomic"}
+    assert known <= MAY_KNOW[part] | everybody | {part}
+
+    forbidden = MUST_NOT_KNOW.get(part, set()) | (LIGHTNING if part not in ("training", "cli") else set())
+    assert not {name for name in names if name in forbidden or name.split(".")[0] in forbidden}
+
+
+def test_every_part_has_its_rule():
+    assert {part_of(module) for module in MODULES} <= set(MAY_KNOW)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_only_the_command_line_prints(module):
+    calls = (node for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))) if isinstance(node, ast.Call))
+    lines = [call.lineno for call in calls if isinstance(call.func, ast.Name) and call.func.id == "print"]
+    assert not lines or module == PACKAGE / "cli.py"
+
+
+def loaded_by(code: str) -> set[str]:
+    """Return the top-level modules that are loaded after a piece of code has run in a fresh process."""
+    report = "import sys; print('LOADED', *{name.split('.')[0] for name in sys.modules})"
+    process = subprocess.run(
+        [sys.executable, "-c", f"{code}\n{report}"], capture_output=True, text=True, check=True, timeout=120
+    )
+    return set(process.stdout.rpartition("LOADED")[2].split())
+
+
+def test_import_loads_nothing_heavy():
+    loaded = loaded_by("import sottovoce")
+    assert "sottovoce" in loaded
+    assert not loaded & (HEAVY | {"numpy", "onnxruntime", "pydantic", "tyro", "rich"})
+
+
+def test_enhance_attribute_loads_no_extra():
+    loaded = loaded_by("import sottovoce; sottovoce.enhance")
+    assert "numpy" in loaded
+    assert not loaded & HEAVY
+
+
+def test_enhance_command_loads_no_extra():
+    code = """
+import sys
+from sottovoce.cli import main
+sys.argv = ["sottovoce", "enhance", "--help"]
+try:
+    main()
+except SystemExit as exit:
+    assert not exit.code, exit.code
+"""
+    assert not loaded_by(code) & HEAVY
+
+
+def test_import_is_quick():
+    code = "import time; start = time.perf_counter(); import sottovoce; print(time.perf_counter() - start)"
+    seconds = [float(subprocess.check_output([sys.executable, "-c", code], timeout=120)) for _ in range(3)]
+    assert min(seconds) < 0.1
