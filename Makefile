@@ -9,7 +9,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 RECIPE  := pyproject.toml constraints.txt
 
 # The recording that the demo enhances and draws.
-RECORDING := $(firstword $(sort $(wildcard examples/real/*.flac examples/real/*.wav)))
+RECORDING := $(firstword $(sort $(shell find examples/real -name '*.flac' -o -name '*.wav')))
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format types bench clean
@@ -23,15 +23,15 @@ help: ## Show this list
 demo: $(VENV)/.installed-metrics ## Enhance bundled recordings, score and plot them; results in demo/
 	@rm -rf demo && mkdir demo
 	@echo "== A real noisy recording: $(RECORDING)"
-	$(BIN)/sottovoce enhance $(RECORDING) -o demo/real
-	$(BIN)/sottovoce plot $(RECORDING) demo/real/$(notdir $(RECORDING)) -o demo/before_after.png
+	$(BIN)/sottovoce enhance $(RECORDING) -o demo/enhanced
+	$(BIN)/sottovoce plot $(RECORDING) demo/enhanced/$(notdir $(RECORDING)) -o demo/before_after.png
 	@echo "== Recordings whose clean version is known, with scores"
 	$(BIN)/sottovoce enhance examples/pairs/noisy -o demo/pairs
 	$(BIN)/sottovoce evaluate --reference examples/pairs/clean --estimate demo/pairs \
 	    --unprocessed examples/pairs/noisy -o demo/scores
 	@echo
 	@echo "Listen:  $(RECORDING)  (before)"
-	@echo "         demo/real/$(notdir $(RECORDING))  (after)"
+	@echo "         demo/enhanced/$(notdir $(RECORDING))  (after)"
 	@echo "Look:    demo/before_after.png"
 	@echo "Compare: demo/pairs/ with examples/pairs/clean/ and examples/pairs/noisy/; scores in demo/scores/"
 

@@ -22,13 +22,11 @@ from _measure import (
     write_recording,
 )
 
-import sottovoce as sottovoce_package
-from sottovoce.engine.model import Model
+from sottovoce import load
 
 START_LIMIT_SECONDS = 0.6
 COST_LIMIT = 0.05
 SHORT_SECONDS = 10
-BUNDLED = Path(sottovoce_package.__file__).parent / "weights" / "default.onnx"
 
 # A product of two matrices, both too large for the first caches: what one core of this machine can do at best.
 PRODUCT = """
@@ -70,7 +68,7 @@ def main() -> None:
     """Measure, print and write benchmarks/results/speed.md."""
     arguments = options(__doc__, "--minutes", 5, "length of the recording for the processor time")
     seconds = arguments.minutes * 60
-    metadata = Model.load(arguments.model or BUNDLED).metadata
+    metadata = load(arguments.model).model.metadata
     needed = metadata.multiply_adds_per_second
     able = multiply_adds_per_second()
     floor = needed / able

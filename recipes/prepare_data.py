@@ -25,12 +25,14 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from sottovoce.data.manifest import Manifest, Recording, scan
 from sottovoce.data.mixtures import TABLE, make_mixtures
 
+DATA = Path(os.environ.get("SOTTOVOCE_DATA", Path(__file__).parents[2] / "shared" / "data"))
 DEVELOPMENT_NOISE = ("babble", "birds", "insects_night", "person_sneeze", "sea_waves", "water_drops")
 DEVELOPMENT_ROOMS = ("ArthurSykesRymerAuditorium", "SeminarRoomClap", "StMargaretsChurch")
 UNUSED_ROOMS = ("PurnodesRailroadTunnel", "SpokaneWomansClub")  # Nobody records speech for its own sake in a tunnel.
@@ -51,58 +53,79 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     output = arguments.output.resolve()
+    if output.exists() and any(output.iterdir()):
+        parser.error(f"found files in {output}, expected a new folder")
     output.mkdir(parents=True, exist_ok=True)
-    data = Path(os.environ.get("SOTTOVOCE_DATA", Path(__file__).parents[2] / "shared" / "data"))
     # The tables then name files relative to the corpora, wherever these are.
-    with contextlib.chdir(data):
+    with contextlib.chdir(DATA):
         build(output, arguments.seed)
 
 
-def build(output: Path, seed: int) -> None:
-    """Split speakers, kinds of noise and rooms, then write all sets."""
+class Part(NamedTuple):
+    """What one side of the split may use: no speaker, kind of noise or room is in two parts."""
+
+    speech: Manifest
+    noise: Manifest
+    responses: list[Path]
+
+
+def split_corpora(seed: int) -> dict[str, Part]:
+    """Divide speakers, kinds of noise and rooms into the parts `speech`, `mixtures` and `development`.
+
+    The paths are relative to the data folder, which must be the current one.
+    """
     speech = shippable(Path("clean.csv"), "speaker")
     noise = regroup(shippable(Path("noise.csv"), "type"), SAME_KIND)
-    readers = sorted({r.group for r in speech.recordings if r.path.parts[1] == "librispeech"})
-    readers = [str(reader) for reader in np.random.default_rng(seed).permutation(readers)]
-    development_readers, field_readers = readers[:READERS_PER_SET], readers[READERS_PER_SET : 2 * READERS_PER_SET]
-    clean_readers = readers[2 * READERS_PER_SET :]
-
+    rooms = shippable(Path("rir.csv"), "room")
+    names = sorted({r.group for r in speech.recordings if r.path.parts[1] == "librispeech"})
+    readers = [names[index] for index in np.random.default_rng(seed).permutation(len(names))]
     # Picovoice has no speaker labels: all of it is on one side, in portions that stand for a talker each.
-    portions = {}
-    unlabelled = [r for r in speech.recordings if r.path.parts[1] == "picovoice_intent"]
-    for index, recording in enumerate(unlabelled):
-        portions[recording.path] = f"picovoice_{index % READERS_PER_SET:02d}"
+    unlabelled = [r.path for r in speech.recordings if r.path.parts[1] == "picovoice_intent"]
+    portions = {path: f"picovoice_{index % READERS_PER_SET:02d}" for index, path in enumerate(unlabelled)}
     speech = Manifest(tuple(dataclasses.replace(r, group=portions.get(r.path, r.group)) for r in speech.recordings))
     speakers = {
-        "speech": {*clean_readers, *SPEECH_VOICES},
-        "mixtures": {*field_readers, *portions.values()},
-        "development": {*development_readers, *DEVELOPMENT_VOICES},
+        "development": {*readers[:READERS_PER_SET], *DEVELOPMENT_VOICES},
+        "mixtures": {*readers[READERS_PER_SET : 2 * READERS_PER_SET], *portions.values()},
+        "speech": {*readers[2 * READERS_PER_SET :], *SPEECH_VOICES},
     }
     kinds = {
-        "mixtures": {group for group in noise.groups if group not in DEVELOPMENT_NOISE},
         "development": set(DEVELOPMENT_NOISE),
+        "mixtures": set(noise.groups) - set(DEVELOPMENT_NOISE),
+        "speech": set(),
     }
-    responses: dict[str, list[Path]] = {"mixtures": [], "development": []}
-    for recording in shippable(Path("rir.csv"), "room").recordings:
-        if recording.group not in UNUSED_ROOMS:
-            part = "development" if recording.group in DEVELOPMENT_ROOMS else "mixtures"
-            responses[part].append(recording.path)
+    places = {
+        "development": set(DEVELOPMENT_ROOMS),
+        "mixtures": set(rooms.groups) - set(DEVELOPMENT_ROOMS) - set(UNUSED_ROOMS),
+        "speech": set(),
+    }
+    return {
+        part: Part(
+            only(speech, speakers[part]),
+            only(noise, kinds[part]),
+            [recording.path for recording in only(rooms, places[part]).recordings],
+        )
+        for part in speakers
+    }
 
-    for recording in only(speech, speakers["speech"]).recordings:
-        target = output / "speech" / recording.group / recording.path.name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(recording.path, target)
+
+def build(output: Path, seed: int) -> None:
+    """Write all sets below a folder."""
+    parts = split_corpora(seed)
+    for recording in parts["speech"].speech.recordings:
+        copy = output / "speech" / recording.group / recording.path.name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(recording.path, copy)
 
     field = output / "field"
     rng = np.random.default_rng([seed, 1])
     make_mixtures(
-        only(speech, speakers["mixtures"]),
-        only(noise, kinds["mixtures"]),
+        parts["mixtures"].speech,
+        parts["mixtures"].noise,
         field,
         count=FIELD_RECORDINGS,
         snr_db=rng.uniform(*FIELD_SNR_DB, FIELD_RECORDINGS).round(1).tolist(),
         seed=seed + 1,
-        responses=responses["mixtures"],
+        responses=parts["mixtures"].responses,
         room_share=FIELD_ROOM_SHARE,
         seconds=FIELD_SECONDS,
         progress=report("field recordings"),
@@ -113,13 +136,13 @@ def build(output: Path, seed: int) -> None:
 
     for name, count, snr_db, room_share in (("dry", 90, (0, 5, 10), 0.0), ("rooms", 60, (-5, 0, 5), 1.0)):
         make_mixtures(
-            only(speech, speakers["development"]),
-            only(noise, kinds["development"]),
+            parts["development"].speech,
+            parts["development"].noise,
             output / "development" / name,
             count=count,
             snr_db=snr_db,
             seed=seed + 2 + count,
-            responses=responses["development"] if room_share else (),
+            responses=parts["development"].responses if room_share else (),
             room_share=room_share,
             progress=report(f"development/{name}"),
         )
@@ -127,8 +150,10 @@ def build(output: Path, seed: int) -> None:
     with (output / "split.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(("what", "part", "name"))
-        for what, parts in (("speaker", speakers), ("noise", kinds), ("room", responses)):
-            table.writerows((what, part, name) for part, names in parts.items() for name in sorted(map(str, names)))
+        for name, part in parts.items():
+            table.writerows(("speaker", name, speaker) for speaker in part.speech.groups)
+            table.writerows(("noise", name, kind) for kind in part.noise.groups)
+            table.writerows(("room", name, str(path)) for path in part.responses)
 
 
 def shippable(table: Path, column: str) -> Manifest:

@@ -12,7 +12,7 @@ from sottovoce.cli import COMMANDS
 from sottovoce.metrics.scores import MEASURES
 
 ROOT = Path(__file__).parents[1]
-BLOCK = re.compile(r"^( *)```.*?\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^( *)```bash\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"^\s*(?:\$ )?(?:\S*/)?sottovoce(?: (.*))?$")
 
 

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from sottovoce.errors import ConfigError, DataError, SottovoceError
+from sottovoce.errors import ConfigError, DataError, MissingExtraError, SottovoceError
 
 if TYPE_CHECKING:
+    from rich.progress import TaskID
+
     from sottovoce.engine.model import ModelMetadata
 
 COMMANDS: dict[str, Callable[..., int | None]] = {}
@@ -288,6 +290,85 @@ def info(file: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None, /) 
         print(f"{name:<{width}}  {value}")
 
 
+def train(
+    *,
+    speech: Path,
+    mixtures: Path,
+    output: Output,
+    config: str = "default",
+    seed: int | None = None,
+    licence: str = "not stated",
+    training_data: tuple[str, ...] = (),
+) -> None:
+    """Train on clean speech of anyone and noisy recordings of the place; no pairs are needed.
+
+    The first folder below --speech names the talker, that below --mixtures the session. Noise is taken from pauses of
+    half a second and more in the recordings: some minutes of them are enough to begin with. Writes the model, its
+    training checkpoint, curves as pictures, TensorBoard logs and everything that was found to the output folder. The
+    same command goes on with an interrupted run.
+
+    Example:
+        sottovoce train --speech clean/ --mixtures my_room/ -o runs/my_room
+        sottovoce enhance meeting.wav -o clear.wav --model runs/my_room/model.onnx
+
+    Args:
+        speech: Folder of clean speech, of anyone.
+        mixtures: Folder of noisy recordings.
+        output: Folder of the run.
+        config: Settings: the name of one that comes with sottovoce (default, example, poster, ...) or a YAML file.
+        seed: Another seed than that of the settings.
+        licence: Licence of the weights, to be kept in the model.
+        training_data: Corpora of the training, one sentence each, to be kept in the model.
+    """
+    import logging
+    import shlex
+
+    from rich.console import Console
+    from rich.logging import RichHandler
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import TimeRemainingColumn as Remaining
+
+    from sottovoce.config import find_settings, load_settings
+
+    settings = load_settings(find_settings(config))
+    if seed is not None:
+        settings = settings.model_copy(update={"training": settings.training.model_copy(update={"seed": seed})})
+    try:
+        from sottovoce.training.run import Provenance
+        from sottovoce.training.run import train as run
+    except ImportError as error:
+        raise MissingExtraError(error.name or "torch", "train", "Training") from error
+
+    screen = Console(stderr=True)
+    log = logging.getLogger("sottovoce")
+    log.setLevel(logging.INFO)
+    handler = RichHandler(console=screen, show_path=False, show_time=False)
+    log.addHandler(handler)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), Remaining())
+    try:
+        with Progress(*columns, console=screen, refresh_per_second=2, speed_estimate_period=120) as progress:
+            tasks: dict[str, TaskID] = {}
+
+            def show(name: str, done: int, total: int, note: str = "") -> None:
+                if name not in tasks:
+                    tasks[name] = progress.add_task(name, total=total)
+                progress.update(tasks[name], completed=done, total=total, description=f"{name}{note}")
+
+            model = run(
+                speech,
+                mixtures,
+                output,
+                settings,
+                Provenance(licence, training_data, shlex.join(["sottovoce", *sys.argv[1:]])),
+                on_preparation=show,
+                on_progress=lambda stage, step, steps, loss: show(f"{stage} stage", step, steps, f", loss {loss:.4f}"),
+            )
+    finally:
+        log.removeHandler(handler)
+    print(f"Wrote {model}; curves: {output / 'losses.png'}, {output / 'health.png'}.")
+
+
 def _describe_recording(path: Path) -> dict[str, str]:
     import numpy as np
 
@@ -349,7 +430,7 @@ def _refuse_existing(*paths: Path, overwrite: bool) -> None:
             raise DataError(f"Found {path}, which is kept: name another output, or add --overwrite.")
 
 
-COMMANDS |= {"enhance": enhance, "mix": mix, "evaluate": evaluate, "plot": plot, "info": info}
+COMMANDS |= {"enhance": enhance, "train": train, "mix": mix, "evaluate": evaluate, "plot": plot, "info": info}
 
 
 def main() -> int:

@@ -132,6 +132,9 @@ class DataSettings(Settings):
     pseudo_rooms: int = Field(64, ge=1, description="Number of simulated rooms.")
     pseudo_t60_seconds: tuple[float, float] = Field((0.15, 0.9), description="Range of their reverberation time.")
     pseudo_early_ms: float = Field(50.0, ge=0, description="Reflections up to here belong to the pseudo-target.")
+    pseudo_colour: float = Field(
+        0.375, ge=0, lt=0.5, description="Range of the coefficients of the random filters; 0 for no filter."
+    )
     level_db: tuple[float, float] = Field((-45.0, -15.0), description="Range of the level of clips, full scale 0 dB.")
     held_back_share: float = Field(0.1, ge=0, lt=1, description="Share of speakers and sessions kept for the checks.")
     workers: int = Field(1, ge=0, le=8, description="Processes that draw batches beside the training.")
@@ -239,6 +242,29 @@ def load_settings(path: Path) -> SystemSettings:
         ConfigError: The file is missing or wrong; the message names key and value.
     """
     return parse_settings(_read_mapping(path), str(path))
+
+
+def find_settings(name: str) -> Path:
+    """Find settings by the name of one of those that come with sottovoce, or by a path.
+
+    Args:
+        name: "default", "poster", ... or the path of a YAML file.
+
+    Returns:
+        Path of the file; a path is given back as it is.
+
+    Raises:
+        ConfigError: There are no settings of that name.
+    """
+    package = Path(__file__).parent
+    # An installed package holds conf/; a checkout has it at its root.
+    folder = next((place for place in (package / "conf", package.parents[1] / "conf") if place.is_dir()), package)
+    if name.endswith((".yaml", ".yml")):
+        return Path(name)
+    known = {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.yaml"))}
+    if name not in known:
+        raise ConfigError(f"found the settings {name!r}, expected one of {', '.join(known)}, or a YAML file")
+    return known[name]
 
 
 def dump_settings(settings: SystemSettings) -> str:

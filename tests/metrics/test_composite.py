@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sottovoce.errors import AudioError
 from sottovoce.metrics.composite import composite, llr, wss
 
 repeatable = settings(derandomize=True, deadline=None, max_examples=40)
@@ -40,6 +41,12 @@ def test_distances_of_silent_or_too_short_signals_are_undefined(distance, clean)
     assert np.isnan(distance(clean, np.zeros_like(clean)))
     assert np.isnan(distance(np.zeros_like(clean), clean))
     assert np.isnan(distance(clean[:599], clean[:599]))
+
+
+@pytest.mark.parametrize("distance", [llr, wss])
+def test_unequal_signals_are_refused(distance, clean):
+    with pytest.raises(AudioError, match="equal length"):
+        distance(clean, clean[:-1])
 
 
 def test_llr_ignores_level(clean, noisy):

@@ -47,6 +47,14 @@ def test_silence_is_undefined(name, clean):
     assert np.isnan(ALL[name](silence, silence))
 
 
+def test_long_signals_are_scored_in_pieces_of_at_most_20_s(clean, noisy):
+    # The reference code of PESQ breaks off the whole process when a signal has more than 50 utterances.
+    repeats = 45  # 216 s: 11 pieces
+    assert pesq(np.tile(clean, repeats), np.tile(noisy, repeats)) == pytest.approx(pesq(clean, noisy), abs=0.3)
+    half_silent = np.concatenate([noisy, np.zeros(25 * 16_000, np.float32)])
+    assert pesq(np.resize(clean, len(half_silent)), half_silent) > 1.0
+
+
 @pytest.mark.parametrize("name", ["pesq_wb", "pesq_nb", "stoi", "estoi"])
 @pytest.mark.parametrize("samples", [0, 1, 400, 3000])
 def test_too_short_is_undefined(name, samples, clean, noisy):

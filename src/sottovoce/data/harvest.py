@@ -13,6 +13,7 @@ from sottovoce.data.manifest import Manifest, Recording
 from sottovoce.signal import audio, segments
 
 _WINDOW_SECONDS = 60.0
+_ANALYSIS_RATE = 16000  # Voices show below 5 kHz; more costs time only.
 _log = logging.getLogger(__name__)
 
 
@@ -60,8 +61,11 @@ def harvest(
         edges = [recording.frames * index // windows for index in range(windows + 1)]
         for start, end in itertools.pairwise(edges):
             waveform, sample_rate = audio.read(recording.path, start=start, frames=end - start)
-            found = segments.noise_only_stretches(waveform.mean(axis=0), sample_rate, min_seconds=min_seconds)
-            stretches += [NoiseStretch(recording, start + first, last - first) for first, last in found]
+            rate = min(sample_rate, _ANALYSIS_RATE)
+            mono = audio.resample(waveform.mean(axis=0), sample_rate, rate)
+            for found in segments.noise_only_stretches(mono, rate, min_seconds=min_seconds):
+                first, last = (position * sample_rate // rate for position in found)
+                stretches.append(NoiseStretch(recording, start + first, last - first))
         if progress is not None:
             progress(done, len(manifest.recordings))
     _log.info(

@@ -18,7 +18,7 @@ from sottovoce.data.manifest import Manifest, Recording
 from sottovoce.errors import DataError
 from sottovoce.signal import audio, levels
 
-Card = TypeVar("Card")
+_Card = TypeVar("_Card")
 
 Target = Literal["dry", "early"]
 """What counts as clean: the dry speech, or direct sound and early reflections."""
@@ -34,7 +34,8 @@ _TURN_RANGE_SECONDS = (2.0, 5.0)
 _CROSSFADE_SECONDS = 0.1
 _SPEECH_RANGE_DB = (-32.0, -20.0)
 _QUIET_EXCERPT_DB = -15.0
-_EXCERPT_DRAWS = 20
+_SPEECH_SHARE = 0.1  # A short recording may not fall into a pause altogether.
+_DRAWS = 20
 
 
 @dataclass(frozen=True)
@@ -164,9 +165,14 @@ def join_utterances(
             pause = np.zeros(round(float(pause_seconds) * sample_rate), np.float32)
             parts += [pause, (gain * utterance).astype(np.float32)]
             total += pause.size + utterance.size
-    # A beginning within the first utterance or the pause before it.
-    start = int(rng.integers(min(parts[0].size + parts[1].size, total - length)))
-    return np.concatenate(parts)[start : start + length]
+    conversation = np.concatenate(parts)
+    for _ in range(_DRAWS):
+        # A beginning within the first utterance or the pause before it.
+        start = int(rng.integers(min(parts[0].size + parts[1].size, total - length)))
+        part = conversation[start : start + length]
+        if np.count_nonzero(part) >= _SPEECH_SHARE * length:
+            break
+    return part
 
 
 def excerpt(
@@ -190,7 +196,7 @@ def excerpt(
     loop = noise[:period].copy()
     loop[:fade] = np.sin(angle) * loop[:fade] + np.cos(angle) * noise[period:]
     usual_db = levels.rms_db(noise)
-    for _ in range(_EXCERPT_DRAWS):
+    for _ in range(_DRAWS):
         if noise.size >= length:
             start = int(rng.integers(noise.size - length + 1))
             part = noise[start : start + length]
@@ -249,7 +255,7 @@ def make_mixtures(
     """
     if count < 1 or not snr_db or not 0.0 <= room_share <= 1.0 or (seconds is not None and seconds <= 0.0):
         raise DataError(
-            f"found {count} mixtures, {len(snr_db)} ratios, a share of {room_share:g} in rooms and a length of {seconds} "
+            f"found {count} mixtures, {len(snr_db)} ratios, {room_share:g} of them in rooms, each of {seconds} "
             "seconds: expected at least one mixture and one ratio, a share from 0 to 1, and a length above 0."
         )
     _require_free(output, overwrite)
@@ -344,7 +350,7 @@ def _draw_speech(
     return join_utterances(waveforms, round(seconds * sample_rate), sample_rate, rng), drawn
 
 
-def _deal_out(cards: Sequence[Card], count: int, rng: np.random.Generator) -> list[Card]:
+def _deal_out(cards: Sequence[_Card], count: int, rng: np.random.Generator) -> list[_Card]:
     """Deal `count` cards from shuffled packs, so that each comes as often as any other, give or take one."""
     packs = -(-count // len(cards))
     return [cards[index] for _ in range(packs) for index in rng.permutation(len(cards))][:count]

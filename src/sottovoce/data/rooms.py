@@ -1,5 +1,6 @@
 """Room impulse responses, simulated or measured, with the direct sound at a known sample and of unit energy."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,8 @@ EARLY_MS = 50.0
 
 _DIRECT_EXTENT_SECONDS = 0.001  # Loudspeaker and microphone smear the direct sound by about as much.
 _ONSET = 10.0 ** (-10.0 / 20.0)
+_MIXING_SECONDS = 0.08
+_CROSSFADE_SECONDS = 0.02
 _SIZE_METRES = ((3.0, 8.0), (2.5, 7.0), (2.4, 3.5))
 _WALL_DISTANCE_METRES = 0.5
 _TALKER_DISTANCE_METRES = (0.4, 3.0)
@@ -92,10 +95,11 @@ def direct_sample(sample_rate: int) -> int:
 def simulate_room(
     rng: np.random.Generator, sample_rate: int, t60_range_seconds: tuple[float, float] = (0.2, 0.8)
 ) -> Room:
-    """Simulate a talker and a microphone in a box-shaped room by image sources.
+    """Simulate a talker and a microphone in a box-shaped room.
 
     Size of the room, reverberation time and both places are drawn; a room in which the drawn time is out of reach is
-    drawn again.
+    drawn again. The first reflections are image sources, the rest is noise that decays: there the reflections are too
+    many to be told apart, and their number grows with the cube of time.
 
     Args:
         rng: Where the draws come from.
@@ -111,6 +115,7 @@ def simulate_room(
 
     Source:
         J. B. Allen, D. A. Berkley, "Image method for efficiently simulating small-room acoustics", JASA 65(4), 1979.
+        J. A. Moorer, "About this reverberation business", Computer Music Journal 3(2), 1979: noise as the tail.
     """
     try:
         import pyroomacoustics as pra
@@ -131,12 +136,13 @@ def simulate_room(
             absorption, order = pra.inverse_sabine(t60_seconds, size)
         except ValueError:  # The walls would have to absorb more than everything.
             continue
-        room = pra.ShoeBox(size, fs=sample_rate, materials=pra.Material(absorption), max_order=order)
+        early_order = math.ceil(pra.constants.get("c") * _MIXING_SECONDS / size.min())
+        room = pra.ShoeBox(size, fs=sample_rate, materials=pra.Material(absorption), max_order=min(order, early_order))
         room.add_source(talker)
         room.add_microphone(microphone)
         room.compute_rir()
-        taps = round((t60_seconds + distance / pra.constants.get("c")) * sample_rate)
-        return Room(align(room.rir[0][0][:taps], sample_rate), sample_rate)
+        early = align(room.rir[0][0], sample_rate)
+        return Room(_with_diffuse_tail(early, t60_seconds, sample_rate, rng), sample_rate)
     raise DataError(
         f"found no room of usual size with a reverberation time between {t60_range_seconds[0]:g} and "
         f"{t60_range_seconds[1]:g} s: expected something from 0.15 s up."
@@ -184,3 +190,21 @@ def align(response: NDArray[np.floating], sample_rate: int) -> NDArray[np.float3
     moved = np.pad(response, (shift, 0)) if shift >= 0 else response[-shift:]
     aligned: NDArray[np.float32] = (moved / np.sqrt(energy)).astype(np.float32)
     return aligned
+
+
+def _with_diffuse_tail(
+    early: NDArray[np.float32], t60_seconds: float, sample_rate: int, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Crossfade a response into noise that decays by 60 dB in the reverberation time, at the level it has there."""
+    taps = max(round(t60_seconds * sample_rate), early.size) + direct_sample(sample_rate)
+    fade = round(_CROSSFADE_SECONDS * sample_rate)
+    end = direct_sample(sample_rate) + round(_MIXING_SECONDS * sample_rate)
+    border = slice(end - fade, end)
+    tail = rng.standard_normal(taps) * 10.0 ** (-3.0 * np.arange(taps) / (t60_seconds * sample_rate))
+    response = np.pad(early, (0, taps - early.size)).astype(np.float64)
+    tail *= np.sqrt(np.square(response[border]).sum() / np.square(tail[border]).sum())
+    # Uncorrelated, so the powers add up: cosine and sine keep the level.
+    angle = np.linspace(0.0, np.pi / 2, fade, endpoint=False)
+    response[border] = np.cos(angle) * response[border] + np.sin(angle) * tail[border]
+    response[end:] = tail[end:]
+    return response.astype(np.float32)

@@ -4,7 +4,7 @@ A batch is a pure function of seed and step: an interrupted training goes on wit
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,13 @@ from sottovoce.errors import AudioError
 from sottovoce.signal import audio, levels
 
 Float32Array = NDArray[np.float32]
+Stage = Literal["speech", "joint", "check"]
+STAGES: tuple[Stage, ...] = ("speech", "joint", "check")
 
 _CROSSFADE_SECONDS = 0.02
+# The recursive part of a filter with such poles is below -100 dB after this many samples.
+_FILTER_TAIL = 256
+_FAST_SIZE = 4096  # multiples of it have no large prime factor that would slow the transform down
 # Draws of the parts of a batch come from generators of their own, so that no part depends on another's.
 _SPEECH, _MIXTURES, _NOISE, _PSEUDO_SPEECH, _PSEUDO_NOISE, _PSEUDO_MIX = range(6)
 
@@ -82,27 +87,35 @@ class UnpairedClips:
         self._samples = round(settings.clip_seconds * sample_rate)
         self._seed = seed
 
-    def batch(self, step: int, stage: int = 0) -> UnpairedBatch:
+    def batch(self, step: int, stage: Stage) -> UnpairedBatch:
         """Draw the batch of a step.
 
         Args:
             step: Number of the step, from 0.
-            stage: Number of the stage; stages draw differently.
+            stage: The speech stage hears clean speech alone, the joint stage all but that, a check everything.
 
         Returns:
-            The same clips for the same seed, stage and step.
+            The same clips for the same seed, stage and step; none of a kind that the stage does not hear.
         """
 
         def generator(part: int) -> np.random.Generator:
-            return np.random.default_rng([self._seed, stage, step, part])
+            return np.random.default_rng([self._seed, STAGES.index(stage), step, part])
 
         settings = self._settings
-        speech_rng, mixture_rng, noise_rng = generator(_SPEECH), generator(_MIXTURES), generator(_NOISE)
-        speech = [self._at_level(self._speech(speech_rng), speech_rng) for _ in range(settings.speech_clips)]
-        mixtures = [self._at_level(self._mixture(mixture_rng), mixture_rng) for _ in range(settings.mixture_clips)]
-        noise = [self._at_level(self._noise(noise_rng), noise_rng) for _ in range(settings.noise_clips)]
-        sources = generator(_PSEUDO_SPEECH), generator(_PSEUDO_NOISE), generator(_PSEUDO_MIX)
-        pseudo = [self._pseudo_pair(*sources) for _ in range(settings.pseudo_clips)]
+        speech: list[Float32Array] = []
+        mixtures: list[Float32Array] = []
+        noise: list[Float32Array] = []
+        pseudo: list[tuple[Float32Array, Float32Array]] = []
+        if stage != "joint":
+            rng = generator(_SPEECH)
+            speech = [self._at_level(self._speech(rng), rng) for _ in range(settings.speech_clips)]
+        if stage != "speech":
+            rng = generator(_MIXTURES)
+            mixtures = [self._at_level(self._mixture(rng), rng) for _ in range(settings.mixture_clips)]
+            rng = generator(_NOISE)
+            noise = [self._at_level(self._noise(rng), rng) for _ in range(settings.noise_clips)]
+            sources = generator(_PSEUDO_SPEECH), generator(_PSEUDO_NOISE), generator(_PSEUDO_MIX)
+            pseudo = [self._pseudo_pair(*sources) for _ in range(settings.pseudo_clips)]
         return UnpairedBatch(
             self._stack(speech),
             self._stack(mixtures),
@@ -164,16 +177,29 @@ class UnpairedClips:
         found_db = levels.rms_db(clip)
         return clip if found_db <= levels.SILENCE_DB else clip * np.float32(levels.from_db(level_db - found_db))
 
+    def _coloured(self, clip: Float32Array, rng: np.random.Generator) -> Float32Array:
+        """The clip through a random filter of second order: other voices, microphones and distances from few.
+
+        Source:
+            Valin, "A hybrid DSP/deep learning approach to real-time full-band speech enhancement" (2018), section IV.
+        """
+        if not self._settings.pseudo_colour:
+            return clip
+        zeros, poles = rng.uniform(-self._settings.pseudo_colour, self._settings.pseudo_colour, (2, 2))
+        size = -(-(clip.size + _FILTER_TAIL) // _FAST_SIZE) * _FAST_SIZE
+        response = (np.fft.rfft([1, *zeros], size) / np.fft.rfft([1, *poles], size)).astype(np.complex64)
+        return np.fft.irfft(np.fft.rfft(clip, size) * response, size)[: clip.size].astype(np.float32)
+
     def _pseudo_pair(
         self, speech_rng: np.random.Generator, noise_rng: np.random.Generator, mix_rng: np.random.Generator
     ) -> tuple[Float32Array, Float32Array]:
         """Speech of anyone in a simulated room with noise of the recordings, and that speech with early sound."""
         settings = self._settings
-        target = reverberant = self._speech(speech_rng)
+        target = reverberant = self._coloured(self._speech(speech_rng), speech_rng)
         if self._rooms and mix_rng.random() < settings.pseudo_room_share:
-            room = self._rooms[mix_rng.integers(len(self._rooms))]
+            room = self._rooms[int(mix_rng.integers(len(self._rooms)))]
             reverberant, target = room.apply(target), room.apply_early(target, settings.pseudo_early_ms)
-        noise = self._noise(noise_rng)
+        noise = self._coloured(self._noise(noise_rng), noise_rng)
         snr_db = mix_rng.uniform(*settings.pseudo_snr_db)
         try:
             mixture = reverberant + noise * np.float32(

@@ -167,7 +167,5 @@ class Model:
         Returns:
             Enhanced spectrum `(batch, 2, F of the longest window, N)`, which lags by `delay_frames`, and the new state.
         """
-        outputs = self._session.run(
-            self._output_names, dict(zip(self._input_names, [spectra, *past], strict=True))
-        )
+        outputs = self._session.run(self._output_names, dict(zip(self._input_names, [spectra, *past], strict=True)))
         return outputs[0], outputs[1:]

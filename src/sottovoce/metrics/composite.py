@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sottovoce.metrics.intrusive import SAMPLE_RATE, FloatArray, hann_frames, is_silent
+from sottovoce.metrics.intrusive import SAMPLE_RATE, FloatArray, check_pair, hann_frames, is_silent
 
 _EPS = float(np.finfo(np.float64).eps)
 _BEST_SHARE = 0.95
@@ -54,7 +54,7 @@ def composite(*, pesq: float, llr: float, wss: float, segmental_snr: float) -> C
         CSIG, CBAK and COVL, each limited to 1..5; NaN where an argument it needs is NaN.
 
     Source:
-        Hu and Loizou, IEEE TASLP 16(1), 2008, equations 10 to 12.
+        Hu and Loizou, IEEE TASLP 16(1), 2008; coefficients of their scripts.
     """
     csig = 3.093 - 1.029 * llr + 0.603 * pesq - 0.009 * wss
     cbak = 1.634 + 0.478 * pesq - 0.007 * wss + 0.063 * segmental_snr
@@ -72,9 +72,13 @@ def llr(reference: FloatArray, estimate: FloatArray) -> float:
     Returns:
         Distance, >= 0, not capped at 2 per frame; NaN for a silent signal or one shorter than 38 ms.
 
+    Raises:
+        AudioError: The signals are not `(samples,)` of equal length.
+
     Source:
-        Hu and Loizou, IEEE TASLP 16(1), 2008, equation 5.
+        Hu and Loizou, IEEE TASLP 16(1), 2008; Quackenbush et al., Objective Measures of Speech Quality, 1988.
     """
+    check_pair(reference, estimate)
     # The offset gives a frame of digital silence an autocorrelation other than zero.
     clean = hann_frames(reference + _EPS)
     if not len(clean) or is_silent(reference) or is_silent(estimate):
@@ -97,9 +101,13 @@ def wss(reference: FloatArray, estimate: FloatArray) -> float:
     Returns:
         Distance in dB, >= 0; NaN for a silent signal or one shorter than 38 ms.
 
+    Raises:
+        AudioError: The signals are not `(samples,)` of equal length.
+
     Source:
-        Klatt, ICASSP 1982; Hu and Loizou, IEEE TASLP 16(1), 2008, equation 8.
+        Klatt, ICASSP 1982; Hu and Loizou, IEEE TASLP 16(1), 2008.
     """
+    check_pair(reference, estimate)
     clean = _band_levels(hann_frames(reference))
     noisy = _band_levels(hann_frames(estimate))
     if not len(clean) or is_silent(reference) or is_silent(estimate):

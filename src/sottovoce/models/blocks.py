@@ -177,7 +177,9 @@ class ConvBlock(nn.Module):
     def forward(self, frames: Tensor, past: Past) -> Tensor:
         """Map `(B, inputs, N)` to `(B, outputs, N)`."""
         active: Tensor = self.activation(self.norm(self.conv(frames, past)))
-        return active if self.equaliser is None else self.equaliser(active, past)
+        if self.equaliser is not None:
+            active = self.equaliser(active, past)
+        return active
 
 
 class GatedBlock(nn.Module):

@@ -1,13 +1,13 @@
 """From a trained system to one file that is used without torch."""
 
 import copy
-import io
 import json
 import logging
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+import onnx
 import torch
 from torch import Tensor, nn
 
@@ -31,10 +31,8 @@ class _FrameGraph(nn.Module):
         return (enhanced, *memory.next)
 
 
-def _trace(model: JointAutoencoder, past: list[Tensor]) -> bytes:
-    """Serialise the graph of a system whose batch and number of frames are free."""
-    import onnx
-
+def _trace(model: JointAutoencoder, past: list[Tensor]) -> onnx.ModelProto:
+    """The graph of a system whose batch and number of frames are free."""
     bins = sum(model.stft.reference.bins)
     example = (torch.zeros(2, 2, bins, 7), *(state.expand(2, -1, -1) for state in past))
     batch, frames = torch.export.Dim("batch", min=1, max=4096), torch.export.Dim("frames", min=1, max=1 << 20)
@@ -55,9 +53,9 @@ def _trace(model: JointAutoencoder, past: list[Tensor]) -> bytes:
             dynamic_shapes=shapes,
             verbose=False,
         )
-    buffer = io.BytesIO()
-    onnx.save(program.model_proto, buffer)
-    return buffer.getvalue()
+    if program is None:
+        raise RuntimeError("the exporter gave no graph")
+    return program.model_proto
 
 
 def export_model(
@@ -82,8 +80,6 @@ def export_model(
     Returns:
         The metadata that stand in the file.
     """
-    import onnx
-
     deployed = copy.deepcopy(model).cpu().eval()
     memory = Past()
     with torch.no_grad():
@@ -104,7 +100,7 @@ def export_model(
         command=command,
         settings=settings.model_dump(mode="json"),
     )
-    graph = onnx.load_model_from_string(_trace(deployed, memory.next))
+    graph = _trace(deployed, memory.next)
     del graph.metadata_props[:]
     entry = graph.metadata_props.add()
     entry.key, entry.value = METADATA_KEY, json.dumps(metadata.model_dump(mode="json"))

@@ -1,8 +1,6 @@
 """The joint system: speech autoencoder and mixture autoencoder in one latent space."""
 
 from dataclasses import dataclass
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -82,9 +80,7 @@ class JointAutoencoder(nn.Module):
         self.mixture_decoder = AmplitudeDecoder(
             model.latent + model.noise_code, self.bins, model.mixture_decoder, model
         )
-        self.mask = (
-            MaskDecoder(self.mixture_encoder.width, self.bins, model.mask, model.causal) if model.mask else None
-        )
+        self.mask = MaskDecoder(self.mixture_encoder.width, self.bins, model.mask, model.causal) if model.mask else None
 
     @property
     def delay_frames(self) -> int:
@@ -152,7 +148,7 @@ class JointAutoencoder(nn.Module):
         if self.phase_decoder is None:
             return DecodedSpeech(decoded, None)
         phasors = aligned(self.phase_decoder, noisy, self.phase_decoder.delay)
-        return DecodedSpeech(decoded, phasors.unflatten(1, (2, self.bins)))
+        return DecodedSpeech(decoded, _complex(phasors))
 
     def decode_mixture(
         self, latent: Tensor, noise_code: Tensor | None, generator: torch.Generator | None = None
@@ -244,10 +240,10 @@ class JointAutoencoder(nn.Module):
         guide = self.amplitude_decoder(noisy, past)
         phasors = None
         if self._uses_phase_decoder and self.phase_decoder is not None:
-            phasors = self.phase_decoder(noisy, past).unflatten(1, (2, self.bins))
+            phasors = _complex(self.phase_decoder(noisy, past))
         decoded = DecodedSpeech(guide, phasors)
         mixture = spectra[:, :, : self.bins]
-        mixture = past.delay(mixture.flatten(1, 2), self.delay_frames).unflatten(1, (2, self.bins))
+        mixture = _complex(past.delay(mixture.flatten(1, 2), self.delay_frames))
         if self.mask is None:
             return Translation(latent, noise_code, decoded, self.spectrum_of(decoded, mixture))
         waiting = past.delay(features, self.amplitude_decoder.delay)
@@ -294,6 +290,11 @@ class JointAutoencoder(nn.Module):
         return amplitude(spectrum[:, :, : self.bins]) ** self.compression
 
 
+def _complex(rows: Tensor) -> Tensor:
+    """Rows `(B, 2 F, N)`, real parts first, as `(B, 2, F, N)`."""
+    return torch.stack(rows.chunk(2, dim=1), dim=1)
+
+
 def count_parameters(parts: list[nn.Module]) -> int:
     """Number of trained values of some networks."""
     return sum(parameter.numel() for part in parts for parameter in part.parameters())
@@ -309,5 +310,6 @@ def multiply_adds_per_second(parts: list[nn.Module], frames_per_second: float) -
     Returns:
         Multiply-adds per second of audio.
     """
-    layers: list[Any] = [layer for part in parts for layer in part.modules() if isinstance(layer, nn.Conv1d)]
-    return round(sum(layer.weight.numel() for layer in layers) * frames_per_second)
+    layers = [layer for part in parts for layer in part.modules() if isinstance(layer, nn.Conv1d)]
+    multiply_adds: int = sum(layer.weight.numel() for layer in layers)
+    return round(multiply_adds * frames_per_second)

@@ -1,7 +1,7 @@
 """The two objectives: named terms of a batch, which the weights of the settings add up."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,8 +17,7 @@ from sottovoce.objectives.spectral import complex_reconstruction, multi_resoluti
 LossTerms = dict[str, Tensor]
 
 
-@dataclass(frozen=True)
-class UnpairedTensors:
+class UnpairedTensors(NamedTuple):
     """Clips of one step; no part of it knows the clean version of a mixture.
 
     Attributes:
@@ -59,9 +58,7 @@ class Objective:
 
     def __init__(self, frontend: FrontendSettings) -> None:
         # A quarter of the window, or the poster's one frame shift where that is shorter.
-        self.resolutions = [
-            TorchSTFT((window,), min(frontend.hop, window // 4)) for window in frontend.loss_windows
-        ]
+        self.resolutions = [TorchSTFT((window,), min(frontend.hop, window // 4)) for window in frontend.loss_windows]
         self.compression = frontend.compression
 
     def speech(
@@ -131,9 +128,9 @@ class Objective:
         level = model.level(spectra, Past())
         scaled = spectra / level
         translation = model.translate(scaled, generator)
-        mixture_scaled, _, pseudo_scaled = scaled.split(counts)
-        mixture_latent, _, pseudo_latent = translation.latent.split(counts)
-        mixture_speech, noise_speech, pseudo_speech = translation.spectrum.split(counts)
+        mixture_scaled, _, pseudo_scaled = torch.split(scaled, counts)
+        mixture_latent, _, pseudo_latent = torch.split(translation.latent, counts)
+        mixture_speech, noise_speech, pseudo_speech = torch.split(translation.spectrum, counts)
         noise_code = None if translation.noise_code is None else translation.noise_code[: counts[0]]
 
         target = model.compressed(mixture_scaled)

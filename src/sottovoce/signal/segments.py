@@ -25,10 +25,9 @@ _SMOOTHING_FRAMES = 5
 
 # Tuned on simulated field recordings at -5 to 15 dB for little speech left rather than for much noise found.
 _VOICED = 0.55
-_CLEARLY_VOICED = 0.85
-_CLEAR_EXCESS_DB = 3.0
-_CLEAR_SHARE = 0.08
-_MASKING_DB = -3.0
+_CLEARLY_VOICED, _CLEAR_EXCESS_DB = 0.85, 3.0
+_CLEAR_SHARE = 0.08  # Of a recording's frames; with fewer, its noise hides its voice.
+_MASKING_DB = -3.0  # Noise that is nearer than this to the level of clear voice could hide a voice.
 _GUARD_SECONDS = 0.25  # Speech starts and ends unvoiced: a fricative before, reverberation behind.
 
 

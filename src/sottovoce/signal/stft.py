@@ -19,7 +19,7 @@ def sqrt_hann(window: int) -> NDArray[np.float64]:
         Window `(window,)` whose squares add up to 1, so that white noise has the same mean power in every resolution.
     """
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
-    return np.sqrt(hann / hann.sum())
+    return np.asarray(np.sqrt(hann / hann.sum()))
 
 
 def synthesis_window(window: int, hop: int) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from sottovoce.config import SystemSettings
-from sottovoce.data.unpaired import UnpairedBatch, UnpairedClips
+from sottovoce.data.unpaired import UnpairedClips
 from sottovoce.models.joint import JointAutoencoder
 from sottovoce.objectives.joint import LossTerms, Objective, UnpairedTensors, total
 
@@ -19,7 +19,7 @@ Stage = Literal["speech", "joint"]
 STAGES: tuple[Stage, ...] = ("speech", "joint")
 
 
-class UnpairedSteps(IterableDataset[UnpairedBatch]):
+class UnpairedSteps(IterableDataset[UnpairedTensors]):
     """Batches of the steps from `first` to `last`, in order, whatever the number of workers.
 
     Args:
@@ -31,19 +31,19 @@ class UnpairedSteps(IterableDataset[UnpairedBatch]):
 
     def __init__(self, clips: UnpairedClips, stage: Stage, first: int, last: int) -> None:
         self._clips = clips
-        self._stage = STAGES.index(stage)
+        self._stage = stage
         self._first = first
         self._last = last
 
-    def __iter__(self) -> Iterator[UnpairedBatch]:
+    def __iter__(self) -> Iterator[UnpairedTensors]:
         """Draw this worker's share: the loader asks its workers in turn."""
         worker = get_worker_info()
         offset, stride = (worker.id, worker.num_workers) if worker else (0, 1)
         for step in range(self._first + offset, self._last, stride):
-            yield self._clips.batch(step, self._stage)
+            yield UnpairedTensors(*map(torch.from_numpy, self._clips.batch(step, self._stage)))
 
 
-def loader(clips: UnpairedClips, stage: Stage, first: int, last: int, workers: int) -> DataLoader[UnpairedBatch]:
+def loader(clips: UnpairedClips, stage: Stage, first: int, last: int, workers: int) -> DataLoader[UnpairedTensors]:
     """A loader of ready batches.
 
     Args:
@@ -54,7 +54,7 @@ def loader(clips: UnpairedClips, stage: Stage, first: int, last: int, workers: i
         workers: Processes that draw.
 
     Returns:
-        Loader of one `UnpairedBatch` of tensors a step.
+        Loader of one batch of tensors a step.
     """
     return DataLoader(
         UnpairedSteps(clips, stage, first, last),
@@ -108,12 +108,12 @@ class StageModule(L.LightningModule):
             return self.objective.speech(self.model, batch.speech, self.settings.speech_weights, generator)
         return self.objective.joint(self.model, batch, self.settings.joint_weights, generator)
 
-    def training_step(self, batch: UnpairedBatch, _: int) -> Tensor:
+    def training_step(self, batch: UnpairedTensors, _: int) -> Tensor:
         """Loss of one step; its random numbers depend on seed, stage and step alone."""
         seed = self.settings.training.seed
         key = np.random.SeedSequence([seed, STAGES.index(self.stage), self.global_step]).generate_state(1)[0]
         generator = torch.Generator().manual_seed(int(key))
-        terms = self.terms(UnpairedTensors(*batch), generator)
+        terms = self.terms(batch, generator)
         loss = total(terms, self.weights)
         values = {f"{self.stage}/{name}": term.detach() for name, term in terms.items()}
         self.log_dict({**values, f"{self.stage}/total": loss.detach()})

@@ -120,9 +120,7 @@ def prepare(
     room_count = training.data.pseudo_rooms if training.data.pseudo_clips else 0
     room_rng, rooms, report = np.random.default_rng([training.seed, 102]), [], tell("simulating rooms")
     for index in range(room_count):
-        rooms.append(
-            simulate_room(room_rng, settings.frontend.sample_rate, training.data.pseudo_t60_seconds)
-        )
+        rooms.append(simulate_room(room_rng, settings.frontend.sample_rate, training.data.pseudo_t60_seconds))
         if report is not None:
             report(index + 1, room_count)
     return TrainingData(
@@ -230,7 +228,7 @@ def _run_stage(
         data,
         settings.model_copy(update={"training": settings.training.model_copy(update={"data": fixed})}),
         settings.training.seed + 1,
-    ).batch(0)
+    ).batch(0, "check")
     training = settings.training
     log = RunLog(
         out,

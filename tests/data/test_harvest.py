@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+
+from sottovoce.data import harvest as harvest_module
+from sottovoce.data.harvest import harvest
+from sottovoce.data.manifest import scan
+from sottovoce.signal.audio import read, resample
+
+from .synthetic import RATE, tone, write
+
+
+def recording(pauses, rng):
+    """A hum with pauses over steady noise, and the pauses in samples."""
+    pieces, truth, position = [], [], 0
+    for seconds in pauses:
+        pieces += [tone(3.0, rng.uniform(100, 200), rng), np.zeros(round(seconds * RATE), np.float32)]
+        position += 3 * RATE
+        truth.append((position, position + pieces[-1].size))
+        position += pieces[-1].size
+    speech = np.concatenate(pieces)
+    return (speech + 0.003 * rng.standard_normal(speech.size)).astype(np.float32), truth
+
+
+@pytest.fixture
+def mixtures(tmp_path):
+    waveform, truth = recording((1.5, 2.0, 1.0, 2.5), np.random.default_rng(1))
+    write(tmp_path / "mixtures" / "a.wav", waveform)
+    return scan(tmp_path / "mixtures"), truth
+
+
+def test_pauses_are_found(mixtures):
+    manifest, truth = mixtures
+    seen = []
+    stretches = harvest(manifest, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 1)]
+    assert len(stretches) == len(truth)
+    for stretch, (start, end) in zip(stretches, truth, strict=True):
+        assert start <= stretch.start
+        assert stretch.start + stretch.frames <= end
+        assert stretch.seconds == stretch.frames / RATE
+        waveform, _ = read(stretch.recording.path, start=stretch.start, frames=stretch.frames)
+        assert np.abs(waveform).max() < 0.02
+
+
+def test_windows_do_not_move_what_is_found(mixtures, monkeypatch):
+    manifest, truth = mixtures
+    monkeypatch.setattr(harvest_module, "_WINDOW_SECONDS", 10.0)
+    for stretch in harvest(manifest):
+        assert any(start <= stretch.start and stretch.start + stretch.frames <= end for start, end in truth)
+    assert harvest(manifest)
+
+
+def test_no_pause_no_noise(tmp_path):
+    rng = np.random.default_rng(2)
+    write(tmp_path / "a.wav", tone(15.0, 150, rng) + (0.003 * rng.standard_normal(15 * RATE)).astype(np.float32))
+    assert harvest(scan(tmp_path)) == ()
+
+
+def test_other_rates_give_positions_of_their_own(tmp_path):
+    waveform, truth = recording((1.5, 2.0, 2.5), np.random.default_rng(3))
+    write(tmp_path / "a.wav", resample(waveform, RATE, 48000), 48000)
+    stretches = harvest(scan(tmp_path))
+    assert len(stretches) == len(truth)
+    for stretch, (start, end) in zip(stretches, truth, strict=True):
+        assert 3 * start <= stretch.start
+        assert stretch.start + stretch.frames <= 3 * end

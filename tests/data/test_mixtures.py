@@ -1,0 +1,197 @@
+import csv
+import hashlib
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sottovoce.data.manifest import scan
+from sottovoce.data.mixtures import TABLE, excerpt, join_utterances, make_mixtures, mix
+from sottovoce.data.rooms import simulate_room
+from sottovoce.errors import DataError
+from sottovoce.signal.audio import find_audio, read
+from sottovoce.signal.levels import active_speech_db, rms_db
+
+from .synthetic import RATE, tone, write
+
+
+@pytest.fixture
+def corpora(speech_folder, noise_folder):
+    return scan(speech_folder), scan(noise_folder)
+
+
+@given(st.floats(-20, 30), st.floats(-40, 0), st.integers(0, 100))
+def test_the_ratio_is_what_was_asked(snr_db, level_db, seed):
+    rng = np.random.default_rng(seed)
+    speech, noise = tone(1.0, 150, rng), 0.1 * rng.standard_normal(RATE)
+    mixed = mix(speech, noise, snr_db, RATE, level_db=level_db)
+    noise_part = mixed.noisy.astype(np.float64) - mixed.clean
+    assert active_speech_db(mixed.clean, RATE) - rms_db(noise_part) == pytest.approx(snr_db, abs=0.05)
+    assert np.abs(mixed.noisy).max() <= 0.99
+    assert active_speech_db(mixed.clean, RATE) <= level_db + 0.01
+    np.testing.assert_allclose(mixed.clean, mixed.speech_gain * speech, atol=1e-6)
+    np.testing.assert_allclose(noise_part, mixed.noise_gain * noise, atol=1e-6)
+
+
+@pytest.mark.parametrize("target", ["dry", "early"])
+def test_in_a_room_the_ratio_is_that_of_the_speech_heard(target):
+    rng = np.random.default_rng(1)
+    speech, noise = tone(2.0, 150, rng), 0.1 * rng.standard_normal(2 * RATE)
+    room = simulate_room(rng, RATE, (0.3, 0.4))
+    mixed = mix(speech, noise, 3.0, RATE, room=room, target=target)
+    heard = mixed.noisy - mixed.noise_gain * noise
+    np.testing.assert_allclose(heard, mixed.speech_gain * room.apply(speech), atol=1e-5)
+    assert active_speech_db(heard, RATE) - rms_db(mixed.noise_gain * noise) == pytest.approx(3.0, abs=0.05)
+    expected = speech if target == "dry" else room.apply_early(speech)
+    np.testing.assert_allclose(mixed.clean, mixed.speech_gain * expected, atol=1e-5)
+
+
+@given(st.integers(1, 60), st.integers(0, 10))
+def test_excerpts_have_the_length(tenths, seed):
+    rng = np.random.default_rng(seed)
+    noise = rng.standard_normal(RATE).astype(np.float32)
+    length = tenths * RATE // 10
+    part, start = excerpt(noise, length, RATE, rng)
+    assert part.shape == (length,)
+    assert 0 <= start < RATE
+    assert rms_db(part) == pytest.approx(0, abs=1)
+    if length <= RATE:
+        np.testing.assert_array_equal(part, noise[start : start + length])
+
+
+def test_a_loop_has_no_seam():
+    sine = np.sin(2 * np.pi * 100 * np.arange(RATE) / RATE).astype(np.float32)
+    part, _ = excerpt(sine, 5 * RATE, RATE, np.random.default_rng(0))
+    assert np.abs(np.diff(part)).max() < 1.5 * np.abs(np.diff(sine)).max()
+
+
+def test_excerpts_avoid_silence():
+    noise = np.zeros(20 * RATE, np.float32)
+    noise[: 4 * RATE] = np.random.default_rng(0).standard_normal(4 * RATE)
+    levels_db = [rms_db(excerpt(noise, RATE, RATE, np.random.default_rng(seed))[0]) for seed in range(30)]
+    assert np.mean(np.array(levels_db) > -20) > 0.9
+
+
+def test_a_conversation_has_pauses():
+    rng = np.random.default_rng(0)
+    utterances = [tone(2.0, hz, rng) * gain for hz, gain in ((120, 1.0), (150, 0.1))]
+    joined = join_utterances(utterances, 60 * RATE, RATE, rng)
+    assert joined.shape == (60 * RATE,)
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], joined == 0, [0]])))
+    pauses_seconds = np.diff(edges)[::2] / RATE
+    pauses_seconds = pauses_seconds[pauses_seconds > 0.15]
+    assert len(pauses_seconds) > 10
+    assert pauses_seconds.max() <= 5
+    assert 0.4 < np.median(pauses_seconds) < 2
+    assert active_speech_db(joined, RATE) == pytest.approx(-26, abs=1)
+
+
+@given(st.integers(0, 200))
+def test_a_short_conversation_is_not_only_pause(seed):
+    rng = np.random.default_rng(seed)
+    assert np.count_nonzero(join_utterances([tone(1.0, 120, rng)], 2 * RATE, RATE, rng)) > 0.1 * RATE
+
+
+def test_a_folder_of_mixtures(tmp_path, corpora):
+    seen = []
+    rows = make_mixtures(
+        *corpora, tmp_path / "out", count=6, snr_db=(0, 5), seed=1, progress=lambda *done: seen.append(done)
+    )
+    assert seen[-1] == (6, 6)
+    with (tmp_path / "out" / TABLE).open(newline="") as file:
+        table = list(csv.DictReader(file))
+    assert [row["file"] for row in table] == [f"{index}.flac" for index in range(6)]
+    assert [row.snr_db for row in rows] == [0, 5] * 3
+    assert sorted(row.talker for row in rows) == ["anna", "anna", "bert", "bert", "carl", "carl"]
+    assert sum("drops" in row.noise for row in rows) == 3
+    for row in table:
+        noisy, rate = read(tmp_path / "out" / "noisy" / row["file"])
+        clean, _ = read(tmp_path / "out" / "clean" / row["file"])
+        assert rate == RATE
+        assert noisy.shape == clean.shape == (1, round(float(row["seconds"]) * RATE))
+        ratio_db = active_speech_db(clean[0], RATE) - rms_db(noisy - clean)
+        assert ratio_db == pytest.approx(float(row["snr_db"]), abs=0.1)
+        content = (tmp_path / "out" / "noisy" / row["file"]).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == row["noisy_sha256"]
+
+
+def test_same_seed_same_bytes(tmp_path, corpora):
+    arguments = {"count": 3, "snr_db": (0,), "room_share": 0.5, "t60_range_seconds": (0.2, 0.3), "seconds": 2.0}
+    for name, seed in (("one", 1), ("same", 1), ("other", 2)):
+        make_mixtures(*corpora, tmp_path / name, seed=seed, **arguments)
+    one, same, other = (
+        {path.relative_to(tmp_path / name): path.read_bytes() for path in (tmp_path / name).rglob("*.*")}
+        for name in ("one", "same", "other")
+    )
+    assert one == same
+    assert not set(one.values()) & set(other.values())
+
+
+def test_measured_rooms(tmp_path, corpora):
+    response = simulate_room(np.random.default_rng(0), RATE, (0.3, 0.4)).response
+    write(tmp_path / "rooms" / "hall.wav", response / 8)
+    rows = make_mixtures(
+        *corpora,
+        tmp_path / "out",
+        count=4,
+        snr_db=(0,),
+        seed=0,
+        responses=find_audio(tmp_path / "rooms"),
+        room_share=0.5,
+    )
+    assert sorted(bool(row.room) for row in rows) == [False, False, True, True]
+    assert {row.room for row in rows} == {"", str(tmp_path / "rooms" / "hall.wav")}
+
+
+def test_what_is_there_is_kept(tmp_path, corpora):
+    output = tmp_path / "out"
+    arguments = {"count": 1, "snr_db": (0,), "seed": 0}
+    make_mixtures(*corpora, output, **arguments)
+    with pytest.raises(DataError, match="overwriting"):
+        make_mixtures(*corpora, output, **arguments)
+    make_mixtures(*corpora, output, overwrite=True, **arguments)
+    (output / TABLE).unlink()
+    with pytest.raises(DataError, match="no mixtures"):
+        make_mixtures(*corpora, output, overwrite=True, **arguments)
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="a file"):
+        make_mixtures(*corpora, tmp_path / "file", **arguments)
+
+
+def test_a_failure_leaves_nothing(tmp_path, corpora):
+    def fail(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make_mixtures(*corpora, tmp_path / "out", count=2, snr_db=(0,), seed=0, progress=fail)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["noise", "speech"]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"count": 0}, {"snr_db": ()}, {"room_share": 1.5}, {"seconds": 0.0}], ids=lambda wrong: next(iter(wrong))
+)
+def test_numbers_out_of_range_are_told(tmp_path, corpora, wrong):
+    with pytest.raises(DataError, match="expected at least one"):
+        make_mixtures(*corpora, tmp_path / "out", **({"count": 1, "snr_db": (0,), "seed": 0} | wrong))
+
+
+def test_the_command(tmp_path, speech_folder, noise_folder, monkeypatch, capsys):
+    from sottovoce import cli
+
+    def run(*arguments):
+        monkeypatch.setattr("sys.argv", ["sottovoce", "mix", *map(str, arguments)])
+        return cli.main()
+
+    folders = ("--speech", speech_folder, "--noise", noise_folder)
+    assert run(*folders, "--count", 2, "--snr-db", -5, 5, "--seconds", 2, "-o", tmp_path / "out") == 0
+    assert "Mixed 2 files" in capsys.readouterr().out
+    assert len(list((tmp_path / "out" / "noisy").iterdir())) == 2
+    assert run(*folders, "--count", 2, "-o", tmp_path / "out") == 1
+    assert "overwriting" in capsys.readouterr().err
+    both = ("--rooms", tmp_path, "--simulated-rooms", 0.5)
+    assert run(*folders, *both, "--count", 1, "-o", tmp_path / "other") == 1
+    assert "one of them" in capsys.readouterr().err
+    (tmp_path / "empty").mkdir()
+    assert run("--speech", tmp_path / "empty", "--noise", noise_folder, "--count", 1, "-o", tmp_path / "other") == 1
+    assert "no recording" in capsys.readouterr().err
