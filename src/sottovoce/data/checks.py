@@ -61,8 +61,8 @@ def suspicions(speech: Manifest, mixtures: Manifest) -> list[str]:
     )
     if mixture_db > speech_db + _CLEARLY_NOISIER_DB:
         found.append(
-            f"the mixtures look cleaner than the speech (quiet to loud: {mixture_db:.0f} dB against {speech_db:.0f} dB): "
-            "perhaps --speech and --mixtures are swapped"
+            f"the mixtures look cleaner than the speech (quiet to loud: {mixture_db:.0f} dB against {speech_db:.0f} "
+            "dB): perhaps --speech and --mixtures are swapped"
         )
     return found
 

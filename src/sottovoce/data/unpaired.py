@@ -17,8 +17,8 @@ from sottovoce.errors import AudioError
 from sottovoce.signal import audio, levels
 
 Float32Array = NDArray[np.float32]
-Stage = Literal["speech", "joint", "check"]
-STAGES: tuple[Stage, ...] = ("speech", "joint", "check")
+Purpose = Literal["speech", "joint", "check"]
+PURPOSES: tuple[Purpose, ...] = ("speech", "joint", "check")
 
 _CROSSFADE_SECONDS = 0.02
 # The recursive part of a filter with such poles is below -100 dB after this many samples.
@@ -65,6 +65,7 @@ class UnpairedClips:
         speech: Manifest,
         mixtures: Manifest,
         stretches: Sequence[NoiseStretch],
+        *,
         rooms: Sequence[Room],
         settings: DataSettings,
         sample_rate: int,
@@ -87,29 +88,29 @@ class UnpairedClips:
         self._samples = round(settings.clip_seconds * sample_rate)
         self._seed = seed
 
-    def batch(self, step: int, stage: Stage) -> UnpairedBatch:
+    def batch(self, step: int, purpose: Purpose) -> UnpairedBatch:
         """Draw the batch of a step.
 
         Args:
             step: Number of the step, from 0.
-            stage: The speech stage hears clean speech alone, the joint stage all but that, a check everything.
+            purpose: The speech stage hears clean speech alone, the joint stage all but that, a check everything.
 
         Returns:
-            The same clips for the same seed, stage and step; none of a kind that the stage does not hear.
+            The same clips for the same seed, purpose and step; none of a kind that it does not hear.
         """
 
         def generator(part: int) -> np.random.Generator:
-            return np.random.default_rng([self._seed, STAGES.index(stage), step, part])
+            return np.random.default_rng([self._seed, PURPOSES.index(purpose), step, part])
 
         settings = self._settings
         speech: list[Float32Array] = []
         mixtures: list[Float32Array] = []
         noise: list[Float32Array] = []
         pseudo: list[tuple[Float32Array, Float32Array]] = []
-        if stage != "joint":
+        if purpose != "joint":
             rng = generator(_SPEECH)
             speech = [self._at_level(self._speech(rng), rng) for _ in range(settings.speech_clips)]
-        if stage != "speech":
+        if purpose != "speech":
             rng = generator(_MIXTURES)
             mixtures = [self._at_level(self._mixture(rng), rng) for _ in range(settings.mixture_clips)]
             rng = generator(_NOISE)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sottovoce.errors import ModelError
 
 if TYPE_CHECKING:
-    import onnxruntime
+    pass
 
 FORMAT_VERSION = 1
 METADATA_KEY = "sottovoce"

@@ -1,5 +1,6 @@
 """Encoders and decoders of the two autoencoders, blocks to networks top-down."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -40,8 +41,15 @@ class ConvStack(nn.Module):
         super().__init__()
         widths = (inputs, *settings.widths)
         self.blocks = nn.ModuleList(
-            ConvBlock(a, b, settings.kernel, model.normalisation, model.activation, equalise_horizon)
-            for a, b in zip(widths, widths[1:], strict=False)
+            ConvBlock(
+                a,
+                b,
+                settings.kernel,
+                normalisation=model.normalisation,
+                activation=model.activation,
+                equalise_horizon=equalise_horizon,
+            )
+            for a, b in itertools.pairwise(widths)
         )
         self.width = widths[-1]
         self.delay = 0 if model.causal else len(settings.widths) * ((settings.kernel - 1) // 2)

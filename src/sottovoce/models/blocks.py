@@ -144,7 +144,8 @@ class Equaliser(nn.Module):
 
     def forward(self, frames: Tensor, past: Past) -> Tensor:
         """Equalise positive `(B, C, N)`."""
-        return frames / (self._mean(frames, past) + 1e-3)
+        mean: Tensor = self._mean(frames, past)
+        return frames / (mean + 1e-3)
 
 
 class ConvBlock(nn.Module):
@@ -164,6 +165,7 @@ class ConvBlock(nn.Module):
         inputs: int,
         outputs: int,
         kernel: int,
+        *,
         normalisation: Normalisation,
         activation: Activation,
         equalise_horizon: int | None = None,

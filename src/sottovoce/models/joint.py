@@ -1,6 +1,7 @@
 """The joint system: speech autoencoder and mixture autoencoder in one latent space."""
 
 from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
@@ -63,20 +64,12 @@ class JointAutoencoder(nn.Module):
         horizon = max(1, round(model.equalise_horizon_seconds * frames_per_second)) if model.equalise else None
         self.speech_encoder = Encoder(self.maps.channels, model.speech_encoder, model, horizon)
         self.mixture_encoder = Encoder(self.maps.channels, model.mixture_encoder, model, horizon)
-        self.shared = (
-            ConvBlock(model.latent, model.latent, 1, model.normalisation, model.activation)
-            if model.shared_layer
-            else None
-        )
+        self.shared = _pointwise(model.latent, model.latent, model) if model.shared_layer else None
         self.amplitude_decoder = AmplitudeDecoder(model.latent, self.bins, model.speech_decoder, model)
         self.phase_decoder = (
             PhaseDecoder(model.latent, self.bins, model.speech_decoder, model) if model.phase_decoder else None
         )
-        self.noise_code = (
-            ConvBlock(self.mixture_encoder.width, model.noise_code, 1, model.normalisation, model.activation)
-            if model.noise_code
-            else None
-        )
+        self.noise_code = _pointwise(self.mixture_encoder.width, model.noise_code, model) if model.noise_code else None
         self.mixture_decoder = AmplitudeDecoder(
             model.latent + model.noise_code, self.bins, model.mixture_decoder, model
         )
@@ -288,6 +281,11 @@ class JointAutoencoder(nn.Module):
             `(B, F, N)`.
         """
         return amplitude(spectrum[:, :, : self.bins]) ** self.compression
+
+
+def _pointwise(inputs: int, outputs: int, model: ModelSettings) -> ConvBlock:
+    """One layer that sees one frame."""
+    return ConvBlock(inputs, outputs, 1, normalisation=model.normalisation, activation=model.activation)
 
 
 def _complex(rows: Tensor) -> Tensor:

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from sottovoce.config import FrontendSettings, JointWeights, SpeechWeights
+from sottovoce.models.autoencoder import DecodedSpeech
 from sottovoce.models.blocks import Past
 from sottovoce.models.frontend import TorchSTFT, phasor
-from sottovoce.models.joint import JointAutoencoder
+from sottovoce.models.joint import JointAutoencoder, Translation
 from sottovoce.objectives.latent import latent_distance, prior
 from sottovoce.objectives.phase import consistency, phase_error
 from sottovoce.objectives.spectral import complex_reconstruction, multi_resolution, reconstruction, silence
@@ -155,42 +156,34 @@ class Objective:
                 self.compression,
             )
         if counts[2] and any(value for name, value in weights if name.startswith("pseudo_")):
-            terms |= self._pseudo(
-                model,
-                batch.pseudo_targets,
-                pseudo_scaled,
-                level[-counts[2] :],
-                pseudo_latent,
-                translation.decoded.amplitude[-counts[2] :],
-                pseudo_speech,
+            clean = model.stft.analyse(batch.pseudo_targets) / level[-counts[2] :]
+            estimate = Translation(
+                pseudo_latent, None, DecodedSpeech(translation.decoded.amplitude[-counts[2] :], None), pseudo_speech
             )
+            terms |= self._pseudo(model, pseudo_scaled, estimate, clean, samples)
         return terms
 
     def _pseudo(
         self,
         model: JointAutoencoder,
-        targets: Tensor,
         mixture: Tensor,
-        level: Tensor,
-        latent: Tensor,
-        decoded: Tensor,
-        spectrum: Tensor,
+        estimate: Translation,
+        clean: Tensor,
+        samples: int,
     ) -> LossTerms:
         """Terms of pseudo-pairs, whose clean speech is known because it was put there."""
-        samples = targets.shape[-1]
-        clean = model.stft.analyse(targets) / level
         size = clean.square().sum(dim=1, keepdim=True).sqrt()
         with torch.no_grad():
             # E_S hears the speech with the mixture's phase: it was trained on disturbed phases.
             wanted = model.encode_speech(size * phasor(mixture))
         target = clean[:, :, : model.bins]
         return {
-            "pseudo_latent": latent_distance(latent, wanted),
-            "pseudo_amplitude": reconstruction(decoded, model.compressed(clean)),
-            "pseudo_magnitude": reconstruction(model.compressed(spectrum), model.compressed(clean)),
-            "pseudo_complex": complex_reconstruction(spectrum, target, self.compression),
+            "pseudo_latent": latent_distance(estimate.latent, wanted),
+            "pseudo_amplitude": reconstruction(estimate.decoded.amplitude, model.compressed(clean)),
+            "pseudo_magnitude": reconstruction(model.compressed(estimate.spectrum), model.compressed(clean)),
+            "pseudo_complex": complex_reconstruction(estimate.spectrum, target, self.compression),
             "pseudo_multi_resolution": multi_resolution(
-                model.stft.synthesise(spectrum, samples),
+                model.stft.synthesise(estimate.spectrum, samples),
                 model.stft.synthesise(target, samples),
                 self.resolutions,
                 self.compression,

@@ -4,7 +4,7 @@ from torch import Tensor
 
 
 def prior(latent: Tensor) -> Tensor:
-    """mean h²: keeps the latent in the range of its noise.
+    """Mean h²: keeps the latent in the range of its noise.
 
     Args:
         latent: `(B, D, N)`.
@@ -19,7 +19,7 @@ def prior(latent: Tensor) -> Tensor:
 
 
 def latent_distance(estimate: Tensor, target: Tensor) -> Tensor:
-    """mean (ĥ - h)².
+    """Mean (ĥ - h)².
 
     Between a mixture and its own translation (h_ms against h_m) it asks h_m to be a fixed point of E_S and D_S, that
     is, to lie where clean speech lies; between a pseudo-mixture and its speech it draws E_M to E_S.

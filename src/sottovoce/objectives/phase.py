@@ -4,7 +4,7 @@ from torch import Tensor
 
 
 def phase_error(estimate: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """mean of A^p (1 - cos(φ̂ - φ)): wraps by itself, and counts where there is energy.
+    """Mean of A^p (1 - cos(φ̂ - φ)): wraps by itself, and counts where there is energy.
 
     The predecessor compares phases as numbers, for which 359° and 1° lie far apart.
 
@@ -20,7 +20,7 @@ def phase_error(estimate: Tensor, target: Tensor, weight: Tensor) -> Tensor:
 
 
 def consistency(spectrum: Tensor, recomputed: Tensor) -> Tensor:
-    """mean |Ŝ - STFT(iSTFT(Ŝ))|²: amplitude and phase that no signal has together are drawn to those that one has.
+    """Mean |Ŝ - STFT(iSTFT(Ŝ))|²: amplitude and phase that no signal has together are drawn to those that one has.
 
     Args:
         spectrum: Ŝ of the longest window, `(B, 2, F, N)`.

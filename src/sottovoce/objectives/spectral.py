@@ -23,7 +23,7 @@ def reconstruction(estimate: Tensor, target: Tensor) -> Tensor:
 
 
 def complex_reconstruction(estimate: Tensor, target: Tensor, compression: float) -> Tensor:
-    """mean |Ŝ|Ŝ|^(p-1) - S|S|^(p-1)|²: amplitudes compressed, phases kept.
+    """Mean |Ŝ|Ŝ|^(p-1) - S|S|^(p-1)|²: amplitudes compressed, phases kept.
 
     Args:
         estimate: Real and imaginary parts `(B, 2, F, N)`.
@@ -67,7 +67,7 @@ def multi_resolution(estimate: Tensor, target: Tensor, resolutions: list[TorchST
 
 
 def silence(spectrum: Tensor) -> Tensor:
-    """mean |Ŝ|² on clips in which nobody speaks.
+    """Mean |Ŝ|² on clips in which nobody speaks.
 
     Args:
         spectrum: Estimate in the mixture's scale, `(B, 2, F, N)`.

@@ -7,7 +7,6 @@ from typing import Any
 
 import lightning as L
 import numpy as np
-import torch
 from torch import Tensor
 
 from sottovoce.atomic import replacing
@@ -35,6 +34,7 @@ class RunLog(L.Callback):
         self,
         folder: Path,
         stage: Stage,
+        *,
         speech: Tensor,
         mixtures: Tensor,
         noise: Tensor,
@@ -153,8 +153,3 @@ def plot_run(folder: Path) -> None:
         rows = read_table(folder / f"{name}.csv")
         if rows:
             plots.save(plots.curves(rows, logarithmic=name == "losses"), folder / f"{name}.png")
-
-
-def stack(clips: np.ndarray[Any, np.dtype[np.float32]]) -> Tensor:
-    """Clips as a tensor."""
-    return torch.from_numpy(np.ascontiguousarray(clips))

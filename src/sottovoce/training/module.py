@@ -16,7 +16,7 @@ from sottovoce.models.joint import JointAutoencoder
 from sottovoce.objectives.joint import LossTerms, Objective, UnpairedTensors, total
 
 Stage = Literal["speech", "joint"]
-STAGES: tuple[Stage, ...] = ("speech", "joint")
+TRAINING_STAGES: tuple[Stage, ...] = ("speech", "joint")
 
 
 class UnpairedSteps(IterableDataset[UnpairedTensors]):
@@ -111,7 +111,7 @@ class StageModule(L.LightningModule):
     def training_step(self, batch: UnpairedTensors, _: int) -> Tensor:
         """Loss of one step; its random numbers depend on seed, stage and step alone."""
         seed = self.settings.training.seed
-        key = np.random.SeedSequence([seed, STAGES.index(self.stage), self.global_step]).generate_state(1)[0]
+        key = np.random.SeedSequence([seed, TRAINING_STAGES.index(self.stage), self.global_step]).generate_state(1)[0]
         generator = torch.Generator().manual_seed(int(key))
         terms = self.terms(batch, generator)
         loss = total(terms, self.weights)

@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from sottovoce.atomic import replacing
-from sottovoce.config import SystemSettings, dump_settings, load_settings
+from sottovoce.config import DataSettings, SystemSettings, dump_settings, load_settings
 from sottovoce.data.checks import suspicions
 from sottovoce.data.harvest import NoiseStretch, harvest
 from sottovoce.data.manifest import Manifest, scan, split
@@ -22,8 +22,8 @@ from sottovoce.errors import DataError
 from sottovoce.models.checkpoint import save_checkpoint
 from sottovoce.models.export import export_model
 from sottovoce.models.joint import JointAutoencoder
-from sottovoce.training.log import Progress, RunLog, plot_run, stack
-from sottovoce.training.module import STAGES, Stage, StageModule, loader, stage_steps
+from sottovoce.training.log import Progress, RunLog, plot_run
+from sottovoce.training.module import TRAINING_STAGES, Stage, StageModule, loader, stage_steps
 
 _log = logging.getLogger(__name__)
 Preparation = Callable[[str, int, int], None]
@@ -167,11 +167,11 @@ def train(
     with replacing(recorded) as temporary:
         temporary.write_text(dump_settings(settings), encoding="utf-8")
     data = prepare(speech, mixtures, out, settings, on_preparation)
-    clips = _clips(data.speech, data.mixtures, data, settings, settings.training.seed)
+    run = _Run(out, settings, data, on_progress)
     torch.manual_seed(settings.training.seed)
     model = JointAutoencoder(settings.frontend, settings.model)
-    for stage in STAGES:
-        _run_stage(stage, model, settings, clips, data, out, on_progress)
+    for stage in TRAINING_STAGES:
+        run.train(stage, model)
     model.eval()
     save_checkpoint(out / "checkpoint.safetensors", model, settings)
     path = out / "model.onnx"
@@ -187,86 +187,86 @@ def train(
     return path
 
 
-def _clips(
-    speech: Manifest, mixtures: Manifest, data: TrainingData, settings: SystemSettings, seed: int
-) -> UnpairedClips:
-    return UnpairedClips(
-        speech, mixtures, data.stretches, data.rooms, settings.training.data, settings.frontend.sample_rate, seed
-    )
+@dataclass(frozen=True)
+class _Run:
+    """One run in its folder."""
 
+    folder: Path
+    settings: SystemSettings
+    data: TrainingData
+    on_progress: Progress | None
 
-def _run_stage(
-    stage: Stage,
-    model: JointAutoencoder,
-    settings: SystemSettings,
-    clips: UnpairedClips,
-    data: TrainingData,
-    out: Path,
-    on_progress: Progress | None,
-) -> None:
-    """Run or resume one stage; `model` holds its result afterwards."""
-    folder = out / "stages" / stage
-    finished, steps = folder / "finished.pt", stage_steps(settings, stage)
-    module = StageModule(model, settings, stage)
-    if finished.exists():
-        model.load_state_dict(torch.load(finished, weights_only=True))
-        return
-    last = newest_checkpoint(folder)
-    first = 0 if last is None else _step_of(last)
-    # The checks hear held-back recordings, drawn once with a seed of their own.
-    fixed = settings.training.data.model_copy(
-        update={
-            "speech_clips": _CHECK_CLIPS,
-            "mixture_clips": _CHECK_CLIPS,
-            "noise_clips": _CHECK_CLIPS,
-            "pseudo_clips": 0,
-        }
-    )
-    held_back = _clips(
-        data.held_back_speech,
-        data.held_back_mixtures,
-        data,
-        settings.model_copy(update={"training": settings.training.model_copy(update={"data": fixed})}),
-        settings.training.seed + 1,
-    ).batch(0, "check")
-    training = settings.training
-    log = RunLog(
-        out,
-        stage,
-        stack(held_back.speech),
-        stack(held_back.mixtures),
-        stack(held_back.noise),
-        training.check_every,
-        on_progress,
-    )
-    checkpoints = ModelCheckpoint(
-        folder, filename="{step}", monitor="step", mode="max", save_top_k=1, every_n_train_steps=training.check_every
-    )
-    trainer = L.Trainer(
-        accelerator="auto",
-        devices=1,
-        max_steps=steps,
-        max_epochs=-1,
-        gradient_clip_val=training.optimiser.gradient_clip,
-        logger=TensorBoardLogger(out / "tensorboard", name=None, version=stage),
-        callbacks=[checkpoints, log],
-        log_every_n_steps=max(1, training.check_every // 10),
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        deterministic=True,
-        use_distributed_sampler=False,
-    )
-    trainer.fit(
-        module,
-        loader(clips, stage, first, steps, training.data.workers),
-        ckpt_path=last,
-        weights_only=True,
-    )
-    model.cpu()
-    with replacing(finished) as temporary:
-        torch.save(model.state_dict(), temporary)
-    for checkpoint in folder.glob("*.ckpt"):
-        checkpoint.unlink()
+    def train(self, stage: Stage, model: JointAutoencoder) -> None:
+        """Run or resume one stage; `model` holds its result afterwards."""
+        folder = self.folder / "stages" / stage
+        finished, steps = folder / "finished.pt", stage_steps(self.settings, stage)
+        if finished.exists():
+            model.load_state_dict(torch.load(finished, weights_only=True))
+            return
+        training = self.settings.training
+        last = newest_checkpoint(folder)
+        clips = self._clips(self.data.speech, self.data.mixtures, training.data, training.seed)
+        trainer = L.Trainer(
+            accelerator="auto",
+            devices=1,
+            max_steps=steps,
+            max_epochs=-1,
+            gradient_clip_val=training.optimiser.gradient_clip,
+            logger=TensorBoardLogger(self.folder / "tensorboard", name=None, version=stage),
+            callbacks=[self._checkpoints(folder), self._log(stage)],
+            log_every_n_steps=max(1, training.check_every // 10),
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            deterministic=True,
+            use_distributed_sampler=False,
+        )
+        trainer.fit(
+            StageModule(model, self.settings, stage),
+            loader(clips, stage, 0 if last is None else _step_of(last), steps, training.data.workers),
+            ckpt_path=last,
+            weights_only=True,
+        )
+        model.cpu()
+        with replacing(finished) as temporary:
+            torch.save(model.state_dict(), temporary)
+        for checkpoint in folder.glob("*.ckpt"):
+            checkpoint.unlink()
+
+    def _clips(self, speech: Manifest, mixtures: Manifest, data: DataSettings, seed: int) -> UnpairedClips:
+        return UnpairedClips(
+            speech,
+            mixtures,
+            self.data.stretches,
+            rooms=self.data.rooms,
+            settings=data,
+            sample_rate=self.settings.frontend.sample_rate,
+            seed=seed,
+        )
+
+    def _checkpoints(self, folder: Path) -> ModelCheckpoint:
+        # The newest is written before the one before it is deleted: one of them is always whole.
+        every = self.settings.training.check_every
+        return ModelCheckpoint(
+            folder, filename="{step}", monitor="step", mode="max", save_top_k=1, every_n_train_steps=every
+        )
+
+    def _log(self, stage: Stage) -> RunLog:
+        """The checks hear held-back recordings, drawn once with a seed of their own."""
+        training = self.settings.training
+        counts = dict.fromkeys(("speech_clips", "mixture_clips", "noise_clips"), _CHECK_CLIPS)
+        heard = training.data.model_copy(update={**counts, "pseudo_clips": 0})
+        batch = self._clips(self.data.held_back_speech, self.data.held_back_mixtures, heard, training.seed + 1).batch(
+            0, "check"
+        )
+        return RunLog(
+            self.folder,
+            stage,
+            speech=torch.from_numpy(batch.speech),
+            mixtures=torch.from_numpy(batch.mixtures),
+            noise=torch.from_numpy(batch.noise),
+            every=training.check_every,
+            on_progress=self.on_progress,
+        )
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
