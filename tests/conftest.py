@@ -1,6 +1,5 @@
 """Fixtures that several parts share."""
 
-import json
 
 import pytest
 
@@ -59,7 +58,7 @@ def build_identity_model(path, *, windows=(512,), hop=128, delay_frames=1):
         [helper.make_tensor(name, TensorProto.INT64, [len(values)], values) for name, values in integers.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(metadata.model_dump(mode="json"))})
+    onnx.helper.set_model_props(model, {METADATA_KEY: metadata.to_json()})
     path.write_bytes(seal(model.SerializeToString()))
     return path
 

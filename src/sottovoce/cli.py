@@ -1,9 +1,12 @@
 """The `sottovoce` command: one typed function per sub-command, in the order in which a newcomer meets them."""
 
+import contextlib
 import inspect
+import itertools
+import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -54,22 +57,11 @@ def enhance(
     """
     import time
 
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
     import sottovoce
     from sottovoce.engine.files import enhance_files
 
-    screen = Console(stderr=True)
-    columns = (BarColumn(), TaskProgressColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
     start = time.perf_counter()
-    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as progress:
-        task = progress.add_task("", total=None)
-
-        def show(done_seconds: float, total_seconds: float) -> None:
-            description = f"{_duration(done_seconds)} of {_duration(total_seconds)}"
-            progress.update(task, completed=done_seconds, total=total_seconds, description=description)
-
+    with _progress() as show:
         results = enhance_files(
             inputs,
             output,
@@ -78,7 +70,7 @@ def enhance(
             mix=mix,
             overwrite=overwrite,
             jobs=jobs,
-            on_progress=show,
+            on_progress=lambda done, total: show("enhancing", done, total, f" {_duration(done)} of {_duration(total)}"),
         )
     elapsed_seconds = time.perf_counter() - start
     failed = [result for result in results if result.error is not None]
@@ -119,7 +111,6 @@ def evaluate(
         overwrite: Replace earlier scores in the output folder.
     """
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
     from rich.table import Table
 
     from sottovoce.atomic import replacing
@@ -131,11 +122,11 @@ def evaluate(
     _refuse_existing(*targets.values(), overwrite=overwrite)
     systems = {"estimate": estimate} | ({"unprocessed": unprocessed} if unprocessed else {})
     tasks, problems = scores.match(reference, systems)
-    screen = Console(stderr=True)
-    columns = (TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as progress:
-        bar = progress.add_task("scoring", total=len(tasks))
-        results, failures = scores.score_jobs(tasks, workers=jobs, on_done=lambda: progress.advance(bar))
+    with _progress() as show:
+        done = itertools.count(1)
+        results, failures = scores.score_jobs(
+            tasks, workers=jobs, on_done=lambda: show("scoring", next(done), len(tasks), "")
+        )
     problems += failures
     for problem in problems:
         print(f"sottovoce: left out: {problem}", file=sys.stderr)
@@ -197,22 +188,16 @@ def mix(
         seed: Another seed gives other mixtures.
         overwrite: Replace an existing folder of mixtures.
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from sottovoce.data.manifest import scan
     from sottovoce.data.mixtures import TABLE, make_mixtures
     from sottovoce.signal.audio import find_audio
 
     if rooms is not None and simulated_rooms is not None:
         raise ConfigError("Found --rooms and --simulated-rooms, expected one of them.")
-    screen = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as progress:
+    with _progress() as show:
 
-        def tell(description: str) -> Callable[[int, int], None]:
-            task = progress.add_task(description, total=None)
-            return lambda done, total: progress.update(task, completed=done, total=total)
+        def tell(task: str) -> Callable[[int, int], None]:
+            return lambda done, total: show(task, done, total, f" {done} of {total}")
 
         talkers = scan(speech, progress=tell("looking at the speech"))
         noises = scan(noise, progress=tell("looking at the noise"))
@@ -320,13 +305,7 @@ def train(
         licence: Licence of the weights, to be kept in the model.
         training_data: Corpora of the training, one sentence each, to be kept in the model.
     """
-    import logging
     import shlex
-
-    from rich.console import Console
-    from rich.logging import RichHandler
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-    from rich.progress import TimeRemainingColumn as Remaining
 
     from sottovoce.config import find_settings, load_settings
 
@@ -339,33 +318,20 @@ def train(
     except ImportError as error:
         raise MissingExtraError(error.name or "torch", "train", "Training") from error
 
-    screen = Console(stderr=True)
-    log = logging.getLogger("sottovoce")
-    log.setLevel(logging.INFO)
-    handler = RichHandler(console=screen, show_path=False, show_time=False)
-    log.addHandler(handler)
+    logging.getLogger("sottovoce").setLevel(logging.INFO)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), Remaining())
-    try:
-        with Progress(*columns, console=screen, refresh_per_second=2, speed_estimate_period=120) as progress:
-            tasks: dict[str, TaskID] = {}
-
-            def show(name: str, done: int, total: int, note: str = "") -> None:
-                if name not in tasks:
-                    tasks[name] = progress.add_task(name, total=total)
-                progress.update(tasks[name], completed=done, total=total, description=f"{name}{note}")
-
-            model = run(
-                speech,
-                mixtures,
-                output,
-                settings,
-                Provenance(licence, training_data, shlex.join(["sottovoce", *sys.argv[1:]])),
-                on_preparation=show,
-                on_progress=lambda stage, step, steps, loss: show(f"{stage} stage", step, steps, f", loss {loss:.4f}"),
-            )
-    finally:
-        log.removeHandler(handler)
+    with _progress() as show:
+        model = run(
+            speech,
+            mixtures,
+            output,
+            settings,
+            Provenance(licence, training_data, shlex.join(["sottovoce", *sys.argv[1:]])),
+            on_preparation=lambda task, done, total: show(task, done, total, f" {done} of {total}"),
+            on_progress=lambda stage, step, steps, loss: show(
+                f"{stage} stage", step, steps, f" step {step} of {steps}, loss {loss:.4f}"
+            ),
+        )
     print(f"Wrote {model}; curves: {output / 'losses.png'}, {output / 'health.png'}.")
 
 
@@ -416,6 +382,55 @@ def _describe_model(metadata: "ModelMetadata") -> dict[str, str]:
         "command": metadata.command,
         "settings": json.dumps(metadata.settings, indent=2, ensure_ascii=False),
     }
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Callable[[str, float, float, str], None]]:
+    """Give a function of task, done, total and a note that draws a bar per task on a terminal.
+
+    Warnings of the package go above the bars, or to stderr where there is no terminal.
+    """
+    log = logging.getLogger("sottovoce")
+    if not sys.stderr.isatty():
+        # Nobody watches: rich is not even imported.
+        handler: logging.Handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("sottovoce: %(message)s"))
+        log.addHandler(handler)
+        try:
+            yield lambda task, done, total, note: None
+        finally:
+            log.removeHandler(handler)
+        return
+
+    from rich.console import Console
+    from rich.logging import RichHandler
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import TimeRemainingColumn as TimeLeftColumn
+
+    screen = Console(stderr=True)
+    handler = RichHandler(console=screen, show_path=False, show_time=False)
+    log.addHandler(handler)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeElapsedColumn(),
+        TextColumn("left:"),
+        TimeLeftColumn(),
+    )
+    try:
+        with Progress(*columns, console=screen, refresh_per_second=4, speed_estimate_period=120) as progress:
+            tasks: dict[str, TaskID] = {}
+
+            def show(task: str, done: float, total: float, note: str) -> None:
+                if task not in tasks:
+                    tasks[task] = progress.add_task(task, total=total, note=note)
+                progress.update(tasks[task], completed=done, total=total, note=note)
+
+            yield show
+    finally:
+        log.removeHandler(handler)
 
 
 def _duration(seconds: float) -> str:

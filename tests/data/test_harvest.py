@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from sottovoce.data import harvest as harvest_module
-from sottovoce.data.harvest import harvest
+from sottovoce.data.harvest import harvest, stationary_noise
 from sottovoce.data.manifest import scan
 from sottovoce.signal.audio import read, resample
 
@@ -64,3 +64,42 @@ def test_other_rates_give_positions_of_their_own(tmp_path):
     for stretch, (start, end) in zip(stretches, truth, strict=True):
         assert 3 * start <= stretch.start
         assert stretch.start + stretch.frames <= 3 * end
+
+
+@pytest.mark.parametrize("slope", [0.9, -0.9], ids=["low", "high"])
+def test_stationary_noise_has_the_spectrum_between_words(slope):
+    """Coloured noise under a rhythmic voice: what is made has the noise's colour and nothing of the voice."""
+    rng = np.random.default_rng(0)
+    white = rng.standard_normal(20 * RATE)
+    noise = 0.01 * np.convolve(white, slope ** np.arange(100))[: white.size]
+    syllables = (np.sin(2 * np.pi * 2 * np.arange(white.size) / RATE) > 0).astype(np.float32)
+    noisy = noise + 3 * tone(20.0, 300, rng) * syllables
+    made = stationary_noise(noisy.astype(np.float32), 10 * RATE, rng)
+    assert made.shape == (10 * RATE,)
+    assert made.dtype == np.float32
+
+    def bands_db(waveform):
+        power = np.abs(np.fft.rfft(waveform * np.hanning(waveform.size))) ** 2
+        return 10 * np.log10([band.mean() for band in np.array_split(power, 16)])
+
+    shape_db = bands_db(made) - bands_db(noise[: made.size])
+    # A tenth of the frames is below about a tenth of the mean power: 10 dB, the same in all bands.
+    assert np.ptp(shape_db) < 4
+    assert -16 < shape_db.mean() < -6
+
+
+def test_stationary_noise_is_drawn_anew():
+    rng = np.random.default_rng(0)
+    waveform = rng.standard_normal(RATE).astype(np.float32)
+    one, other = (stationary_noise(waveform, RATE, np.random.default_rng(seed)) for seed in (1, 2))
+    np.testing.assert_array_equal(one, stationary_noise(waveform, RATE, np.random.default_rng(1)))
+    assert abs(np.corrcoef(one, other)[0, 1]) < 0.05
+
+
+@pytest.mark.parametrize("samples", [1, 300, 40000])
+def test_stationary_noise_has_the_length(samples):
+    short = np.random.default_rng(0).standard_normal(600).astype(np.float32)
+    noise = stationary_noise(short, samples, np.random.default_rng(0))
+    assert noise.shape == (samples,)
+    assert np.isfinite(noise).all()
+    assert not stationary_noise(np.zeros(RATE, np.float32), samples, np.random.default_rng(0)).any()

@@ -148,15 +148,19 @@ class UnpairedClips:
             clip = np.concatenate([clip, self._crop(recording, self._samples - clip.size, rng)])
         return clip
 
-    def _mixture(self, rng: np.random.Generator) -> Float32Array:
+    def _any_mixture(self, rng: np.random.Generator) -> Float32Array:
         recording = self._mixtures[rng.choice(len(self._mixtures), p=self._mixture_shares)]
-        clip = self._crop(recording, self._samples, rng)
+        return self._crop(recording, self._samples, rng)
+
+    def _mixture(self, rng: np.random.Generator) -> Float32Array:
+        clip = self._any_mixture(rng)
         return np.pad(clip, (0, self._samples - clip.size))
 
     def _noise(self, rng: np.random.Generator) -> Float32Array:
         """A clip of noise of one recording: its noise-only stretches, crossfaded into one another."""
         if not self._stretches:
-            return stationary_noise(self._mixture(rng), self._samples, rng)
+            # Not padded: the silence behind a short recording is not its noise.
+            return stationary_noise(self._any_mixture(rng), self._samples, rng)
         stretches = self._stretches[rng.choice(len(self._stretches), p=self._stretch_shares)]
         fade = round(_CROSSFADE_SECONDS * self._rate)
         ramp = np.sqrt(np.linspace(0, 1, fade, dtype=np.float32))

@@ -1,7 +1,6 @@
 """From a trained system to one file that is used without torch."""
 
 import copy
-import json
 import logging
 import warnings
 from collections.abc import Sequence
@@ -103,7 +102,7 @@ def export_model(
     graph = _trace(deployed, memory.next)
     del graph.metadata_props[:]
     entry = graph.metadata_props.add()
-    entry.key, entry.value = METADATA_KEY, json.dumps(metadata.model_dump(mode="json"))
+    entry.key, entry.value = METADATA_KEY, metadata.to_json()
     with replacing(path) as temporary:
         temporary.write_bytes(seal(graph.SerializeToString()))
     return metadata

@@ -93,7 +93,7 @@ def check(model: JointAutoencoder, speech: Tensor, mixtures: Tensor, noise: Tens
     size = translation.spectrum.square().sum(dim=1, keepdim=True).sqrt() + 1e-8
     steps = torch.round(20 * torch.log10(size) / _QUANTISATION_DB)
     quantised = translation.spectrum / size * 10 ** (steps * _QUANTISATION_DB / 20)
-    deviation = translation.latent.std(dim=(0, 2)).numpy()
+    deviation = translation.latent.std(dim=(0, 2)).cpu().numpy()
     return Health(
         prior_ratio=autoencoder_error(scaled(noise)[0]) / max(1e-12, autoencoder_error(speech_spectra)),
         ceiling_si_sdr_db=ceiling,

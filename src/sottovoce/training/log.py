@@ -80,8 +80,9 @@ class RunLog(L.Callback):
 
     def _examine(self, trainer: L.Trainer, module: StageModule, step: int) -> None:
         module.eval()
-        health = check(module.model, self._speech, self._mixtures, self._noise).values()
-        enhanced = module.model.enhance(self._mixtures[:1])[0].numpy()
+        speech, mixtures, noise = (clips.to(module.device) for clips in (self._speech, self._mixtures, self._noise))
+        health = check(module.model, speech, mixtures, noise).values()
+        enhanced = module.model.enhance(mixtures[:1])[0].cpu().numpy()
         module.train()
         self._health.append(step, health)
         plot_run(self._folder)

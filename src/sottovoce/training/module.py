@@ -1,6 +1,7 @@
 """The Lightning step of both stages."""
 
 from collections.abc import Iterator
+from multiprocessing import get_all_start_methods
 from typing import Any, Literal
 
 import lightning as L
@@ -61,7 +62,8 @@ def loader(clips: UnpairedClips, stage: Stage, first: int, last: int, workers: i
         batch_size=None,
         num_workers=workers,
         prefetch_factor=4 if workers else None,
-        multiprocessing_context="fork" if workers else None,
+        # Forked workers share what is loaded already; where there is no fork they start anew.
+        multiprocessing_context=("fork" if "fork" in get_all_start_methods() else "spawn") if workers else None,
         worker_init_fn=_one_thread,
     )
 

@@ -83,7 +83,7 @@ def prepare(
         What the training draws from.
 
     Raises:
-        DataError: A folder is missing or has nothing usable.
+        DataError: A folder is missing or has nothing usable, or `out` holds a run on other recordings.
     """
 
     def tell(task: str) -> Callable[[int, int], None] | None:
@@ -94,7 +94,13 @@ def prepare(
     manifests = {}
     for name, folder in (("speech", speech), ("mixtures", mixtures)):
         manifest = scan(folder, progress=tell(f"looking at {name}"))
-        manifest.save(out / f"{name}.jsonl")
+        recorded = out / f"{name}.jsonl"
+        if recorded.exists() and not _same_sound(Manifest.load(recorded), manifest):
+            raise DataError(
+                f"found a run on other recordings in {out} than those in {folder}: give another folder for the run, or "
+                f"the recordings that {recorded} lists"
+            )
+        manifest.save(recorded)
         for unusable in manifest.unusable:
             _log.warning("left out %s: %s", unusable.path, unusable.reason)
         _log.info("%s: %.1f minutes, %d recordings", name, manifest.seconds / 60, len(manifest.recordings))
@@ -158,7 +164,7 @@ def train(
         Path of the exported model.
 
     Raises:
-        DataError: A folder has nothing usable, or `out` holds a run with other settings.
+        DataError: A folder has nothing usable, or `out` holds a run with other settings or on other recordings.
     """
     out.mkdir(parents=True, exist_ok=True)
     recorded = out / "settings.yaml"
@@ -168,8 +174,9 @@ def train(
         temporary.write_text(dump_settings(settings), encoding="utf-8")
     data = prepare(speech, mixtures, out, settings, on_preparation)
     run = _Run(out, settings, data, on_progress)
-    torch.manual_seed(settings.training.seed)
-    model = JointAutoencoder(settings.frontend, settings.model)
+    with torch.random.fork_rng(devices=[]):  # torch draws initial weights from its global generator alone
+        torch.manual_seed(settings.training.seed)
+        model = JointAutoencoder(settings.frontend, settings.model)
     for stage in TRAINING_STAGES:
         run.train(stage, model)
     model.eval()
@@ -267,6 +274,15 @@ class _Run:
             every=training.check_every,
             on_progress=self.on_progress,
         )
+
+
+def _same_sound(one: Manifest, other: Manifest) -> bool:
+    """Whether two manifests list the same recordings; their folder may have moved."""
+
+    def known(manifest: Manifest) -> list[tuple[str, str, int, float]]:
+        return [(r.path.name, r.group, r.frames, r.level_db) for r in manifest.recordings]
+
+    return known(one) == known(other)
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
