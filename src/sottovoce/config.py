@@ -202,7 +202,10 @@ def _read_mapping(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ConfigError(f"found {type(content).__name__} in {path}, expected a mapping of settings")
     base = content.pop("base", None)
-    return content if base is None else _merge(_read_mapping(path.parent / base), content)
+    if base is None:
+        return content
+    other = path.parent / base if base.endswith((".yaml", ".yml")) else find_settings(base)
+    return _merge(_read_mapping(other), content)
 
 
 def parse_settings(content: dict[str, Any], origin: str) -> SystemSettings:
@@ -230,7 +233,7 @@ def parse_settings(content: dict[str, Any], origin: str) -> SystemSettings:
 
 
 def load_settings(path: Path) -> SystemSettings:
-    """Read settings from YAML; a key `base` names a file, beside it, whose settings it changes.
+    """Read settings from YAML; a key `base` names the settings that it changes: `default`, or a file beside it.
 
     Args:
         path: YAML file.

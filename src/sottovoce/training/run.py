@@ -227,6 +227,8 @@ class _Run:
             deterministic=True,
             use_distributed_sampler=False,
         )
+        # Deterministic algorithms, but not the filling of fresh memory that comes with them: every value is written.
+        torch.utils.deterministic.fill_uninitialized_memory = False
         trainer.fit(
             StageModule(model, self.settings, stage),
             loader(clips, stage, 0 if last is None else _step_of(last), steps, training.data.workers),

@@ -1,0 +1,132 @@
+"""The exported file against the system it was made from."""
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from sottovoce.config import find_settings, load_settings, parse_settings
+from sottovoce.engine.enhancer import Enhancer
+from sottovoce.engine.model import METADATA_KEY, Model
+from sottovoce.models.blocks import Past
+from sottovoce.models.export import export_model
+from sottovoce.models.joint import count_parameters
+
+from ..systems import build, small_settings, speech
+
+SYSTEMS = {
+    "default": lambda: load_settings(find_settings("default")),
+    "small": small_settings,
+    "centred": lambda: small_settings("poster"),
+    "centred, mixture phase, no shared layer": lambda: small_settings(
+        "poster", model={"phase": "mixture", "shared_layer": False, "equalise": False}
+    ),
+    "centred mask": lambda: small_settings(model={"causal": False}),
+    "absolute phase": lambda: small_settings(model={"mask": None, "phase": "absolute"}),
+}
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """Export a system once: give its settings, the system and the file."""
+    cache = {}
+
+    def export(name):
+        if name not in cache:
+            settings = SYSTEMS[name]()
+            system = build(settings)
+            path = tmp_path_factory.mktemp("export") / "model.onnx"
+            metadata = export_model(
+                path, system, settings, licence="CC0-1.0", training_data=["One.", "Two."], command="sottovoce train"
+            )
+            assert metadata == Model.load(path).metadata
+            cache[name] = settings, system, path
+        return cache[name]
+
+    return export
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_file_enhances_as_the_system_does(exported, name):
+    _, system, path = exported(name)
+    # From the middle of a word to the middle of another: both ends count.
+    waveform = np.stack([speech(1.0), speech(1.0, start_seconds=4.0, kind="clean")])
+    expected = system.enhance(torch.from_numpy(waveform)).numpy()
+    enhanced = Enhancer(Model.load(path)).enhance(waveform, 16000)
+    assert enhanced.shape == waveform.shape
+    assert np.abs(expected).max() > 1e-3
+    np.testing.assert_allclose(enhanced, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["small", "centred"])
+@pytest.mark.parametrize("samples", [1, 15, 16, 17, 63, 64, 65, 1001])
+def test_short_signals_agree_too(exported, name, samples):
+    _, system, path = exported(name)
+    waveform = speech(1.0)[:samples]
+    expected = system.enhance(torch.from_numpy(waveform)[None])[0].numpy()
+    np.testing.assert_allclose(Enhancer(Model.load(path)).enhance(waveform, 16000), expected, atol=1e-4)
+
+
+def test_one_frame_at_a_time_gives_the_same(exported):
+    _, system, path = exported("centred")
+    model = Model.load(path)
+    spectra = np.random.default_rng(0).standard_normal((3, 2, 50, 20)).astype(np.float32)
+    past, pieces = model.initial_past(3), []
+    for n in range(20):
+        enhanced, past = model.run(spectra[..., n : n + 1], past)
+        pieces.append(enhanced)
+    with torch.no_grad():
+        expected = system(torch.from_numpy(spectra), Past())
+    np.testing.assert_allclose(np.concatenate(pieces, axis=-1), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_metadata_say_what_a_reader_must_know(exported):
+    settings, system, path = exported("default")
+    metadata = Model.load(path).metadata
+    assert (metadata.name, metadata.sample_rate, metadata.windows, metadata.hop) == ("default", 16000, (512,), 256)
+    assert metadata.delay_frames == 0
+    assert metadata.latency_seconds == pytest.approx(0.032)
+    assert metadata.parameters == count_parameters(system.run_time_parts())
+    assert 0 < metadata.multiply_adds_per_second <= 80_000_000
+    assert metadata.licence == "CC0-1.0"
+    assert metadata.training_data == ("One.", "Two.")
+    assert metadata.command == "sottovoce train"
+    assert parse_settings(metadata.settings, "metadata") == settings
+
+
+def test_latency_counts_the_delay(exported):
+    _, system, path = exported("centred")
+    metadata = Model.load(path).metadata
+    assert metadata.delay_frames == system.delay_frames == 8
+    assert metadata.latency_seconds == pytest.approx((64 + 8 * 16) / 16000)
+
+
+def test_file_is_a_valid_onnx_model_and_tells_nothing_else(exported):
+    _, _, path = exported("small")
+    graph = onnx.load(path)
+    onnx.checker.check_model(graph)
+    properties = {entry.key: entry.value for entry in graph.metadata_props}
+    assert set(properties) == {METADATA_KEY, "sottovoce_sha256"}
+    assert json.loads(properties[METADATA_KEY])["name"] == "default"
+    # The graph holds what runs: nothing of E_S, D_M, D_P or the noise code.
+    stored = sum(int(np.prod(tensor.dims)) for tensor in graph.graph.initializer if tensor.data_type == 1)
+    assert stored < sum(parameter.numel() for parameter in build(SYSTEMS["small"]()).parameters())
+
+
+def test_file_holds_no_path_of_the_machine(exported):
+    _, _, path = exported("small")
+    content = path.read_bytes()
+    for trace in (b"site-packages", b"/sottovoce/", b"Traceback", str(path.parent).encode()):
+        assert trace not in content
+
+
+def test_export_leaves_the_system_as_it_is(tmp_path):
+    settings = small_settings()
+    system = build(settings).train()
+    before = {name: value.clone() for name, value in system.state_dict().items()}
+    export_model(tmp_path / "a.onnx", system, settings, licence="", training_data=[], command="")
+    assert system.training
+    assert all(torch.equal(value, before[name]) for name, value in system.state_dict().items())
+    assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"]

@@ -1,0 +1,178 @@
+"""Short-time spectra: perfect reconstruction, alignment, and the same numbers in numpy and in torch."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from sottovoce.models.frontend import FeatureMaps, TorchSTFT
+from sottovoce.signal.stft import MultiResolutionSTFT, feature_maps, sqrt_hann, synthesis_window
+
+from ..systems import speech
+
+# Hops that divide the window, that do not, that are half of it, and one of a single sample.
+FRONTENDS = [
+    ((512,), 256),
+    ((512,), 128),
+    ((512,), 200),
+    ((500, 96), 77),
+    ((1024, 512, 256, 128), 32),
+    ((1024, 512, 256, 128), 256),
+    ((32, 8), 1),
+    ((2,), 1),
+]
+frontends = st.sampled_from(FRONTENDS)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(frontend=frontends, samples=st.integers(0, 5000), seed=st.integers(0, 3))
+@example(frontend=((512,), 256), samples=0, seed=0)
+@example(frontend=((512,), 256), samples=1, seed=0)
+@example(frontend=((512,), 200), samples=5000, seed=0)
+def test_synthesis_undoes_analysis(frontend, samples, seed):
+    stft = MultiResolutionSTFT(*frontend)
+    waveform = np.random.default_rng(seed).standard_normal((2, samples))
+    spectra = stft.analyse(waveform)
+    assert spectra.shape == (2, 2, sum(stft.bins), stft.frame_count(samples))
+    np.testing.assert_allclose(stft.synthesise(spectra, samples), waveform, atol=1e-10)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(frontend=frontends, samples=st.integers(1, 5000))
+def test_frame_count_reaches_every_sample_alike(frontend, samples):
+    stft = MultiResolutionSTFT(*frontend)
+    count = stft.frame_count(samples)
+    # Frame n begins at sample nH + H - W: the last one begins at or before the last sample, one more would not.
+    begins = (count - 1) * stft.hop + stft.hop - stft.window
+    assert begins <= samples - 1 < begins + stft.hop
+
+
+def test_frame_count_of_nothing_is_none():
+    assert MultiResolutionSTFT((512,), 256).frame_count(0) == 0
+
+
+@pytest.mark.parametrize(("windows", "hop"), FRONTENDS)
+def test_frame_holds_the_samples_that_the_documentation_names(windows, hop):
+    stft = MultiResolutionSTFT(windows, hop)
+    window = windows[0]
+    # Every sample is its own number; what lies before the signal is 0.
+    buffer = np.concatenate([np.zeros(window - hop), np.arange(1, 3 * window + 1)])
+    frames = stft.frames(buffer)
+    for n in range(len(frames)):
+        first = n * hop + hop - window
+        np.testing.assert_array_equal(frames[n], np.maximum(0, np.arange(first, first + window) + 1))
+    assert (len(frames) - 1) * hop + window <= len(buffer) < len(frames) * hop + window
+
+
+def test_too_few_samples_make_no_frame():
+    stft = MultiResolutionSTFT((512,), 256)
+    assert stft.frames(np.zeros((3, 511), np.float32)).shape == (3, 0, 512)
+
+
+@pytest.mark.parametrize("window", [512, 256])
+def test_windows_of_a_front_end_are_centred_alike(window):
+    # An impulse in the middle of a frame meets the top of every window: all bins of all maps have the window's peak.
+    stft = MultiResolutionSTFT((512, 256), 128)
+    frame = np.zeros((1, 512))
+    frame[0, 256] = 1
+    size = np.hypot(*np.moveaxis(stft.spectra(frame), 0, 0))[:, 0]
+    part = size[:257] if window == 512 else size[257:]
+    np.testing.assert_allclose(part, sqrt_hann(window)[window // 2], rtol=1e-12)
+
+
+@pytest.mark.parametrize("window", [2, 128, 500, 1024])
+def test_windows_have_unit_energy(window):
+    assert np.sum(sqrt_hann(window) ** 2) == pytest.approx(1)
+
+
+def test_white_noise_has_the_same_power_in_every_resolution():
+    stft = MultiResolutionSTFT((1024, 512, 256, 128), 256)
+    spectra = stft.analyse(0.1 * np.random.default_rng(0).standard_normal(160_000))
+    power = np.square(spectra).sum(axis=0)[:, 4:-4]
+    means = [part.mean() for part in np.split(power, np.cumsum(stft.bins)[:-1])]
+    np.testing.assert_allclose(means, 0.01, rtol=0.02)
+
+
+@pytest.mark.parametrize(("window", "hop"), [(512, 256), (512, 200), (500, 77), (8, 1)])
+def test_windows_overlap_to_one(window, hop):
+    product = sqrt_hann(window) * synthesis_window(window, hop)
+    added = np.zeros(20 * window)
+    for start in range(0, 19 * window, hop):
+        added[start : start + window] += product
+    np.testing.assert_allclose(added[window : 18 * window], 1)
+
+
+def test_spectra_keep_the_precision_of_the_samples():
+    stft = MultiResolutionSTFT((64,), 32)
+    for dtype in (np.float32, np.float64):
+        spectra = stft.analyse(np.ones(100, dtype))
+        assert spectra.dtype == dtype
+        assert stft.synthesise(spectra, 100).dtype == dtype
+
+
+@pytest.mark.parametrize(
+    ("windows", "hop", "words"),
+    [
+        ((), 1, "windows"),
+        ((511,), 128, "windows"),
+        ((0,), 1, "windows"),
+        ((256, 512), 64, "windows"),
+        ((512, 512), 64, "windows"),
+        ((512,), 0, "hop"),
+        ((512,), -256, "hop"),
+        ((512,), 257, "hop"),
+    ],
+)
+def test_refuses_what_cannot_be_inverted(windows, hop, words):
+    with pytest.raises(ValueError, match=f"found {words}"):
+        MultiResolutionSTFT(windows, hop)
+
+
+def test_feature_maps_are_amplitude_and_phase():
+    angle = np.array([0.0, 1.0, -2.5, np.pi])
+    size = np.array([0.0, 4.0, 0.25, 9.0])
+    spectra = np.stack([size * np.cos(angle), size * np.sin(angle)])[..., np.newaxis]
+    amplitude, cosine, sine = np.split(feature_maps(spectra, 0.5)[:, 0], 3)
+    np.testing.assert_allclose(amplitude, [0, 2, 0.5, 3])
+    np.testing.assert_allclose(cosine, np.cos(angle))
+    np.testing.assert_allclose(sine, np.sin(angle), atol=1e-15)
+
+
+def test_phase_of_an_empty_bin_is_zero():
+    maps = feature_maps(np.zeros((3, 2, 5, 7), np.float32), 0.3)
+    assert maps.shape == (3, 15, 7)
+    np.testing.assert_array_equal(maps[:, :5], 0)
+    np.testing.assert_array_equal(maps[:, 5:10], 1)
+    np.testing.assert_array_equal(maps[:, 10:], 0)
+
+
+@pytest.mark.parametrize(("windows", "hop"), [((512,), 256), ((1024, 512, 256, 128), 32), ((500, 96), 77)])
+@pytest.mark.parametrize("sound", ["speech", "noise", "silence then a click"])
+def test_torch_and_numpy_agree(windows, hop, sound):
+    waveform = {
+        "speech": speech(0.5),
+        "noise": np.random.default_rng(0).standard_normal(8001).astype(np.float32),
+        "silence then a click": np.eye(1, 4000, 3999, dtype=np.float32)[0],
+    }[sound]
+    ours, theirs = MultiResolutionSTFT(windows, hop), TorchSTFT(windows, hop)
+    spectra, batch = ours.analyse(waveform), theirs.analyse(torch.from_numpy(waveform)[None])
+    np.testing.assert_allclose(batch[0], spectra, atol=1e-5)
+    # Both syntheses get the same spectrum, and one that belongs to no signal.
+    spectrum = spectra[:, : ours.bins[0]] * np.random.default_rng(1).random(spectra.shape[-1], np.float32)
+    np.testing.assert_allclose(
+        theirs.synthesise(torch.from_numpy(spectrum)[None], len(waveform))[0],
+        ours.synthesise(spectrum, len(waveform)),
+        atol=1e-5,
+    )
+    maps = FeatureMaps(sum(ours.bins), 0.3, "unit")(torch.from_numpy(spectra)[None])
+    # Torch has a floor of 1e-8 under the amplitude, which can be seen in phases of amplitudes below 1e-5.
+    heard = np.tile(np.hypot(*spectra) > 1e-5, (3, 1))
+    np.testing.assert_allclose(maps[0].numpy()[heard], feature_maps(spectra, 0.3)[heard], atol=1e-5)
+
+
+def test_torch_gives_empty_bins_the_same_phase():
+    silent = np.zeros((2, 33, 4), np.float32)
+    maps = FeatureMaps(33, 0.5, "unit")(torch.from_numpy(silent)[None])
+    np.testing.assert_allclose(maps[0], feature_maps(silent, 0.5), atol=1e-3)
+    np.testing.assert_array_equal(maps[0, 33:], feature_maps(silent, 0.5)[33:])

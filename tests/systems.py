@@ -1,0 +1,79 @@
+"""Small systems and real recordings that several tests share."""
+
+from pathlib import Path
+
+import soundfile as sf
+import torch
+from torch import nn
+
+from sottovoce.config import find_settings, load_settings, parse_settings
+from sottovoce.models.joint import JointAutoencoder
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+RATE = 16000
+
+SMALL_FRONTENDS = {
+    "default": {"windows": [64], "hop": 32, "loss_windows": [128, 32], "level_horizon_seconds": 0.05},
+    "poster": {"windows": [64, 32], "hop": 16, "loss_windows": [64, 32], "level_horizon_seconds": 0.05},
+}
+SMALL_MODELS = {
+    "default": {
+        "latent": 8,
+        "speech_encoder": {"widths": [16, 12]},
+        "mixture_encoder": {"width": 12, "dilations": [1, 2]},
+        "speech_decoder": {"widths": [12]},
+        "mixture_decoder": {"widths": [12]},
+        "noise_code": 3,
+        "mask": {"width": 12, "dilations": [1, 3]},
+    },
+    "poster": {
+        "latent": 8,
+        "equalise_horizon_seconds": 0.02,
+        "speech_encoder": {"widths": [16, 8], "kernel": 3},
+        "mixture_encoder": {"widths": [16, 12, 8], "kernel": 5},
+        "speech_decoder": {"widths": [12], "kernel": 3},
+        "mixture_decoder": {"widths": [12], "kernel": 3},
+    },
+}
+
+
+def speech(seconds=1.0, start_seconds=2.0, kind="noisy"):
+    """Return real speech at 16 kHz, clean or noisy."""
+    samples, rate = sf.read(
+        EXAMPLES / "pairs" / kind / "fileid_0007.flac",
+        start=round(start_seconds * RATE),
+        frames=round(seconds * RATE),
+        dtype="float32",
+    )
+    assert rate == RATE
+    return samples
+
+
+def changed(content, change):
+    """Return a nested mapping with some of its values changed."""
+    merged = dict(content)
+    for key, value in change.items():
+        deeper = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = changed(merged[key], value) if deeper else value
+    return merged
+
+
+def small_settings(name="default", **change):
+    """Return the settings of a system of the same structure as one of `conf/`, but a thousandth of its size."""
+    content = load_settings(find_settings(name)).model_dump(mode="json")
+    content = changed(content, {"frontend": SMALL_FRONTENDS[name], "model": SMALL_MODELS[name]})
+    return parse_settings(changed(content, change), "tests")
+
+
+def build(settings, seed=0):
+    """Return a system with random values, statistics of the batch included, ready to be used."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        system = JointAutoencoder(settings.frontend, settings.model)
+        for layer in system.modules():
+            if isinstance(layer, nn.BatchNorm1d):
+                layer.running_mean.normal_()
+                layer.running_var.uniform_(0.5, 2)
+                nn.init.uniform_(layer.weight, 0.5, 2)
+                nn.init.normal_(layer.bias)
+    return system.eval()

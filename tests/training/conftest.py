@@ -1,0 +1,77 @@
+"""Two small unpaired folders of synthetic sound, and settings that are trained in seconds."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("lightning")
+
+from sottovoce.config import SystemSettings
+from sottovoce.data.manifest import scan
+from sottovoce.data.mixtures import make_mixtures
+
+from ..data.synthetic import RATE, tone, write
+
+SETTINGS = {
+    "name": "tiny",
+    "frontend": {"windows": [256], "hop": 128, "loss_windows": [512, 128]},
+    "model": {
+        "latent": 8,
+        "speech_encoder": {"kind": "convolution", "widths": [16]},
+        "mixture_encoder": {"kind": "temporal", "width": 16, "dilations": [1, 2]},
+        "speech_decoder": {"kind": "convolution", "widths": [16], "kernel": 1},
+        "mixture_decoder": {"kind": "convolution", "widths": [16], "kernel": 1},
+        "noise_code": 4,
+        "mask": {"kind": "temporal", "width": 16, "dilations": [1]},
+        "latent_noise": 0.1,
+    },
+    "speech_weights": {"multi_resolution": 0.5, "consistency": 0.1},
+    "joint_weights": {"pseudo_magnitude": 1.0, "pseudo_complex": 1.0},
+    "training": {
+        "speech_steps": 6,
+        "joint_steps": 6,
+        "check_every": 6,
+        "data": {
+            "clip_seconds": 0.5,
+            "speech_clips": 2,
+            "mixture_clips": 2,
+            "noise_clips": 1,
+            "pseudo_clips": 2,
+            "pseudo_rooms": 2,
+            "pseudo_t60_seconds": [0.2, 0.3],
+            "held_back_share": 0.3,
+            "workers": 0,
+        },
+    },
+}
+
+
+def tiny(**training):
+    """The small settings, with changes below `training`."""
+    data = SETTINGS["training"]["data"] | training.pop("data", {})
+    return SystemSettings.model_validate(SETTINGS | {"training": SETTINGS["training"] | training | {"data": data}})
+
+
+def talkers(folder, names, seed, seconds=2.0):
+    rng = np.random.default_rng(seed)
+    for name in names:
+        for number in range(2):
+            write(folder / name / f"{number}.wav", tone(seconds, rng.uniform(100, 250), rng))
+
+
+def make_recordings(folder, seed):
+    """Noisy recordings below `noisy`, and their clean versions beside them."""
+    rng = np.random.default_rng(seed)
+    talkers(folder / "dry", ("dora", "emil"), seed)
+    for kind in ("rain", "wind"):
+        write(folder / "noise" / kind / "0.wav", (0.1 * rng.standard_normal(20 * RATE)).astype(np.float32))
+    made = folder / "made"
+    make_mixtures(scan(folder / "dry"), scan(folder / "noise"), made, count=4, snr_db=(10,), seed=seed, seconds=12.0)
+    return made
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory):
+    """Clean speech, and a folder made by `make_mixtures` whose `noisy` is the noisy recordings."""
+    folder = tmp_path_factory.mktemp("unpaired")
+    talkers(folder / "speech", ("anna", "bert", "carl"), 1)
+    return folder / "speech", make_recordings(folder, 2)

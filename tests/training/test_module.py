@@ -1,0 +1,160 @@
+import numpy as np
+import pytest
+import torch
+
+from sottovoce.config import SystemSettings
+from sottovoce.models.joint import JointAutoencoder
+from sottovoce.objectives.joint import UnpairedTensors, total
+from sottovoce.training.module import StageModule, stage_steps
+
+from .conftest import SETTINGS, tiny
+
+# The published system's kind of layers: batch normalisation, softplus, equaliser, several windows, no mask.
+POSTER = SystemSettings.model_validate(
+    SETTINGS
+    | {
+        "frontend": {"windows": [256, 128], "hop": 64, "loss_windows": [256], "phase_features": "unit"},
+        "model": {
+            "latent": 8,
+            "causal": False,
+            "normalisation": "batch",
+            "activation": "softplus",
+            "equalise": True,
+            "speech_encoder": {"kind": "convolution", "widths": [16, 12]},
+            "mixture_encoder": {"kind": "convolution", "widths": [16, 12]},
+            "speech_decoder": {"kind": "convolution", "widths": [16]},
+            "mixture_decoder": {"kind": "convolution", "widths": [16]},
+        },
+        "joint_weights": {"multi_resolution": 1.0, "consistency": 0.1},
+    }
+)
+
+
+def module_of(settings, stage):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return StageModule(JointAutoencoder(settings.frontend, settings.model), settings, stage)
+
+
+def batch(seed=0):
+    rng = np.random.default_rng(seed)
+    return UnpairedTensors(*(torch.from_numpy(0.1 * rng.standard_normal((2, 4000)).astype(np.float32)) for _ in "smnpt"))
+
+
+def states(parts):
+    return [{name: value.clone() for name, value in part.state_dict().items()} for part in parts]
+
+
+def equal(one, other):
+    return [all(torch.equal(a[name], b[name]) for name in a) for a, b in zip(one, other, strict=True)]
+
+
+def take_steps(module, count):
+    optimiser = module.configure_optimizers()["optimizer"]
+    module.train()
+    for step in range(count):
+        loss = total(module.terms(batch(step), torch.Generator().manual_seed(step)), module.weights)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+
+
+@pytest.mark.parametrize("settings", [POSTER, tiny()], ids=["poster", "tiny"])
+def test_the_speech_autoencoder_is_frozen_in_the_joint_stage(settings):
+    module = module_of(settings, "joint")
+    frozen, trained = module.model.speech_parts(), module.model.mixture_parts()
+    before_frozen, before_trained = states(frozen), states(trained)
+    take_steps(module, 3)
+    assert all(equal(before_frozen, states(frozen)))
+    assert not any(equal(before_trained, states(trained)))
+    assert not any(part.training for part in frozen)
+    assert all(part.training for part in trained)
+    assert not any(parameter.requires_grad for part in frozen for parameter in part.parameters())
+
+
+def test_batch_statistics_would_drift_otherwise():
+    """The trap that the test above is for: statistics are no parameters."""
+    module = module_of(POSTER, "joint")
+    before = states(module.model.speech_parts())
+    names = [name for name in before[0] if "running_mean" in name]
+    assert names
+    module.train = lambda mode=True: torch.nn.Module.train(module, mode)
+    take_steps(module, 1)
+    after = states(module.model.speech_parts())
+    assert any(not torch.equal(before[0][name], after[0][name]) for name in names)
+
+
+@pytest.mark.parametrize("settings", [POSTER, tiny()], ids=["poster", "tiny"])
+def test_the_speech_stage_trains_nothing_else(settings):
+    module = module_of(settings, "speech")
+    trained, others = module.model.speech_parts(), module.model.mixture_parts()
+    before_trained, before_others = states(trained), states(others)
+    take_steps(module, 2)
+    assert not any(equal(before_trained, states(trained)))
+    assert all(equal(before_others, states(others)))
+
+
+def test_the_learning_rate_rises_and_falls():
+    settings = tiny(
+        speech_steps=100, optimiser={"learning_rate": 1e-2, "final_learning_rate": 1e-4, "warmup_steps": 10}
+    )
+    configured = module_of(settings, "speech").configure_optimizers()
+    optimiser, scheduler = configured["optimizer"], configured["lr_scheduler"]["scheduler"]
+    assert configured["lr_scheduler"]["interval"] == "step"
+    rates = []
+    for _ in range(120):
+        rates.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        scheduler.step()
+    assert rates[:10] == pytest.approx([1e-3 * (step + 1) for step in range(10)])
+    assert rates[10] == pytest.approx(1e-2)
+    assert rates[55] == pytest.approx((1e-2 + 1e-4) / 2)
+    assert all(later < earlier for earlier, later in zip(rates[10:100], rates[11:101], strict=True))
+    assert rates[100:] == pytest.approx([1e-4] * 20)
+
+
+def test_without_warm_up_the_first_rate_is_the_highest():
+    settings = tiny(optimiser={"learning_rate": 1e-3, "final_learning_rate": 1e-3, "betas": [0.5, 0.999]})
+    optimiser = module_of(settings, "joint").configure_optimizers()["optimizer"]
+    assert optimiser.param_groups[0]["lr"] == 1e-3
+    assert optimiser.param_groups[0]["betas"] == (0.5, 0.999)
+
+
+def test_random_numbers_depend_on_seed_stage_and_step_alone(monkeypatch):
+    seen = []
+
+    def loss(stage="joint", seed=1, step=0):
+        module = module_of(tiny(seed=seed), stage)
+        monkeypatch.setattr(StageModule, "global_step", property(lambda _: step))
+        monkeypatch.setattr(module, "log_dict", lambda values: None)
+        terms = module.terms
+
+        def spy(batch, generator):
+            seen.append(generator.initial_seed())
+            return terms(batch, generator)
+
+        monkeypatch.setattr(module, "terms", spy)
+        return module.training_step(batch(), 99).item()
+
+    first = loss()
+    torch.rand(10)  # Whatever else draws numbers does not matter.
+    assert loss() == first
+    assert len({first, loss(step=1), loss(seed=2), loss(step=2)}) == 4
+    loss(stage="speech")
+    assert seen[0] == seen[1]
+    assert len(set(seen)) == len(seen) - 1
+
+
+def test_what_is_logged_has_the_stage_in_its_name(monkeypatch):
+    module, logged = module_of(tiny(), "joint"), {}
+    monkeypatch.setattr(module, "log_dict", logged.update)
+    loss = module.training_step(batch(), 0)
+    assert loss.requires_grad
+    assert logged["joint/total"].item() == loss.item()
+    assert {"joint/cycle", "joint/mixture_amplitude", "joint/silence", "joint/pseudo_complex"} <= set(logged)
+    assert not any(value.requires_grad for value in logged.values())
+
+
+def test_stages_have_their_steps():
+    settings = tiny(speech_steps=3, joint_steps=4)
+    assert (stage_steps(settings, "speech"), stage_steps(settings, "joint")) == (3, 4)

@@ -1,0 +1,369 @@
+"""Whole runs of a tiny system: reproducible, resumable, unpaired, and clear about bad input."""
+
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import soundfile as sf
+import torch
+import yaml
+
+from sottovoce import cli
+from sottovoce.config import dump_settings, load_settings
+from sottovoce.data.manifest import Manifest
+from sottovoce.engine.model import Model
+from sottovoce.errors import DataError
+from sottovoce.models.checkpoint import load_checkpoint
+from sottovoce.signal import audio
+from sottovoce.training import run as run_module
+from sottovoce.training.log import read_table
+from sottovoce.training.run import Provenance, newest_checkpoint, prepare, train
+
+from ..data.synthetic import RATE, tone, write
+from .conftest import make_recordings, talkers, tiny
+
+PROVENANCE = Provenance("Apache-2.0", ("made up",), "none")
+
+
+def run(speech, mixtures, out, settings=None, **callbacks):
+    return train(speech, mixtures, out, settings or tiny(), PROVENANCE, **callbacks)
+
+
+def weights(out):
+    return (out / "checkpoint.safetensors").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def finished(folders, tmp_path_factory):
+    """A finished run, and what it read."""
+    speech, made = folders
+    out = tmp_path_factory.mktemp("runs") / "first"
+    opened, seen = set(), []
+    original = sf.SoundFile.__init__
+
+    def spy(self, file, *arguments, **options):
+        opened.add(os.fspath(getattr(file, "name", file)))
+        original(self, file, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sf.SoundFile, "__init__", spy)
+        run(
+            speech,
+            made / "noisy",
+            out,
+            on_preparation=lambda *told: seen.append(told),
+            on_progress=lambda *told: seen.append(told),
+        )
+    return out, opened, seen
+
+
+def test_a_run_folder_holds_what_is_promised(finished):
+    out, _, _ = finished
+    assert {path.name for path in out.iterdir()} == {
+        "model.onnx",
+        "settings.yaml",
+        "speech.jsonl",
+        "mixtures.jsonl",
+        "losses.csv",
+        "losses.png",
+        "health.csv",
+        "health.png",
+        "tensorboard",
+        "checkpoint.safetensors",
+        "stages",
+    }
+    assert load_settings(out / "settings.yaml") == tiny()
+    metadata = Model.load(out / "model.onnx").metadata
+    assert (metadata.licence, metadata.training_data, metadata.command) == ("Apache-2.0", ("made up",), "none")
+    model, settings = load_checkpoint(out / "checkpoint.safetensors")
+    assert settings == tiny()
+    assert all(torch.isfinite(value).all() for value in model.state_dict().values())
+    assert len(Manifest.load(out / "speech.jsonl").groups) == 3
+    assert not list(out.rglob(".*"))
+
+
+def test_the_tables_have_named_columns(finished):
+    out, _, _ = finished
+    losses, health = read_table(out / "losses.csv"), read_table(out / "health.csv")
+    assert {"stage", "step", "total", "amplitude", "phase", "cycle", "silence", "pseudo_complex"} <= set(losses[0])
+    assert [(row["stage"], row["step"]) for row in health] == [("speech", "6"), ("joint", "6")]
+    assert {"noise_attenuation_db", "speech_loss_db", "cycle_error_ratio", "prior_ratio"} <= set(health[0])
+    assert np.isfinite([float(value) for row in health for name, value in row.items() if name != "stage"]).all()
+
+
+def test_progress_is_told(finished):
+    _, _, seen = finished
+    assert ("finding noise-only stretches", 1, 3) in seen or ("finding noise-only stretches", 1, 2) in seen
+    assert ("simulating rooms", 2, 2) in seen
+    steps = [told[:3] for told in seen if told[0] in ("speech", "joint")]
+    assert steps == [(stage, step, 6) for stage in ("speech", "joint") for step in range(1, 7)]
+
+
+def test_tensorboard_has_losses_sounds_and_pictures(finished):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    out, _, _ = finished
+    for stage, loss in (("speech", "amplitude"), ("joint", "cycle")):
+        events = EventAccumulator(str(out / "tensorboard" / stage))
+        events.Reload()
+        tags = events.Tags()
+        assert {f"{stage}/{loss}", f"{stage}/total", "health/noise_attenuation_db"} <= set(tags["scalars"])
+        assert np.isfinite([event.value for event in events.Scalars(f"{stage}/total")]).all()
+        assert "held_back/before_after" in tags["images"]
+        assert set(tags["audio"]) == {"held_back/mixture", "held_back/enhanced"}
+        assert events.Audio("held_back/enhanced")[0].sample_rate == RATE
+    assert events.Scalars("health/noise_attenuation_db")[0].step == 12
+
+
+def test_same_seed_same_weights(folders, finished, tmp_path):
+    speech, made = folders
+    state = torch.random.get_rng_state()
+    torch.rand(7)
+    run(speech, made / "noisy", tmp_path / "same", tiny(data={"workers": 1}))
+    same, _ = load_checkpoint(tmp_path / "same" / "checkpoint.safetensors")
+    first, _ = load_checkpoint(finished[0] / "checkpoint.safetensors")
+    assert all(torch.equal(value, same.state_dict()[name]) for name, value in first.state_dict().items())
+    torch.random.set_rng_state(state)
+
+    run(speech, made / "noisy", tmp_path / "other", tiny(seed=2))
+    other, _ = load_checkpoint(tmp_path / "other" / "checkpoint.safetensors")
+    changed = [not torch.equal(value, other.state_dict()[name]) for name, value in first.state_dict().items()]
+    assert np.mean(changed) > 0.5
+
+
+def test_the_clean_version_of_a_recording_has_no_effect(folders, finished, tmp_path):
+    """The proof that training is unpaired: whatever stands where the clean versions were, the weights are the same."""
+    speech, made = folders
+    out, opened, _ = finished
+    assert opened == {str(path) for folder in (speech, made / "noisy") for path in folder.rglob("*.*")}
+
+    hidden = tmp_path / "made"
+    shutil.copytree(made, hidden)
+    (hidden / "mixtures.csv").unlink()
+    rng = np.random.default_rng(9)
+    for path in (hidden / "clean").iterdir():
+        size = sf.info(path).frames
+        path.unlink()
+        write(path, (0.1 * rng.standard_normal(size)).astype(np.float32))
+    run(speech, hidden / "noisy", tmp_path / "run")
+    assert weights(tmp_path / "run") == weights(out)
+
+
+def test_a_finished_run_is_exported_again_and_not_trained(folders, finished, tmp_path, monkeypatch):
+    speech, made = folders
+    shutil.copytree(finished[0], tmp_path / "run")
+    (tmp_path / "run" / "model.onnx").unlink()
+    monkeypatch.setattr(run_module.L, "Trainer", None)
+    assert run(speech, made / "noisy", tmp_path / "run").exists()
+    assert weights(tmp_path / "run") == weights(finished[0])
+
+
+def test_a_run_with_other_settings_is_kept(folders, finished):
+    speech, made = folders
+    before = {path: path.read_bytes() for path in finished[0].rglob("*.*") if path.is_file()}
+    with pytest.raises(DataError, match="other settings"):
+        run(speech, made / "noisy", finished[0], tiny(joint_steps=7))
+    assert before == {path: path.read_bytes() for path in finished[0].rglob("*.*") if path.is_file()}
+
+
+def test_a_run_on_other_recordings_is_kept(folders, finished, tmp_path):
+    speech, made = folders
+    talkers(tmp_path / "speech", ("fred", "gina"), 8)
+    recorded = (finished[0] / "speech.jsonl").read_bytes()
+    with pytest.raises(DataError, match="other recordings"):
+        run(tmp_path / "speech", made / "noisy", finished[0])
+    assert (finished[0] / "speech.jsonl").read_bytes() == recorded
+
+
+def test_a_stage_that_was_cut_behind_its_last_step(folders, finished, tmp_path, monkeypatch):
+    """Killed after the last checkpoint, before the stage is marked as finished."""
+    speech, made = folders
+    original = run_module.replacing
+
+    def fail(path):
+        if path.name == "finished.pt":
+            raise OSError("the plug was pulled")
+        return original(path)
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="plug"):
+        patch.setattr(run_module, "replacing", fail)
+        run(speech, made / "noisy", tmp_path / "run")
+    assert newest_checkpoint(tmp_path / "run" / "stages" / "speech").name == "step=6.ckpt"
+    run(speech, made / "noisy", tmp_path / "run")
+    assert weights(tmp_path / "run") == weights(finished[0])
+    assert newest_checkpoint(tmp_path / "run" / "stages" / "speech") is None
+
+
+def command(*arguments, **options):
+    return subprocess.Popen(
+        [sys.executable, "-m", "sottovoce", *map(str, arguments)], stdout=subprocess.PIPE, text=True, **options
+    )
+
+
+@pytest.fixture(scope="module")
+def broken_settings(tmp_path_factory):
+    path = tmp_path_factory.mktemp("settings") / "tiny.yaml"
+    path.write_text(dump_settings(tiny(speech_steps=12, joint_steps=12, check_every=2, data={"workers": 1})))
+    return path
+
+
+def kill_in_stage(arguments, folder):
+    """Start a run and kill it once a checkpoint of a stage is there."""
+    with command(*arguments, stderr=subprocess.DEVNULL) as process:
+        limit = time.monotonic() + 120
+        while newest_checkpoint(folder) is None:
+            assert process.poll() is None, "the run ended before it could be killed"
+            assert time.monotonic() < limit
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert not (folder / "finished.pt").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL")
+def test_killed_runs_go_on_to_the_same_weights(folders, broken_settings, tmp_path):
+    speech, made = folders
+    common = ("train", "--speech", speech, "--mixtures", made / "noisy", "--config", broken_settings, "-o")
+    with command(*common, tmp_path / "whole", stderr=subprocess.PIPE) as process:
+        printed, told = process.communicate(timeout=240)
+    assert process.returncode == 0, told
+    assert printed.replace("\n", "").startswith(f"Wrote {tmp_path / 'whole' / 'model.onnx'}; curves: ")
+    assert "joint stage" in told
+    assert "stage" not in printed
+    assert "Traceback" not in told
+    assert "Warning" not in told
+
+    broken = tmp_path / "broken"
+    for stage in ("speech", "joint"):
+        kill_in_stage((*common, broken), broken / "stages" / stage)
+    with command(*common, broken, stderr=subprocess.PIPE) as process:
+        _, told = process.communicate(timeout=240)
+    assert process.returncode == 0, told
+    assert weights(broken) == weights(tmp_path / "whole")
+    for name in ("losses.csv", "health.csv"):
+        assert (broken / name).read_text() == (tmp_path / "whole" / name).read_text()
+
+
+def typed(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["sottovoce", "train", *map(str, arguments)])
+    return cli.main()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"training": {"sped": 1}}, "training.sped: unknown key, found 1"),
+        ({"training": {"data": {"clip_seconds": "2 s"}}}, "training.data.clip_seconds"),
+        ({"frontend": {"hop": 0.016}}, "0.016 s at 16 kHz would be 256"),
+    ],
+)
+def test_wrong_settings_are_one_line(folders, tmp_path, monkeypatch, capsys, change, told):
+    speech, made = folders
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump({"base": str(make_base(tmp_path)), **change}))
+    out = tmp_path / "run"
+    assert typed(monkeypatch, "--speech", speech, "--mixtures", made / "noisy", "--config", path, "-o", out) == 1
+    printed = capsys.readouterr()
+    assert printed.err.count("\n") == 1
+    assert told in printed.err
+    assert printed.out == ""
+    assert not out.exists()
+
+
+def make_base(folder):
+    path = folder / "tiny.yaml"
+    path.write_text(dump_settings(tiny()))
+    return path
+
+
+@pytest.mark.parametrize("missing", ["speech", "mixtures"])
+def test_a_folder_without_audio_is_one_line(folders, tmp_path, monkeypatch, capsys, missing):
+    speech, made = folders
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "notes.txt").write_text("no sound here")
+    given = {"speech": speech, "mixtures": made / "noisy"} | {missing: tmp_path / "empty"}
+    arguments = [word for name, folder in given.items() for word in (f"--{name}", folder)]
+    assert typed(monkeypatch, *arguments, "--config", make_base(tmp_path), "-o", tmp_path / "run") == 1
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("sottovoce:"))
+    assert "no recording" in line
+    assert "empty" in line
+
+
+def prepared(speech, mixtures, out, caplog, **training):
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, "sottovoce"):
+        data = prepare(speech, mixtures, out, tiny(**training))
+    return data, " ".join(record.getMessage() for record in caplog.records)
+
+
+def test_good_folders_are_silent(folders, tmp_path, caplog):
+    speech, made = folders
+    data, told = prepared(speech, made / "noisy", tmp_path, caplog)
+    assert told == ""
+    assert data.stretches
+    assert len(data.rooms) == 2
+    for used, held_back in ((data.speech, data.held_back_speech), (data.mixtures, data.held_back_mixtures)):
+        assert not set(used.groups) & set(held_back.groups)
+    assert {stretch.recording for stretch in data.stretches} <= set(data.mixtures.recordings)
+
+
+def test_unreadable_files_are_told_and_left_out(folders, tmp_path, caplog):
+    speech, made = folders
+    shutil.copytree(speech, tmp_path / "speech")
+    (tmp_path / "speech" / "anna" / "damaged.flac").write_bytes(b"fLaC and nothing more")
+    write(tmp_path / "speech" / "anna" / "click.wav", np.ones(10, np.float32))
+    data, told = prepared(tmp_path / "speech", made / "noisy", tmp_path / "run", caplog)
+    assert "damaged.flac" in told
+    assert "click.wav" in told
+    assert len(Manifest.load(tmp_path / "run" / "speech.jsonl").unusable) == 2
+    assert len(data.speech.recordings) + len(data.held_back_speech.recordings) == 6
+
+
+def test_the_draws_of_one_folder_do_not_depend_on_the_other(folders, tmp_path, caplog):
+    speech, made = folders
+    other = make_recordings(tmp_path, 5)
+    one, _ = prepared(speech, made / "noisy", tmp_path / "one", caplog)
+    two, _ = prepared(speech, other / "noisy", tmp_path / "two", caplog)
+    assert one.speech == two.speech
+    assert all(np.array_equal(a.response, b.response) for a, b in zip(one.rooms, two.rooms, strict=True))
+
+
+def test_recordings_without_pauses_are_told_and_trained_on(folders, tmp_path, caplog):
+    speech, _ = folders
+    rng = np.random.default_rng(0)
+    for number in range(3):
+        hum = tone(4.0, 120 + 20 * number, rng)
+        write(tmp_path / "busy" / f"{number}.wav", hum + (0.003 * rng.standard_normal(hum.size)).astype(np.float32))
+    with caplog.at_level(logging.WARNING, "sottovoce"):
+        run(speech, tmp_path / "busy", tmp_path / "run", tiny(speech_steps=1, joint_steps=2, check_every=2))
+    assert "no noise-only stretch" in caplog.text
+    assert (tmp_path / "run" / "model.onnx").exists()
+
+
+def test_one_session_alone_is_told(folders, tmp_path, caplog):
+    speech, made = folders
+    shutil.copytree(made / "noisy", tmp_path / "mixtures" / "monday")
+    data, told = prepared(speech, tmp_path / "mixtures", tmp_path / "run", caplog)
+    assert "mixtures: one speaker or session alone" in told
+    assert data.mixtures == data.held_back_mixtures
+
+
+def test_swapped_and_overlapping_folders_are_told(folders, tmp_path, caplog):
+    speech, _ = folders
+    rng = np.random.default_rng(1)
+    for number in range(3):
+        noise = 0.05 * rng.standard_normal(3 * RATE)
+        write(tmp_path / "noisy" / f"{number}.wav", (tone(3.0, 150, rng) + noise).astype(np.float32))
+        gaps = np.concatenate([tone(1.0, 150, rng), np.zeros(RATE // 2, np.float32)] * 2)
+        write(tmp_path / "clean" / f"{number}.wav", gaps)
+    assert "swapped" in prepared(tmp_path / "noisy", tmp_path / "clean", tmp_path / "1", caplog)[1]
+    assert "swapped" not in prepared(tmp_path / "clean", tmp_path / "noisy", tmp_path / "2", caplog)[1]
+    shutil.copy(audio.find_audio(speech)[0], tmp_path / "noisy" / "copy.wav")
+    assert "1 recordings in both folders" in prepared(speech, tmp_path / "noisy", tmp_path / "3", caplog)[1]
