@@ -1,6 +1,5 @@
 """Fixtures that several parts share."""
 
-
 import pytest
 
 

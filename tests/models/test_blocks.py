@@ -103,7 +103,9 @@ def test_equaliser_divides_by_the_running_mean():
     expected = frames / (RunningMean(4)(frames, Past()) + 1e-3)
     torch.testing.assert_close(Equaliser(4)(frames, Past()), expected)
     # What is multiplied by a constant comes out the same.
-    torch.testing.assert_close(Equaliser(4)(1000 * frames, Past()), Equaliser(4)(100 * frames, Past()), rtol=1e-3, atol=0)
+    torch.testing.assert_close(
+        Equaliser(4)(1000 * frames, Past()), Equaliser(4)(100 * frames, Past()), rtol=1e-3, atol=0
+    )
 
 
 def test_delay_shifts_and_begins_with_silence():

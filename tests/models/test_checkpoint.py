@@ -99,7 +99,9 @@ def test_missing_file_is_refused(tmp_path):
     assert "found no readable training checkpoint" in refusal(tmp_path / "none.safetensors")
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 pickled by torch.save", b"no tensors at all, just some text" * 9])
+@pytest.mark.parametrize(
+    "content", [b"", b"PK\x03\x04 pickled by torch.save", b"no tensors at all, just some text" * 9]
+)
 def test_foreign_file_is_refused(tmp_path, content):
     path = tmp_path / "checkpoint.safetensors"
     path.write_bytes(content)

@@ -25,7 +25,9 @@ def test_phasor_of_nothing_is_one():
     assert (unit[:, 1] == 0).all()
 
 
-@pytest.mark.parametrize("function", [amplitude, phasor, FeatureMaps(3, 0.3, "unit"), FeatureMaps(3, 0.3, "compressed")])
+@pytest.mark.parametrize(
+    "function", [amplitude, phasor, FeatureMaps(3, 0.3, "unit"), FeatureMaps(3, 0.3, "compressed")]
+)
 @pytest.mark.parametrize("size", [0.0, 1e-20, 1e-8, 1.0])
 def test_gradients_are_finite(function, size):
     spectrum = (size * noise(1, 2, 3, 4)).requires_grad_()

@@ -228,7 +228,7 @@ class _Run:
             use_distributed_sampler=False,
         )
         # Deterministic algorithms, but not the filling of fresh memory that comes with them: every value is written.
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         trainer.fit(
             StageModule(model, self.settings, stage),
             loader(clips, stage, 0 if last is None else _step_of(last), steps, training.data.workers),
