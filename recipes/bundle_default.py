@@ -1,8 +1,10 @@
 """Puts a run's system into the package: the exported model and the training checkpoint at half precision.
 
-python recipes/prepare_data.py data
-sottovoce train --speech data/speech --mixtures data/mixtures -o runs/default
-python recipes/bundle_default.py runs/default
+From the corpora to a bundled model:
+
+    python recipes/prepare_data.py data
+    sottovoce train --speech data/speech --mixtures data/mixtures -o runs/default
+    python recipes/bundle_default.py runs/default
 """
 
 import argparse
@@ -18,7 +20,8 @@ COMMAND = "sottovoce train --speech data/speech --mixtures data/mixtures -o runs
 LICENCE = "Apache-2.0"
 TRAINING_DATA = (
     "Clean speech: LibriSpeech, 65 readers (CC BY 4.0); kerstin, Rhasspy (CC0); LJ Speech (public domain).",
-    "Speech inside the noisy recordings: LibriSpeech, 25 other readers (CC BY 4.0); Picovoice Speech-to-Intent (Apache-2.0).",
+    "Speech inside the noisy recordings: LibriSpeech, 25 other readers (CC BY 4.0); Picovoice Speech-to-Intent "
+    "(Apache-2.0).",
     "Noise inside them: ESC-10 (CC0 and CC BY clips), Blanket, Noisekun, Ambient Sounds (CC0, CC BY, public domain), "
     "Picovoice kitchen (Apache-2.0).",
     "Rooms inside them: OpenAIR by way of Reverb.js and ToobAmp (public domain, CC BY), audiomentations (MIT).",
