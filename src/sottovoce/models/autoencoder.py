@@ -129,7 +129,29 @@ class Encoder(nn.Module):
         return features, features if self.latent is None else self.latent(features, past)
 
 
-class AmplitudeDecoder(nn.Module):
+class Decoder(nn.Module):
+    """A stack of convolutions and a linear output layer.
+
+    Args:
+        inputs: Channels of the latent.
+        outputs: Channels out.
+        settings: The stack in front of the output layer.
+        model: The system's settings.
+    """
+
+    def __init__(self, inputs: int, outputs: int, settings: ConvolutionSettings, model: ModelSettings) -> None:
+        super().__init__()
+        self.stack = ConvStack(inputs, settings, model, None)
+        self.output = FrameConv(self.stack.width, outputs, settings.kernel)
+        self.delay = self.stack.delay + (0 if model.causal else (settings.kernel - 1) // 2)
+
+    def forward(self, latent: Tensor, past: Past) -> Tensor:
+        """Decode `(B, inputs, N)` to `(B, outputs, N)`, lagging by `delay`."""
+        decoded: Tensor = self.output(self.stack(latent, past), past)
+        return decoded
+
+
+class AmplitudeDecoder(Decoder):
     """Latent to compressed amplitude, A^p.
 
     The value under the power is what the losses compare, so it is decoded directly: the power of a softplus would have
@@ -143,17 +165,14 @@ class AmplitudeDecoder(nn.Module):
     """
 
     def __init__(self, inputs: int, bins: int, settings: ConvolutionSettings, model: ModelSettings) -> None:
-        super().__init__()
-        self.stack = ConvStack(inputs, settings, model, None)
-        self.output = FrameConv(self.stack.width, bins, settings.kernel)
-        self.delay = self.stack.delay + (0 if model.causal else (settings.kernel - 1) // 2)
+        super().__init__(inputs, bins, settings, model)
 
     def forward(self, latent: Tensor, past: Past) -> Tensor:
         """Decode `(B, inputs, N)` to A^p `(B, F, N)`, at least 0, lagging by `delay`."""
-        return nn.functional.softplus(self.output(self.stack(latent, past), past))
+        return nn.functional.softplus(super().forward(latent, past))
 
 
-class PhaseDecoder(nn.Module):
+class PhaseDecoder(Decoder):
     """Latent to unit phasors.
 
     The predecessor passed phase through softplus and a power, so that it could be neither negative nor right. Cosine
@@ -167,20 +186,22 @@ class PhaseDecoder(nn.Module):
     """
 
     def __init__(self, inputs: int, bins: int, settings: ConvolutionSettings, model: ModelSettings) -> None:
-        super().__init__()
-        self.stack = ConvStack(inputs, settings, model, None)
-        self.output = FrameConv(self.stack.width, 2 * bins, settings.kernel)
-        self.delay = self.stack.delay + (0 if model.causal else (settings.kernel - 1) // 2)
-        with torch.no_grad():
-            bias = self.output.conv.bias
-            if bias is not None:
-                bias[:bins] += 1.0
+        super().__init__(inputs, 2 * bins, settings, model)
+        _begin_at_one(self.output, bins)
 
     def forward(self, latent: Tensor, past: Past) -> Tensor:
         """Decode `(B, inputs, N)` to cosine and sine `(B, 2 F, N)`, cosines first, lagging by `delay`."""
-        cosine, sine = self.output(self.stack(latent, past), past).chunk(2, dim=1)
+        cosine, sine = super().forward(latent, past).chunk(2, dim=1)
         size = torch.sqrt(cosine.square() + sine.square() + 1e-8)
         return torch.cat([cosine / size, sine / size], dim=1)
+
+
+def _begin_at_one(output: FrameConv, bins: int) -> None:
+    """Let a layer of real and imaginary parts begin near 1 + 0i."""
+    bias = output.conv.bias
+    if bias is not None:
+        with torch.no_grad():
+            bias[:bins] += 1.0
 
 
 class MaskDecoder(nn.Module):
@@ -201,10 +222,7 @@ class MaskDecoder(nn.Module):
         self.stack = TemporalStack(inputs + bins, settings, causal)
         self.output = FrameConv(self.stack.width, 2 * bins)
         self.delay = self.stack.delay
-        with torch.no_grad():
-            bias = self.output.conv.bias
-            if bias is not None:
-                bias[:bins] += 1.0
+        _begin_at_one(self.output, bins)
 
     def forward(self, features: Tensor, guide: Tensor, past: Past) -> Tensor:
         """Mask.
