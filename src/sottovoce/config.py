@@ -3,13 +3,15 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from sottovoce.errors import ConfigError
 
 
 def _in_samples(value: object) -> object:
     """Refuse a length that was meant in seconds or milliseconds."""
+    if isinstance(value, bool):
+        raise ValueError(f"is a whole number of samples, found {value}")
     if isinstance(value, float) and not value.is_integer():
         raise ValueError(f"is a length in samples, found {value:g}; {value:g} s at 16 kHz would be {value * 16000:g}")
     if isinstance(value, str):
@@ -18,7 +20,19 @@ def _in_samples(value: object) -> object:
 
 
 Samples = Annotated[int, BeforeValidator(_in_samples), Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
 Weight = Annotated[float, Field(ge=0)]
+
+
+def _ordered(value: tuple[float, float]) -> tuple[float, float]:
+    """Refuse a range whose ends are swapped."""
+    low, high = value
+    if low > high:
+        raise ValueError(f"is a range from low to high, found {low:g} to {high:g}")
+    return value
+
+
+Range = Annotated[tuple[float, float], AfterValidator(_ordered)]
 
 
 class Settings(BaseModel):
@@ -31,7 +45,9 @@ class FrontendSettings(Settings):
     """From samples to the feature maps that the encoders see, and back."""
 
     sample_rate: int = Field(16000, ge=8000, le=48000, description="Rate at which the system works, in Hz.")
-    windows: tuple[Samples, ...] = Field((512,), description="Window lengths in samples, even, longest first.")
+    windows: tuple[Samples, ...] = Field(
+        (512,), min_length=1, description="Window lengths in samples, even, longest first."
+    )
     hop: Samples = Field(256, description="Frame shift in samples.")
     compression: float = Field(0.3, gt=0, le=1, description="Exponent p of amplitudes in features and losses.")
     phase_features: Literal["unit", "compressed"] = Field(
@@ -45,6 +61,8 @@ class FrontendSettings(Settings):
         windows = list(self.windows)
         if windows != sorted(set(windows), reverse=True) or any(w % 2 for w in windows):
             raise ValueError(f"windows are even lengths in samples, longest first; found {windows}")
+        if any(w % 2 or w < 8 for w in self.loss_windows):
+            raise ValueError(f"loss_windows are even lengths in samples, 8 or more; found {list(self.loss_windows)}")
         if self.hop > windows[0] // 2:
             raise ValueError(f"hop is at most half the longest window ({windows[0] // 2} samples); found {self.hop}")
         return self
@@ -54,7 +72,7 @@ class ConvolutionSettings(Settings):
     """A plain stack of convolutions over time, frequency bins as channels."""
 
     kind: Literal["convolution"] = "convolution"
-    widths: tuple[int, ...] = Field(min_length=1, description="Channels after each layer.")
+    widths: tuple[Count, ...] = Field(min_length=1, description="Channels after each layer.")
     kernel: int = Field(3, ge=1, description="Frames that a layer sees.")
 
 
@@ -63,7 +81,7 @@ class TemporalSettings(Settings):
 
     kind: Literal["temporal"] = "temporal"
     width: int = Field(128, ge=1, description="Channels of the stack.")
-    dilations: tuple[int, ...] = Field((1, 2, 4, 8, 16), description="Frames between the taps of each layer.")
+    dilations: tuple[Count, ...] = Field((1, 2, 4, 8, 16), description="Frames between the taps of each layer.")
     kernel: int = Field(3, ge=1, description="Taps of a layer.")
 
 
@@ -82,9 +100,9 @@ class ModelSettings(Settings):
     mixture_encoder: ConvolutionSettings | TemporalSettings = Field(discriminator="kind")
     speech_decoder: ConvolutionSettings
     mixture_decoder: ConvolutionSettings
-    phase_decoder: bool = Field(True, description="Whether the speech autoencoder has a decoder of phase (D_P).")
     phase: Literal["mixture", "residual", "absolute"] = Field(
-        "residual", description="Phase of decoded speech: the input's, D_P's correction of it, or D_P's alone."
+        "residual",
+        description="Phase of decoded speech: the input's (without D_P), D_P's correction of it, or D_P's alone.",
     )
     shared_layer: bool = Field(True, description="Whether both encoders end in one shared layer G.")
     noise_code: int = Field(0, ge=0, description="Width of a latent that only the mixture decoder sees.")
@@ -117,6 +135,7 @@ class JointWeights(Settings):
     pseudo_magnitude: Weight = 0.0
     pseudo_complex: Weight = 0.0
     pseudo_multi_resolution: Weight = 0.0
+    pseudo_snr: Weight = 0.0
 
 
 class DataSettings(Settings):
@@ -127,15 +146,15 @@ class DataSettings(Settings):
     mixture_clips: int = Field(14, ge=1, description="Clips of noisy recordings of a step.")
     noise_clips: int = Field(6, ge=0, description="Noise-only stretches of the recordings of a step.")
     pseudo_clips: int = Field(0, ge=0, description="Pseudo-mixtures of a step: clean speech plus harvested noise.")
-    pseudo_snr_db: tuple[float, float] = Field((-5.0, 15.0), description="Range of the pseudo-mixtures' SNR.")
+    pseudo_snr_db: Range = Field((-5.0, 15.0), description="Range of the pseudo-mixtures' SNR.")
     pseudo_room_share: float = Field(0.5, ge=0, le=1, description="Share of pseudo-mixtures in a simulated room.")
     pseudo_rooms: int = Field(64, ge=1, description="Number of simulated rooms.")
-    pseudo_t60_seconds: tuple[float, float] = Field((0.15, 0.9), description="Range of their reverberation time.")
+    pseudo_t60_seconds: Range = Field((0.15, 0.9), description="Range of their reverberation time.")
     pseudo_early_ms: float = Field(50.0, ge=0, description="Reflections up to here belong to the pseudo-target.")
     pseudo_colour: float = Field(
         0.375, ge=0, lt=0.5, description="Range of the coefficients of the random filters; 0 for no filter."
     )
-    level_db: tuple[float, float] = Field((-45.0, -15.0), description="Range of the level of clips, full scale 0 dB.")
+    level_db: Range = Field((-45.0, -15.0), description="Range of the level of clips, full scale 0 dB.")
     held_back_share: float = Field(0.1, ge=0, lt=1, description="Share of speakers and sessions kept for the checks.")
     workers: int = Field(1, ge=0, le=8, description="Processes that draw batches beside the training.")
 
@@ -174,11 +193,14 @@ class SystemSettings(Settings):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
-        if self.model.phase != "mixture" and not self.model.phase_decoder:
-            raise ValueError(f"model.phase {self.model.phase!r} needs model.phase_decoder; set it, or phase: mixture")
         pseudo = [name for name in JointWeights.model_fields if name.startswith("pseudo_")]
         if self.model.mask is not None and not any(getattr(self.joint_weights, name) for name in pseudo):
             raise ValueError("model.mask has nothing to learn from: give one of the joint_weights.pseudo_* a weight")
+        if self.model.mask is not None and not self.training.data.pseudo_clips:
+            raise ValueError("model.mask has nothing to learn from: training.data.pseudo_clips is 0")
+        for name in ("speech_weights", "joint_weights"):
+            if not any(weight for _, weight in getattr(self, name)):
+                raise ValueError(f"{name} are all 0: nothing would be learned")
         return self
 
 
@@ -190,8 +212,11 @@ def _merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _read_mapping(path: Path) -> dict[str, Any]:
+def _read_mapping(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     import yaml
+
+    if path.resolve() in seen:
+        raise ConfigError(f"found settings that are based on themselves: {path}")
 
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -204,8 +229,10 @@ def _read_mapping(path: Path) -> dict[str, Any]:
     base = content.pop("base", None)
     if base is None:
         return content
+    if not isinstance(base, str):
+        raise ConfigError(f"{path}: base: expected the name of settings or a YAML file, found {base!r}")
     other = path.parent / base if base.endswith((".yaml", ".yml")) else find_settings(base)
-    return _merge(_read_mapping(other), content)
+    return _merge(_read_mapping(other, (*seen, path.resolve())), content)
 
 
 def parse_settings(content: dict[str, Any], origin: str) -> SystemSettings:

@@ -1,4 +1,4 @@
-"""What a training step draws: a function of seed and step, in which speech and recordings know nothing of each other."""
+"""What a training step draws: a function of seed and step, with speech and recordings independent of each other."""
 
 import numpy as np
 import pytest

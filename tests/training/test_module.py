@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -111,7 +113,7 @@ def test_the_learning_rate_rises_and_falls():
     assert rates[:10] == pytest.approx([1e-3 * (step + 1) for step in range(10)])
     assert rates[10] == pytest.approx(1e-2)
     assert rates[55] == pytest.approx((1e-2 + 1e-4) / 2)
-    assert all(later < earlier for earlier, later in zip(rates[10:100], rates[11:101], strict=True))
+    assert all(later < earlier for earlier, later in itertools.pairwise(rates[10:101]))
     assert rates[100:] == pytest.approx([1e-4] * 20)
 
 

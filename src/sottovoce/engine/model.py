@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sottovoce.errors import ModelError
+from sottovoce.signal.stft import MultiResolutionSTFT
 
 FORMAT_VERSION = 1
 METADATA_KEY = "sottovoce"
@@ -84,6 +85,7 @@ class ModelMetadata:
         positive = (content["sample_rate"], content["hop"], *counts)
         if not all(isinstance(count, int) and count > 0 for count in positive) or not content["windows"]:
             raise ValueError("found rates, lengths or shapes that are not positive whole numbers")
+        MultiResolutionSTFT(content["windows"], content["hop"])  # refuses windows and hops that do not go together
         if not isinstance(content["delay_frames"], int) or content["delay_frames"] < 0:
             raise ValueError(f"found delay_frames {content['delay_frames']}, expected a whole number, 0 or more")
         return cls(**content)
@@ -140,9 +142,10 @@ class Model:
         options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
-        self._session: onnxruntime.InferenceSession = onnxruntime.InferenceSession(
-            content, options, providers=["CPUExecutionProvider"]
-        )
+        try:
+            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # the bindings raise classes of their own that have no common base
+            raise ModelError(f"{origin} holds no network that can be run ({error}): export it again") from error
         self.metadata = self._read_metadata(origin)
         self._check_shapes(origin)
         self._input_names = [node.name for node in self._session.get_inputs()]

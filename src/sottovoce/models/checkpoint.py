@@ -7,7 +7,7 @@ import torch
 
 from sottovoce.atomic import replacing
 from sottovoce.config import SystemSettings, parse_settings
-from sottovoce.errors import MissingExtraError, ModelError
+from sottovoce.errors import ConfigError, MissingExtraError, ModelError
 from sottovoce.models.joint import JointAutoencoder
 
 
@@ -61,7 +61,12 @@ def load_checkpoint(path: Path) -> tuple[JointAutoencoder, SystemSettings]:
         raise ModelError(foreign) from error
     if "sottovoce" not in metadata:
         raise ModelError(foreign)
-    settings = parse_settings(json.loads(metadata["sottovoce"]), str(path))
+    try:
+        settings = parse_settings(json.loads(metadata["sottovoce"]), str(path))
+    except (ConfigError, json.JSONDecodeError) as error:
+        raise ModelError(
+            f"{path} has settings that this version cannot use ({error}): update sottovoce, or train it again"
+        ) from error
     model = JointAutoencoder(settings.frontend, settings.model)
     try:
         model.load_state_dict(tensors)

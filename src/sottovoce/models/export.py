@@ -47,6 +47,8 @@ def _trace(model: JointAutoencoder, past: list[Tensor]) -> onnx.ModelProto:
             _FrameGraph(model),
             example,
             dynamo=True,
+            # The optimiser takes constants up to 1e-8 for zeros, and drops what keeps roots and divisions finite.
+            optimize=False,
             input_names=inputs,
             output_names=outputs,
             dynamic_shapes=shapes,
@@ -55,6 +57,15 @@ def _trace(model: JointAutoencoder, past: list[Tensor]) -> onnx.ModelProto:
     if program is None:
         raise RuntimeError("the exporter gave no graph")
     return program.model_proto
+
+
+def _forget_origin(model: onnx.ModelProto) -> None:
+    """Remove what the exporter notes on every node: where in whose files it was called."""
+    graph = model.graph
+    parts = (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer)
+    for part in (model, *parts):
+        del part.metadata_props[:]
+        part.doc_string = ""
 
 
 def export_model(
@@ -100,7 +111,7 @@ def export_model(
         settings=settings.model_dump(mode="json"),
     )
     graph = _trace(deployed, memory.next)
-    del graph.metadata_props[:]
+    _forget_origin(graph)
     entry = graph.metadata_props.add()
     entry.key, entry.value = METADATA_KEY, metadata.to_json()
     with replacing(path) as temporary:

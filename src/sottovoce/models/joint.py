@@ -67,7 +67,7 @@ class JointAutoencoder(nn.Module):
         self.shared = _pointwise(model.latent, model.latent, model) if model.shared_layer else None
         self.amplitude_decoder = AmplitudeDecoder(model.latent, self.bins, model.speech_decoder, model)
         self.phase_decoder = (
-            PhaseDecoder(model.latent, self.bins, model.speech_decoder, model) if model.phase_decoder else None
+            None if model.phase == "mixture" else PhaseDecoder(model.latent, self.bins, model.speech_decoder, model)
         )
         self.noise_code = _pointwise(self.mixture_encoder.width, model.noise_code, model) if model.noise_code else None
         self.mixture_decoder = AmplitudeDecoder(
@@ -99,7 +99,7 @@ class JointAutoencoder(nn.Module):
 
     @property
     def _uses_phase_decoder(self) -> bool:
-        return self.mask is None and self.settings.phase != "mixture"
+        return self.mask is None and self.phase_decoder is not None
 
     def _share(self, latent: Tensor, past: Past) -> Tensor:
         return latent if self.shared is None else self.shared(latent, past)

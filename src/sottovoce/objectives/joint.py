@@ -13,7 +13,13 @@ from sottovoce.models.frontend import TorchSTFT, phasor
 from sottovoce.models.joint import JointAutoencoder, Translation
 from sottovoce.objectives.latent import latent_distance, prior
 from sottovoce.objectives.phase import consistency, phase_error
-from sottovoce.objectives.spectral import complex_reconstruction, multi_resolution, reconstruction, silence
+from sottovoce.objectives.spectral import (
+    complex_reconstruction,
+    multi_resolution,
+    reconstruction,
+    signal_to_error,
+    silence,
+)
 
 LossTerms = dict[str, Tensor]
 
@@ -51,7 +57,7 @@ def total(terms: LossTerms, weights: SpeechWeights | JointWeights) -> Tensor:
 
 
 class Objective:
-    """Computes the terms of both stages; a term without weight is not computed.
+    """Computes the terms of both stages; costly terms without weight are not computed.
 
     Args:
         frontend: Settings of the spectra.
@@ -177,15 +183,13 @@ class Objective:
             # E_S hears the speech with the mixture's phase: it was trained on disturbed phases.
             wanted = model.encode_speech(size * phasor(mixture))
         target = clean[:, :, : model.bins]
+        speech = model.stft.synthesise(target, samples)
+        enhanced = model.stft.synthesise(estimate.spectrum, samples)
         return {
             "pseudo_latent": latent_distance(estimate.latent, wanted),
             "pseudo_amplitude": reconstruction(estimate.decoded.amplitude, model.compressed(clean)),
             "pseudo_magnitude": reconstruction(model.compressed(estimate.spectrum), model.compressed(clean)),
             "pseudo_complex": complex_reconstruction(estimate.spectrum, target, self.compression),
-            "pseudo_multi_resolution": multi_resolution(
-                model.stft.synthesise(estimate.spectrum, samples),
-                model.stft.synthesise(target, samples),
-                self.resolutions,
-                self.compression,
-            ),
+            "pseudo_multi_resolution": multi_resolution(enhanced, speech, self.resolutions, self.compression),
+            "pseudo_snr": signal_to_error(enhanced, speech),
         }

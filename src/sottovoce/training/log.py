@@ -1,6 +1,7 @@
 """What a run writes while it trains: losses and health as tables and pictures, TensorBoard, progress."""
 
 import csv
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from sottovoce.training.health import check
 from sottovoce.training.module import Stage, StageModule, stage_steps
 
 Progress = Callable[[Stage, int, int, float], None]
+
+_DRAW_EVERY_SECONDS = 60.0
 
 
 class RunLog(L.Callback):
@@ -51,6 +54,7 @@ class RunLog(L.Callback):
         self._sums: dict[str, float] = {}
         self._count = 0
         self._running_loss = float("nan")
+        self._drawn_at = -float("inf")
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Forget what an interrupted run wrote behind the checkpoint that is resumed."""
@@ -85,7 +89,10 @@ class RunLog(L.Callback):
         enhanced = module.model.enhance(mixtures[:1])[0].cpu().numpy()
         module.train()
         self._health.append(step, health)
-        plot_run(self._folder)
+        # A picture takes seconds to draw; the run's end draws the last one.
+        if time.monotonic() - self._drawn_at > _DRAW_EVERY_SECONDS:
+            plot_run(self._folder)
+            self._drawn_at = time.monotonic()
         board = getattr(trainer.logger, "experiment", None)
         if board is None:
             return

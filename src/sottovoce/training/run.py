@@ -1,6 +1,7 @@
 """A training from two folders to one exported file."""
 
 import logging
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,14 @@ _log = logging.getLogger(__name__)
 Preparation = Callable[[str, int, int], None]
 
 _CHECK_CLIPS = 8
+# What Lightning warns of and is meant: its own old-fashioned call, a loader of few workers, and a resumed stage, whose
+# loader begins at the step of the checkpoint.
+_NOT_FOR_THE_USER = (
+    r"`isinstance\(treespec, LeafSpec\)` is deprecated",
+    r"The 'train_dataloader' does not have many workers",
+    r"Checkpoint directory .* exists and is not empty",
+    r"You're resuming from a checkpoint that ended before the epoch ended",
+)
 
 
 @dataclass(frozen=True)
@@ -229,12 +238,15 @@ class _Run:
         )
         # Deterministic algorithms, but not the filling of fresh memory that comes with them: every value is written.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-        trainer.fit(
-            StageModule(model, self.settings, stage),
-            loader(clips, stage, 0 if last is None else _step_of(last), steps, training.data.workers),
-            ckpt_path=last,
-            weights_only=True,
-        )
+        with warnings.catch_warnings():
+            for message in _NOT_FOR_THE_USER:
+                warnings.filterwarnings("ignore", message)
+            trainer.fit(
+                StageModule(model, self.settings, stage),
+                loader(clips, stage, 0 if last is None else _step_of(last), steps, training.data.workers),
+                ckpt_path=last,
+                weights_only=True,
+            )
         model.cpu()
         with replacing(finished) as temporary:
             torch.save(model.state_dict(), temporary)

@@ -1,0 +1,170 @@
+"""The one file: what is ours loads, and everything else is refused in one clear sentence."""
+
+import hashlib
+import json
+from dataclasses import FrozenInstanceError
+
+import numpy as np
+import onnx
+import pytest
+
+from sottovoce.engine.model import METADATA_KEY, Model, ModelMetadata, seal
+from sottovoce.errors import ModelError
+
+from ..conftest import build_identity_model
+
+TAIL = 86  # field head, key of 16 bytes, hash of 64
+
+
+@pytest.fixture
+def model_file(tmp_path):
+    return build_identity_model(tmp_path / "model.onnx", windows=(64, 32), hop=16, delay_frames=3)
+
+
+def refusal(path):
+    """Return the message with which a file is refused: one sentence that names the file."""
+    with pytest.raises(ModelError) as caught:
+        Model.load(path)
+    message = str(caught.value)
+    assert str(path) in message
+    assert "\n" not in message
+    assert len(message) < 400
+    return message
+
+
+def resealed(path, change):
+    """Change the metadata of a model file and seal it again."""
+    graph = onnx.load_from_string(path.read_bytes()[:-TAIL])
+    properties = {entry.key: entry.value for entry in graph.metadata_props}
+    content = json.loads(properties[METADATA_KEY])
+    change(content)
+    onnx.helper.set_model_props(graph, {METADATA_KEY: json.dumps(content)})
+    path.write_bytes(seal(graph.SerializeToString()))
+    return path
+
+
+def test_loads_and_runs(model_file):
+    model = Model.load(str(model_file))
+    assert model.metadata.name == "identity"
+    assert model.metadata.latency_seconds == pytest.approx((64 + 3 * 16) / 16000)
+    past = model.initial_past(2)
+    assert [(state.shape, state.dtype) for state in past] == [((2, 66, 3), np.float32)]
+    spectra = np.random.default_rng(0).standard_normal((2, 2, 33 + 17, 10)).astype(np.float32)
+    enhanced, following = model.run(spectra, past)
+    # The longest window's rows come back, three frames late; the state holds the frames on their way.
+    np.testing.assert_array_equal(enhanced[..., 3:], spectra[:, :, :33, :-3])
+    assert not enhanced[..., :3].any()
+    rest, _ = model.run(np.zeros((2, 2, 50, 3), np.float32), following)
+    np.testing.assert_array_equal(rest, spectra[:, :, :33, -3:])
+
+
+def test_seal_keeps_a_valid_onnx_model(model_file):
+    content = model_file.read_bytes()
+    payload = content[:-TAIL]
+    assert seal(payload) == content
+    assert content[-64:].decode() == hashlib.sha256(payload).hexdigest()
+    graph = onnx.load_from_string(content)
+    onnx.checker.check_model(graph)
+    assert graph.graph == onnx.load_from_string(payload).graph
+    assert {entry.key for entry in graph.metadata_props} == {METADATA_KEY, "sottovoce_sha256"}
+
+
+def test_metadata_are_frozen_and_complete(model_file):
+    metadata = Model.load(model_file).metadata
+    with pytest.raises(FrozenInstanceError):
+        metadata.hop = 1
+    assert ModelMetadata.from_json(metadata.to_json()) == metadata
+
+
+def test_missing_file_is_refused(tmp_path):
+    message = refusal(tmp_path / "none.onnx")
+    assert "found no readable model file" in message
+    assert "No such file" in message
+    assert "found no readable model file" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"RIFF\x00\x00\x00\x00WAVE", b"\x00" * 1000])
+def test_foreign_file_is_refused(tmp_path, content):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(content)
+    assert "is not a model exported by sottovoce" in refusal(path)
+
+
+def test_foreign_onnx_is_refused(model_file):
+    # A valid ONNX model, but nothing says that it was sealed here.
+    payload = model_file.read_bytes()[:-TAIL]
+    onnx.checker.check_model(onnx.load_from_string(payload))
+    model_file.write_bytes(payload)
+    assert "is not a model exported by sottovoce" in refusal(model_file)
+
+
+@pytest.mark.parametrize("kept", [0.1, 0.5, 0.99])
+def test_cut_file_is_refused(model_file, kept):
+    content = model_file.read_bytes()
+    model_file.write_bytes(content[: int(kept * len(content))])
+    assert "cut or altered" in refusal(model_file)
+
+
+@pytest.mark.parametrize("place", [0, 100, 0.3, 0.6, -TAIL - 1, -TAIL, -70, -1])
+def test_one_altered_byte_is_refused(model_file, place):
+    content = bytearray(model_file.read_bytes())
+    content[int(place * len(content)) if isinstance(place, float) else place] ^= 1
+    model_file.write_bytes(content)
+    assert "cut or altered" in refusal(model_file)
+
+
+def test_appended_bytes_are_refused(model_file):
+    model_file.write_bytes(model_file.read_bytes() + b"\n")
+    assert "cut or altered" in refusal(model_file)
+
+
+def test_other_format_version_is_refused(model_file):
+    message = refusal(resealed(model_file, lambda content: content.update(format_version=2)))
+    assert "found format version 2, expected 1" in message
+    assert "update sottovoce" in message
+
+
+@pytest.mark.parametrize(
+    ("words", "change"),
+    [
+        ("keys: hop", lambda content: content.pop("hop")),
+        ("positive whole numbers", lambda content: content.update(hop="wide")),
+        ("positive whole numbers", lambda content: content.update(sample_rate=0)),
+        ("positive whole numbers", lambda content: content.update(windows=[])),
+        ("not iterable", lambda content: content.update(windows=512)),
+        ("delay_frames -1", lambda content: content.update(delay_frames=-1)),
+        ("keys: colour", lambda content: content.update(colour="red")),
+    ],
+)
+def test_settings_that_cannot_be_used_are_refused(model_file, words, change):
+    message = refusal(resealed(model_file, change))
+    assert "has settings that this version cannot use" in message
+    assert words in message
+
+
+def test_sealed_onnx_without_settings_is_refused(model_file):
+    graph = onnx.load_from_string(model_file.read_bytes()[:-TAIL])
+    del graph.metadata_props[:]
+    model_file.write_bytes(seal(graph.SerializeToString()))
+    assert "has settings that this version cannot use" in refusal(model_file)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"windows": [128, 32]},
+        {"windows": [64]},
+        {"past_shapes": [[66, 2]]},
+        {"past_shapes": []},
+        {"past_shapes": [[66, 3], [1, 1]]},
+    ],
+)
+def test_shapes_that_do_not_fit_the_settings_are_refused(model_file, change):
+    message = refusal(resealed(model_file, lambda content: content.update(change)))
+    assert "has inputs of shapes" in message
+    assert "(2, 50, None)" in message
+
+
+def test_unsealed_bytes_are_named_by_their_origin():
+    with pytest.raises(ModelError, match=r"^the upload is not a model"):
+        Model(b"nothing", "the upload")

@@ -1,0 +1,68 @@
+"""The interface in one screen, with the bundled default model."""
+
+import numpy as np
+import pytest
+
+import sottovoce
+from sottovoce.errors import ModelError
+from sottovoce.weights import DEFAULT_MODEL
+
+from .systems import speech
+
+
+def test_load_gives_the_bundled_model():
+    enhancer = sottovoce.load()
+    assert isinstance(enhancer, sottovoce.Enhancer)
+    assert enhancer.model.metadata == sottovoce.load(DEFAULT_MODEL).model.metadata
+    assert enhancer.model.metadata.sample_rate == 16000
+    assert isinstance(enhancer.stream(16000), sottovoce.Stream)
+
+
+def test_load_takes_a_file(identity_model):
+    assert sottovoce.load(identity_model).model.metadata.name == "identity"
+    assert sottovoce.load(str(identity_model)).model.metadata.name == "identity"
+
+
+def test_load_refuses_what_is_no_model(tmp_path):
+    with pytest.raises(ModelError, match="found no readable model file"):
+        sottovoce.load(tmp_path / "none.onnx")
+
+
+def test_enhance_is_that_of_the_bundled_model():
+    waveform = np.stack([speech(1.0), speech(1.0, start_seconds=4.0)])
+    enhanced = sottovoce.enhance(waveform, 16000, limit_db=20.0, mix=0.9)
+    assert enhanced.dtype == np.float32
+    expected = sottovoce.load().enhance(waveform, 16000, limit_db=20.0, mix=0.9)
+    np.testing.assert_array_equal(enhanced, expected)
+    assert np.abs(enhanced - waveform).max() > 0.01
+    # The model is kept, its state is not: the same again gives the same.
+    np.testing.assert_array_equal(sottovoce.enhance(waveform, 16000, limit_db=20.0, mix=0.9), enhanced)
+
+
+@pytest.mark.parametrize("shape", [(0,), (1,), (2, 0), (2, 1), (4410,), (2, 4410)])
+def test_enhance_keeps_the_shape(shape):
+    assert sottovoce.enhance(np.zeros(shape, np.float32), 44100).shape == shape
+
+
+def test_enhance_loads_the_model_once(monkeypatch, identity):
+    loaded = []
+    monkeypatch.setattr(sottovoce, "_default", None)
+    monkeypatch.setattr(sottovoce, "load", lambda: loaded.append(identity) or identity)
+    waveform = speech(0.1)
+    for _ in range(3):
+        np.testing.assert_allclose(sottovoce.enhance(waveform, 16000), waveform, atol=1e-6)
+    assert loaded == [identity]
+
+
+@pytest.mark.parametrize("options", [{"mix": 2.0}, {"limit_db": -3.0}])
+def test_enhance_refuses_what_is_out_of_range(monkeypatch, identity, options):
+    monkeypatch.setattr(sottovoce, "_default", identity)
+    with pytest.raises(ValueError, match="expected"):
+        sottovoce.enhance(np.zeros(100, np.float32), 16000, **options)
+
+
+def test_names_of_the_interface():
+    for name in sottovoce.__all__:
+        assert getattr(sottovoce, name) is not None
+    with pytest.raises(AttributeError, match="has no attribute 'enhancer_of_everything'"):
+        _ = sottovoce.enhancer_of_everything

@@ -1,0 +1,222 @@
+"""Settings: what comes with sottovoce loads, and a mistake is named by its key and value."""
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from sottovoce.config import JointWeights, SystemSettings, dump_settings, find_settings, load_settings, parse_settings
+from sottovoce.errors import ConfigError
+
+from .systems import changed
+
+CONF = find_settings("default").parent
+FILES = sorted(CONF.rglob("*.yaml"))
+
+
+@pytest.fixture
+def default():
+    return yaml.safe_load((CONF / "default.yaml").read_text(encoding="utf-8"))
+
+
+def refusal(content):
+    """Return the message with which settings are refused: one line that says where they come from."""
+    with pytest.raises(ConfigError) as caught:
+        parse_settings(content, "mine.yaml")
+    message = str(caught.value)
+    assert message.startswith("mine.yaml: ")
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(CONF).as_posix())
+def test_settings_that_come_with_sottovoce_load(path):
+    settings = load_settings(path)
+    assert settings.name == path.stem
+    # They can also be named, and come back from what is written into a run's folder.
+    assert find_settings(path.relative_to(CONF).with_suffix("").as_posix()) == path
+    assert parse_settings(yaml.safe_load(dump_settings(settings)), "dump") == settings
+
+
+@pytest.mark.parametrize("path", sorted((CONF / "ablations").glob("*.yaml")), ids=lambda path: path.stem)
+def test_an_ablation_changes_something(path):
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    base = load_settings(find_settings(content["base"]))
+    assert load_settings(path).model_dump(exclude={"name"}) != base.model_dump(exclude={"name"})
+
+
+def test_values_that_are_left_out_have_defaults(tmp_path):
+    convolution = {"kind": "convolution", "widths": [8]}
+    content = {"name": "least", "model": dict.fromkeys(("speech_encoder", "mixture_encoder"), convolution)}
+    content["model"] |= dict.fromkeys(("speech_decoder", "mixture_decoder"), convolution)
+    settings = parse_settings(content, "mine.yaml")
+    assert settings.frontend.windows == (512,)
+    path = tmp_path / "dump.yaml"
+    path.write_text(dump_settings(settings), encoding="utf-8")
+    assert load_settings(path) == settings
+
+
+def test_settings_are_frozen(default):
+    settings = parse_settings(default, "mine.yaml")
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.name = "other"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"nome": "x"}, ["nome: unknown key", "'x'"]),
+        ({"frontend": {"hops": 256}}, ["frontend.hops: unknown key", "256"]),
+        ({"model": {"mask": {"witdh": 3}}}, ["model.mask.witdh: unknown key", "3"]),
+        ({"training": {"data": {"clip_second": 2}}}, ["training.data.clip_second: unknown key", "2"]),
+        # Wrong units.
+        ({"frontend": {"hop": 0.016}}, ["frontend.hop", "length in samples", "0.016", "256"]),
+        ({"frontend": {"hop": "16ms"}}, ["frontend.hop", "samples without a unit", "'16ms'"]),
+        ({"frontend": {"hop": 256.5}}, ["frontend.hop", "length in samples", "256.5"]),
+        ({"frontend": {"windows": [0.032]}}, ["frontend.windows", "length in samples", "0.032"]),
+        ({"frontend": {"sample_rate": 16}}, ["frontend.sample_rate", "8000", "found 16"]),
+        # Wrong types.
+        ({"model": {"causal": "maybe"}}, ["model.causal", "'maybe'"]),
+        ({"model": {"latent": "wide"}}, ["model.latent", "'wide'"]),
+        ({"model": {"phase": "guessed"}}, ["model.phase", "'guessed'", "'residual'"]),
+        ({"model": {"mixture_encoder": {"kind": "recurrent"}}}, ["model.mixture_encoder", "recurrent"]),
+        ({"training": {"data": {"pseudo_snr_db": [1, 2, 3]}}}, ["training.data.pseudo_snr_db", "[1, 2, 3]"]),
+        # Out of range.
+        ({"frontend": {"hop": 0}}, ["frontend.hop", "greater than 0", "found 0"]),
+        ({"frontend": {"hop": -256}}, ["frontend.hop", "found -256"]),
+        ({"frontend": {"compression": 1.5}}, ["frontend.compression", "found 1.5"]),
+        ({"model": {"latent": 0}}, ["model.latent", "found 0"]),
+        ({"speech_weights": {"prior": -1}}, ["speech_weights.prior", "found -1"]),
+        ({"training": {"joint_steps": 0}}, ["training.joint_steps", "found 0"]),
+        ({"training": {"data": {"clip_seconds": 3000}}}, ["training.data.clip_seconds", "found 3000"]),
+        ({"training": {"optimiser": {"learning_rate": 0}}}, ["training.optimiser.learning_rate", "found 0"]),
+        # Contradictions.
+        ({"frontend": {"hop": 257}}, ["frontend", "half the longest window", "257"]),
+        ({"frontend": {"windows": [256, 512]}}, ["frontend", "longest first", "[256, 512]"]),
+        ({"frontend": {"windows": [511]}}, ["frontend", "even", "[511]"]),
+        ({"frontend": {"windows": []}}, ["frontend.windows"]),
+        ({"frontend": {"loss_windows": [255]}}, ["frontend", "loss_windows", "[255]"]),
+        ({"frontend": {"hop": True}}, ["frontend.hop", "True"]),
+        ({"model": {"speech_encoder": {"widths": [0]}}}, ["model.speech_encoder.widths.0", "found 0"]),
+        ({"training": {"data": {"pseudo_snr_db": [20, -5]}}}, ["pseudo_snr_db", "20 to -5"]),
+        ({"training": {"data": {"pseudo_clips": 0}}}, ["model.mask", "pseudo_clips is 0"]),
+    ],
+)
+def test_a_mistake_is_named(default, change, words):
+    message = refusal(changed(default, change))
+    for word in words:
+        assert word in message
+
+
+def test_whole_numbers_may_be_written_as_floats(default):
+    assert parse_settings(changed(default, {"frontend": {"hop": 256.0}}), "mine.yaml").frontend.hop == 256
+
+
+def test_a_mask_needs_pseudo_pairs(default):
+    weights = {key: 0.0 for key in JointWeights.model_fields if key.startswith("pseudo_")}
+    message = refusal(changed(default, {"joint_weights": weights}))
+    assert "model.mask" in message
+    assert "joint_weights.pseudo_" in message
+    # One of them is enough, and without a mask none is needed.
+    parse_settings(changed(default, {"joint_weights": weights | {"pseudo_complex": 1.0}}), "mine.yaml")
+    parse_settings(changed(default, {"joint_weights": weights, "model": {"mask": None}}), "mine.yaml")
+
+
+def test_missing_settings_are_named(default):
+    del default["model"]["speech_encoder"]
+    assert "model.speech_encoder: Field required" in refusal(default)
+    assert "name: Field required (and 1 more)" in refusal({})
+
+
+def test_several_mistakes_are_counted(default):
+    assert "(and 1 more)" in refusal(changed(default, {"frontend": {"hop": 0.016, "compression": 2}}))
+
+
+def test_missing_file_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"found no readable settings at .*none\.yaml \(No such file"):
+        load_settings(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"name: [default", "found no valid YAML in"),
+        (b"name: default\n\tmodel: 3", "found no valid YAML in"),
+        (b"\xff\xfe\x00 RIFF", "found no valid YAML in"),
+        (b"", "found NoneType in .*expected a mapping"),
+        (b"- name\n- default", "found list in .*expected a mapping"),
+        (b"default", "found str in .*expected a mapping"),
+    ],
+)
+def test_files_that_hold_no_settings_are_refused(tmp_path, content, words):
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=words) as caught:
+        load_settings(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_changes_its_base(tmp_path):
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "first.yaml").write_text((CONF / "default.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    (tmp_path / "second.yaml").write_text("base: first.yaml\nmodel: {latent: 32, mask: {width: 16}}", encoding="utf-8")
+    (tmp_path / "deep" / "third.yaml").write_text(
+        "base: ../second.yaml\nname: third\nmodel: {mask: {width: 8}}\nfrontend: {windows: [1024, 512]}",
+        encoding="utf-8",
+    )
+    default, third = load_settings(CONF / "default.yaml"), load_settings(tmp_path / "deep" / "third.yaml")
+    assert (third.name, third.model.latent, third.model.mask.width) == ("third", 32, 8)
+    # What nobody names stays; lists are replaced as a whole.
+    assert third.model.mask.dilations == default.model.mask.dilations
+    assert third.frontend.windows == (1024, 512)
+    assert third.training == default.training
+
+
+def test_null_takes_a_part_of_the_base_away():
+    assert load_settings(CONF / "default.yaml").model.mask is not None
+    assert load_settings(CONF / "ablations" / "no_mask.yaml").model.mask is None
+
+
+def test_a_missing_base_is_refused(tmp_path):
+    (tmp_path / "mine.yaml").write_text("base: none.yaml\nname: mine", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"found no readable settings at .*none\.yaml"):
+        load_settings(tmp_path / "mine.yaml")
+
+
+def test_a_mistake_in_the_base_is_named_by_the_file_that_was_asked_for(tmp_path):
+    text = (CONF / "default.yaml").read_text(encoding="utf-8")
+    (tmp_path / "first.yaml").write_text(text + "\ncolour: red\n", encoding="utf-8")
+    (tmp_path / "mine.yaml").write_text("base: first.yaml\nname: mine", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"mine\.yaml: colour: unknown key, found 'red'"):
+        load_settings(tmp_path / "mine.yaml")
+
+
+def test_a_base_can_be_named(tmp_path):
+    (tmp_path / "mine.yaml").write_text("base: poster_cpu\nname: mine\nmodel: {latent: 8}", encoding="utf-8")
+    mine, base = load_settings(tmp_path / "mine.yaml"), load_settings(CONF / "poster_cpu.yaml")
+    assert mine.model.latent == 8
+    assert mine.training == base.training
+    (tmp_path / "mine.yaml").write_text("base: postre\nname: mine", encoding="utf-8")
+    with pytest.raises(ConfigError, match="found the settings 'postre'"):
+        load_settings(tmp_path / "mine.yaml")
+
+
+def test_settings_are_found_by_name_or_path():
+    assert find_settings("poster") == CONF / "poster.yaml"
+    assert find_settings("ablations/sse") == CONF / "ablations" / "sse.yaml"
+    assert find_settings("some/where.yaml").as_posix() == "some/where.yaml"
+    with pytest.raises(ConfigError, match=r"found the settings 'postre', expected one of .*default.*poster"):
+        find_settings("postre")
+
+
+def test_every_key_of_a_dump_is_known(default):
+    dumped = yaml.safe_load(dump_settings(parse_settings(default, "mine.yaml")))
+    assert set(dumped) == set(SystemSettings.model_fields)
+
+
+@pytest.mark.parametrize(("base", "words"), [("loop.yaml", "themselves"), (3, "found 3"), ("nothing", "'nothing'")])
+def test_a_base_that_leads_nowhere_is_refused(tmp_path, base, words):
+    path = tmp_path / "loop.yaml"
+    path.write_text(f"base: {base}\nname: mine\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=words):
+        load_settings(path)
