@@ -138,7 +138,7 @@ class Stream:
         """
         self._flushed = True
         last = self._process(self._to_model.push(np.zeros((self.channels, 0), np.float32), last=True))
-        missing = self._model_samples - self._enhanced_samples - last.shape[1]
+        missing = self._model_samples - self._enhanced_samples
         if missing > 0:
             # Zero frames push out what the window and the network's delay still hold.
             silence = missing + self._stft.hop * self._frames_to_drop + self._stft.window
