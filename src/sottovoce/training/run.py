@@ -65,6 +65,7 @@ class TrainingData:
         held_back_speech: Clean speech for the health checks.
         held_back_mixtures: Noisy recordings for the health checks.
         stretches: Noise-only stretches of the training's recordings.
+        held_back_stretches: Noise-only stretches of those that are held back.
         rooms: Simulated rooms.
     """
 
@@ -73,6 +74,7 @@ class TrainingData:
     held_back_speech: Manifest
     held_back_mixtures: Manifest
     stretches: tuple[NoiseStretch, ...]
+    held_back_stretches: tuple[NoiseStretch, ...]
     rooms: tuple[Room, ...]
 
 
@@ -126,11 +128,14 @@ def prepare(
         else:
             _log.warning("%s: one speaker or session alone, so the health checks hear what is trained on", name)
             parts[name] = (manifest, manifest)
-    stretches = harvest(parts["mixtures"][0], progress=tell("finding noise-only stretches"))
+    stretches, held_back_stretches = (
+        harvest(part, progress=tell(f"finding noise-only stretches {what}"))
+        for part, what in zip(parts["mixtures"], ("to train on", "to check with"), strict=True)
+    )
     if not stretches:
         _log.warning(
             "found no noise-only stretch in the mixtures: their stationary noise between words stands in; recordings "
-            "with pauses of half a second and more teach more"
+            "with pauses of a second and more teach more"
         )
     room_count = training.data.pseudo_rooms if training.data.pseudo_clips else 0
     room_rng, rooms, report = np.random.default_rng([training.seed, 102]), [], tell("simulating rooms")
@@ -144,6 +149,7 @@ def prepare(
         parts["speech"][1],
         parts["mixtures"][1],
         stretches,
+        held_back_stretches,
         tuple(rooms),
     )
 
@@ -221,7 +227,8 @@ class _Run:
             return
         training = self.settings.training
         last = newest_checkpoint(folder)
-        clips = self._clips(self.data.speech, self.data.mixtures, training.data, training.seed)
+        data = self.data
+        clips = self._clips(data.speech, data.mixtures, data.stretches, settings=training.data, seed=training.seed)
         trainer = L.Trainer(
             accelerator="auto",
             devices=1,
@@ -253,13 +260,21 @@ class _Run:
         for checkpoint in folder.glob("*.ckpt"):
             checkpoint.unlink()
 
-    def _clips(self, speech: Manifest, mixtures: Manifest, data: DataSettings, seed: int) -> UnpairedClips:
+    def _clips(
+        self,
+        speech: Manifest,
+        mixtures: Manifest,
+        stretches: tuple[NoiseStretch, ...],
+        *,
+        settings: DataSettings,
+        seed: int,
+    ) -> UnpairedClips:
         return UnpairedClips(
             speech,
             mixtures,
-            self.data.stretches,
+            stretches,
             rooms=self.data.rooms,
-            settings=data,
+            settings=settings,
             sample_rate=self.settings.frontend.sample_rate,
             seed=seed,
         )
@@ -276,9 +291,15 @@ class _Run:
         training = self.settings.training
         counts = dict.fromkeys(("speech_clips", "mixture_clips", "noise_clips"), _CHECK_CLIPS)
         heard = training.data.model_copy(update={**counts, "pseudo_clips": 0})
-        batch = self._clips(self.data.held_back_speech, self.data.held_back_mixtures, heard, training.seed + 1).batch(
-            0, "check"
+        data = self.data
+        clips = self._clips(
+            data.held_back_speech,
+            data.held_back_mixtures,
+            data.held_back_stretches,
+            settings=heard,
+            seed=training.seed + 1,
         )
+        batch = clips.batch(0, "check")
         return RunLog(
             self.folder,
             stage,
