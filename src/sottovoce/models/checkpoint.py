@@ -22,14 +22,14 @@ def save_checkpoint(
         settings: Its settings.
         dtype: Type of the stored values; `torch.float16` halves the file.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     tensors = {
         name: value.detach().cpu().to(dtype if value.is_floating_point() else value.dtype).contiguous()
         for name, value in model.state_dict().items()
     }
     with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata={"sottovoce": json.dumps(settings.model_dump(mode="json"))})
+        temporary.write_bytes(save(tensors, {"sottovoce": json.dumps(settings.model_dump(mode="json"))}))
 
 
 def load_checkpoint(path: Path) -> tuple[JointAutoencoder, SystemSettings]:
