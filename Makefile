@@ -36,7 +36,8 @@ demo: $(VENV)/.installed-metrics ## Enhance bundled recordings, score and plot t
 	@echo "Compare: demo/pairs/ with examples/pairs/clean/ and examples/pairs/noisy/; scores in demo/scores/"
 
 test: lint types ## Run the checks and all tests, with coverage
-	$(BIN)/python -m pytest --cov --cov-report=term
+	@# Two processes of one thread each: files of tests stay together, since they share trained systems.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term
 
 lint: $(VENV)/.installed-dev ## Check style and formatting (ruff)
 	$(BIN)/ruff check .
