@@ -1,6 +1,6 @@
 """Builds the training folders of the bundled model and its development sets from the corpora of `SOTTOVOCE_DATA`.
 
-    python recipes/prepare_data.py /tmp/sv_data
+    python recipes/prepare_data.py data
 
 makes, with equal bytes for an equal seed:
 
