@@ -156,16 +156,7 @@ class AmplitudeDecoder(Decoder):
 
     The value under the power is what the losses compare, so it is decoded directly: the power of a softplus would have
     an infinite slope where the amplitude is small.
-
-    Args:
-        inputs: Channels of the latent.
-        bins: Bins of the longest window.
-        settings: The stack in front of the output layer.
-        model: The system's settings.
     """
-
-    def __init__(self, inputs: int, bins: int, settings: ConvolutionSettings, model: ModelSettings) -> None:
-        super().__init__(inputs, bins, settings, model)
 
     def forward(self, latent: Tensor, past: Past) -> Tensor:
         """Decode `(B, inputs, N)` to A^p `(B, F, N)`, at least 0, lagging by `delay`."""
