@@ -66,10 +66,9 @@ class RunLog(L.Callback):
     ) -> None:
         """Add up losses; write their means and run the checks now and then."""
         step, steps = trainer.global_step, int(trainer.max_steps)
-        for name, value in trainer.callback_metrics.items():
-            self._sums[name.removeprefix(f"{self._stage}/")] = self._sums.get(
-                name.removeprefix(f"{self._stage}/"), 0.0
-            ) + float(value)
+        for metric, value in trainer.callback_metrics.items():
+            name = metric.removeprefix(f"{self._stage}/")
+            self._sums[name] = self._sums.get(name, 0.0) + float(value)
         self._count += 1
         loss = float(trainer.callback_metrics[f"{self._stage}/total"])
         self._running_loss = loss if np.isnan(self._running_loss) else 0.98 * self._running_loss + 0.02 * loss
