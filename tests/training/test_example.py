@@ -18,10 +18,7 @@ STEPS = {"speech_steps": 60, "joint_steps": 250, "check_every": 250}
 @pytest.mark.slow
 def test_the_example_helps_on_what_it_never_heard(tmp_path):
     settings = load_settings(find_settings("example"))
-    # So few steps must learn the level of loud speech first.
-    weights = settings.joint_weights.model_copy(update={"pseudo_snr": 0.06})
-    training = settings.training.model_copy(update=STEPS)
-    settings = settings.model_copy(update={"joint_weights": weights, "training": training})
+    settings = settings.model_copy(update={"training": settings.training.model_copy(update=STEPS)})
     model = train(
         EXAMPLES / "speech", EXAMPLES / "mixtures", tmp_path / "run", settings, Provenance("none", (), "make test")
     )
