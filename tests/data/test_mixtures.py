@@ -1,15 +1,16 @@
 import csv
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sottovoce.data.manifest import scan
-from sottovoce.data.mixtures import TABLE, excerpt, join_utterances, make_mixtures, mix
+from sottovoce.data.manifest import Manifest, scan
+from sottovoce.data.mixtures import TABLE, Mixture, excerpt, join_utterances, make_mixtures, mix, read_table
 from sottovoce.data.rooms import simulate_room
-from sottovoce.errors import DataError
+from sottovoce.errors import AudioError, DataError
 from sottovoce.signal.audio import find_audio, read
 from sottovoce.signal.levels import active_speech_db, rms_db
 
@@ -142,6 +143,57 @@ def test_measured_rooms(tmp_path, corpora):
     )
     assert sorted(bool(row.room) for row in rows) == [False, False, True, True]
     assert {row.room for row in rows} == {"", str(tmp_path / "rooms" / "hall.wav")}
+
+
+@pytest.mark.parametrize("part", [(0.0, 0.75), (0.75, 1.0)])
+def test_excerpts_come_from_a_part_of_the_noise(tmp_path, speech_folder, noise_folder, part):
+    speech, noise = scan(speech_folder), scan(noise_folder / "rain")
+    rows = make_mixtures(speech, noise, tmp_path / "out", count=8, snr_db=(0,), seed=2, seconds=1.0, noise_part=part)
+    recording = read(noise.recordings[0].path)[0][0]
+    for row in rows:
+        start = round(row.noise_offset_seconds * RATE)
+        assert part[0] * recording.size <= start <= part[1] * recording.size - RATE
+        noisy, clean = (read(tmp_path / "out" / side / row.file)[0][0] for side in ("noisy", "clean"))
+        expected = 10 ** (row.noise_gain_db / 20) * recording[start : start + RATE]
+        np.testing.assert_allclose(noisy - clean, expected, atol=1e-4)
+
+
+def test_the_whole_noise_is_the_default(tmp_path, corpora):
+    arguments = {"count": 2, "snr_db": (0,), "seed": 1}
+    assert make_mixtures(*corpora, tmp_path / "one", **arguments) == make_mixtures(
+        *corpora, tmp_path / "same", noise_part=(0.0, 1.0), **arguments
+    )
+
+
+@pytest.mark.parametrize("part", [(-0.1, 1.0), (0.5, 0.5), (0.0, 1.1)])
+def test_a_part_out_of_range_is_told(tmp_path, corpora, part):
+    with pytest.raises(DataError, match="two shares from 0 to 1"):
+        make_mixtures(*corpora, tmp_path / "out", count=1, snr_db=(0,), seed=0, noise_part=part)
+
+
+def test_noise_that_ends_in_silence_is_drawn_again(tmp_path, speech_folder):
+    speech, rng = scan(speech_folder), np.random.default_rng(0)
+    sound, silence = 0.1 * rng.standard_normal(2 * RATE), np.zeros(2 * RATE)
+    write(tmp_path / "noise" / "filled.wav", np.concatenate([sound, silence]).astype(np.float32))
+    arguments = {"count": 6, "snr_db": (0,), "seed": 0, "noise_part": (0.6, 1.0)}
+    alone = scan(tmp_path / "noise")
+    with pytest.raises(AudioError, match=r"found silence in .*filled\.wav"):
+        make_mixtures(speech, alone, tmp_path / "out", **arguments)
+    write(tmp_path / "noise" / "whole.wav", np.concatenate([sound, sound]).astype(np.float32))
+    both = scan(tmp_path / "noise")
+    one_kind = Manifest(tuple(replace(recording, group="kind") for recording in both.recordings))
+    rows = make_mixtures(speech, one_kind, tmp_path / "out", **arguments)
+    assert {row.noise for row in rows} == {str(tmp_path / "noise" / "whole.wav")}
+
+
+def test_the_table_is_read_as_it_was_written(tmp_path, corpora):
+    rows = make_mixtures(*corpora, tmp_path / "out", count=3, snr_db=(0, 2.5), seed=1)
+    assert read_table(tmp_path / "out" / TABLE, Mixture) == rows
+    with pytest.raises(DataError, match="found no table of Mixture rows"):
+        read_table(tmp_path / "out" / "nothing.csv", Mixture)
+    (tmp_path / "foreign.csv").write_text("file,seconds\na.wav,long\n")
+    with pytest.raises(DataError, match="make it anew"):
+        read_table(tmp_path / "foreign.csv", Mixture)
 
 
 def test_what_is_there_is_kept(tmp_path, corpora):

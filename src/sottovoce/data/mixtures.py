@@ -8,17 +8,18 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sottovoce.data import rooms
 from sottovoce.data.manifest import Manifest, Recording
-from sottovoce.errors import DataError
+from sottovoce.errors import AudioError, DataError
 from sottovoce.signal import audio, levels
 
 _Card = TypeVar("_Card")
+_Row = TypeVar("_Row")
 
 Target = Literal["dry", "early"]
 """What counts as clean: the dry speech, or direct sound and early reflections."""
@@ -220,6 +221,7 @@ def make_mixtures(
     room_share: float = 0.0,
     t60_range_seconds: tuple[float, float] = (0.2, 0.8),
     seconds: float | None = None,
+    noise_part: tuple[float, float] = (0.0, 1.0),
     target: Target = "dry",
     sample_rate: int = 16000,
     overwrite: bool = False,
@@ -241,6 +243,8 @@ def make_mixtures(
         room_share: Share of the mixtures that are in a room, 0 to 1.
         t60_range_seconds: Reverberation times of simulated rooms.
         seconds: Length of each mixture, from utterances of one talker with pauses; None for one utterance each.
+        noise_part: Where in each noise recording excerpts are taken, as shares of its length, 0 to 1: disjoint parts
+            give training and test other excerpts of the same recordings.
         target: What the clean versions are.
         sample_rate: Rate of the mixtures in Hz; inputs of other rates are resampled.
         overwrite: Replace a folder of mixtures that exists.
@@ -251,29 +255,33 @@ def make_mixtures(
 
     Raises:
         DataError: The folder exists, or a number is out of its range.
-        AudioError: A file cannot be read.
+        AudioError: A file cannot be read, or the recordings of a noise are silent.
     """
     if count < 1 or not snr_db or not 0.0 <= room_share <= 1.0 or (seconds is not None and seconds <= 0.0):
         raise DataError(
             f"found {count} mixtures, {len(snr_db)} ratios, {room_share:g} of them in rooms, each of {seconds} "
             "seconds: expected at least one mixture and one ratio, a share from 0 to 1, and a length above 0."
         )
+    if not 0.0 <= noise_part[0] < noise_part[1] <= 1.0:
+        raise DataError(
+            f"found the part from {noise_part[0]:g} to {noise_part[1]:g} of each noise recording, expected two shares "
+            "from 0 to 1, the smaller one first: change them."
+        )
     _require_free(output, overwrite)
     deal = np.random.default_rng(seed)
-    talkers = _deal_out(speech.groups, count, deal)
-    kinds = _deal_out(noise.groups, count, deal)
-    in_room = _deal_out([index < round(room_share * count) for index in range(count)], count, deal)
-    measured = _deal_out(responses, count, deal) if responses else []
+    talkers = deal_out(speech.groups, count, deal)
+    kinds = deal_out(noise.groups, count, deal)
+    in_room = deal_out([index < round(room_share * count) for index in range(count)], count, deal)
+    measured = deal_out(responses, count, deal) if responses else []
     digits = len(str(count - 1))
     rows = []
-    with _new_folder(output) as work:
+    with new_folder(output) as work:
         for index in range(count):
             # A generator per mixture: a mixture does not depend on how many numbers those before it drew.
             rng = np.random.default_rng([seed, index])
-            dry, utterances = _draw_speech(_members(speech, talkers[index]), seconds, sample_rate, rng)
-            noises = _members(noise, kinds[index])
-            noise_file = noises[int(rng.integers(len(noises)))]
-            part, offset = excerpt(_read_mono(noise_file, sample_rate), dry.size, sample_rate, rng)
+            dry, utterances = _draw_speech(members(speech, talkers[index]), seconds, sample_rate, rng)
+            noises = members(noise, kinds[index])
+            part, noise_file, offset = _draw_noise(noises, dry.size, noise_part, sample_rate, rng)
             room, room_name = None, ""
             if in_room[index] and measured:
                 room, room_name = rooms.read_room(measured[index], sample_rate), str(measured[index])
@@ -299,13 +307,13 @@ def make_mixtures(
                     room=room_name,
                     seed=seed,
                     index=index,
-                    noisy_sha256=_write(work / "noisy" / name, mixed.noisy, sample_rate),
-                    clean_sha256=_write(work / "clean" / name, mixed.clean, sample_rate),
+                    noisy_sha256=write_hashed(work / "noisy" / name, mixed.noisy, sample_rate),
+                    clean_sha256=write_hashed(work / "clean" / name, mixed.clean, sample_rate),
                 )
             )
             if progress is not None:
                 progress(index + 1, count)
-        _write_table(work / TABLE, rows)
+        write_table(work / TABLE, rows)
     return rows
 
 
@@ -320,8 +328,15 @@ def _require_free(output: Path, overwrite: bool) -> None:
 
 
 @contextlib.contextmanager
-def _new_folder(output: Path) -> Iterator[Path]:
-    """A folder to work in, which takes the place of `output` when the block ends well and vanishes when not."""
+def new_folder(output: Path) -> Iterator[Path]:
+    """Give a folder to work in, which takes the place of `output` when the block ends well and vanishes when not.
+
+    Args:
+        output: The folder to make; an existing one is replaced.
+
+    Yields:
+        Where to write: `.<name>.<random>` beside `output`.
+    """
     output.parent.mkdir(parents=True, exist_ok=True)
     work = output.with_name(f".{output.name}.{secrets.token_hex(8)}")
     try:
@@ -340,42 +355,142 @@ def _draw_speech(
     """Dry speech of one talker, and the files that it is from."""
     if seconds is None:
         utterance = utterances[int(rng.integers(len(utterances)))]
-        return _read_mono(utterance, sample_rate), [utterance]
+        return read_mono(utterance, sample_rate), [utterance]
     drawn: list[Recording] = []
     for index in rng.permutation(len(utterances)):
         drawn.append(utterances[index])
         if sum(utterance.seconds for utterance in drawn) >= seconds:
             break
-    waveforms = [_read_mono(utterance, sample_rate) for utterance in drawn]
+    waveforms = [read_mono(utterance, sample_rate) for utterance in drawn]
     return join_utterances(waveforms, round(seconds * sample_rate), sample_rate, rng), drawn
 
 
-def _deal_out(cards: Sequence[_Card], count: int, rng: np.random.Generator) -> list[_Card]:
-    """Deal `count` cards from shuffled packs, so that each comes as often as any other, give or take one."""
+def _draw_noise(
+    recordings: Sequence[Recording],
+    length: int,
+    noise_part: tuple[float, float],
+    sample_rate: int,
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.float32], Recording, int]:
+    """An excerpt of one of the recordings, and the sample of the recording at which it begins."""
+    for _ in range(_DRAWS):
+        recording = recordings[int(rng.integers(len(recordings)))]
+        waveform = read_mono(recording, sample_rate)
+        first, last = (round(share * waveform.size) for share in noise_part)
+        taken, start = excerpt(waveform[first:last], length, sample_rate, rng)
+        # Corpora of short sounds are filled up with digital silence.
+        if levels.rms_db(taken) > levels.SILENCE_DB:
+            return taken, recording, first + start
+    raise AudioError(
+        f"found silence in {recording.path} and whatever else was drawn of the noise {recording.group!r}, expected a "
+        "sound to mix: leave it out."
+    )
+
+
+def deal_out(cards: Sequence[_Card], count: int, rng: np.random.Generator) -> list[_Card]:
+    """Deal from shuffled packs, so that each card comes as often as any other, give or take one.
+
+    Args:
+        cards: One pack, not empty.
+        count: How many to deal.
+        rng: Where the order of each pack comes from.
+
+    Returns:
+        The cards in the order of dealing `(count,)`.
+    """
     packs = -(-count // len(cards))
     return [cards[index] for _ in range(packs) for index in rng.permutation(len(cards))][:count]
 
 
-def _members(manifest: Manifest, group: str) -> list[Recording]:
+def members(manifest: Manifest, group: str) -> list[Recording]:
+    """List the recordings of one group.
+
+    Args:
+        manifest: Where to look.
+        group: Speaker, session, kind of noise or room.
+
+    Returns:
+        Its recordings in the order of the manifest.
+    """
     return [recording for recording in manifest.recordings if recording.group == group]
 
 
-def _read_mono(recording: Recording, sample_rate: int) -> NDArray[np.float32]:
-    """First channel of a recording: a mean of two could cancel."""
-    channels, rate = audio.read(recording.path)
+def read_mono(
+    recording: Recording, sample_rate: int, *, start: int = 0, frames: int | None = None
+) -> NDArray[np.float32]:
+    """Read the first channel of a recording: a mean of two could cancel.
+
+    Args:
+        recording: What to read.
+        sample_rate: Wanted rate in Hz.
+        start: First sample to read, at the recording's own rate.
+        frames: Samples to read, at the recording's own rate; None for all.
+
+    Returns:
+        Samples `(samples,)`, full scale ±1.
+
+    Raises:
+        AudioError: The file cannot be read.
+    """
+    channels, rate = audio.read(recording.path, start=start, frames=frames)
     return audio.resample(channels[0], rate, sample_rate)
 
 
-def _write(path: Path, waveform: NDArray[np.float32], sample_rate: int) -> str:
-    """Write one channel and return the hash of the file."""
+def write_hashed(path: Path, waveform: NDArray[np.floating], sample_rate: int) -> str:
+    """Write one channel to a new file.
+
+    Args:
+        path: The file; its folder is created.
+        waveform: Samples `(samples,)`, full scale ±1.
+        sample_rate: Rate in Hz.
+
+    Returns:
+        SHA-256 of the file.
+
+    Raises:
+        AudioError: It cannot be written.
+    """
     path.parent.mkdir(exist_ok=True)
     with audio.Writer(path, sample_rate, 1) as writer:
         writer.write(waveform[np.newaxis])
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _write_table(path: Path, rows: Sequence[Mixture]) -> None:
+def write_table(path: Path, rows: Sequence[Any]) -> None:
+    """Write dataclasses of one kind as comma-separated text; None becomes an empty cell.
+
+    Args:
+        path: The file.
+        rows: One dataclass instance per line, at least one.
+    """
     with path.open("w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, [field.name for field in fields(Mixture)], lineterminator="\n")
+        table = csv.DictWriter(file, [field.name for field in fields(rows[0])], lineterminator="\n")
         table.writeheader()
         table.writerows(asdict(row) for row in rows)
+
+
+def read_table(path: Path, row: type[_Row]) -> list[_Row]:
+    """Read what `write_table` wrote.
+
+    Args:
+        path: The file.
+        row: The dataclass; its fields are numbers and text.
+
+    Returns:
+        One instance per line.
+
+    Raises:
+        DataError: The file is missing or is no such table.
+    """
+    kinds: dict[str, Callable[[str], Any]] = {
+        field.name: {float: float, int: int}.get(field.type, str)  # type: ignore[arg-type]
+        for field in fields(row)  # type: ignore[arg-type]
+    }
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return [
+                row(**{name: kinds[name](value) for name, value in cells.items()})
+                for cells in csv.DictReader(file, strict=True)
+            ]
+    except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
+        raise DataError(f"found no table of {row.__name__} rows at {path} ({error}): make it anew.") from error

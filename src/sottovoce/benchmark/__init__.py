@@ -1,0 +1,1 @@
+"""The experiment of the published system: protocol, runs, tables and figures."""
