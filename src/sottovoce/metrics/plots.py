@@ -20,10 +20,14 @@ from sottovoce.metrics.scores import LOWER_IS_BETTER
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+COLOURS = ("#0b6e99", "#b8bec4", "#e08e2b", "#5a8f4e")
+"""Of systems; told apart by people who are colour-blind, too."""
+INK = "#2b2f33"
+"""Of text, axes and intervals."""
+GRID = "#e3e6e8"
+"""Of grid lines."""
+
 _DPI = 150
-_COLOURS = ("#0b6e99", "#b8bec4", "#e08e2b", "#5a8f4e")
-_INK = "#2b2f33"
-_GRID = "#e3e6e8"
 
 # One panel per unit, so that every bar can be read off its own axis.
 _PANELS: dict[str, dict[str, str]] = {
@@ -69,7 +73,7 @@ def score_chart(means: Mapping[str, Mapping[str, Mean]], *, title: str = "") -> 
     Raises:
         MissingExtraError: The package matplotlib is not installed.
     """
-    figure = _figure(12.0, 4.2)
+    figure = new_figure(12.0, 4.2)
     # Colours belong to systems, wherever they stand.
     systems = list(zip(means, _cycle(len(means)), strict=True))[::-1]
     axes = figure.subplots(1, len(_PANELS), width_ratios=[len(names) + 0.6 for names in _PANELS.values()])
@@ -85,7 +89,7 @@ def score_chart(means: Mapping[str, Mapping[str, Mean]], *, title: str = "") -> 
                 heights,
                 np.nan_to_num([mean.half_width for mean in values]),
                 fmt="none",
-                ecolor=_INK,
+                ecolor=INK,
                 elinewidth=1.0,
                 capsize=2.5,
                 zorder=3,
@@ -93,19 +97,19 @@ def score_chart(means: Mapping[str, Mapping[str, Mean]], *, title: str = "") -> 
             for place, mean in zip(places, values, strict=True):
                 if math.isnan(mean.value):
                     axis.annotate(
-                        "n/a", (place, 0.02), xycoords=("data", "axes fraction"), ha="center", color=_INK, fontsize=7
+                        "n/a", (place, 0.02), xycoords=("data", "axes fraction"), ha="center", color=INK, fontsize=7
                     )
         axis.set_xticks(range(len(names)), list(names.values()), fontsize=8)
         axis.set_xlim(-0.6, len(names) - 0.4)
         axis.set_ylim(*_LIMITS.get(unit, (None, None)))
         better = "lower" if LOWER_IS_BETTER.issuperset(names) else "higher"
-        axis.set_title(f"{unit}\n({better} is better)", fontsize=9, color=_INK)
-        _tidy(axis)
-        axis.grid(axis="y", color=_GRID)
-        axis.axhline(0.0, color=_INK, linewidth=0.6, zorder=2)
+        axis.set_title(f"{unit}\n({better} is better)", fontsize=9, color=INK)
+        tidy(axis)
+        axis.grid(axis="y", color=GRID)
+        axis.axhline(0.0, color=INK, linewidth=0.6, zorder=2)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(systems), frameon=False, fontsize=9)
-    figure.suptitle(title, fontsize=12, color=_INK)
+    figure.suptitle(title, fontsize=12, color=INK)
     return figure
 
 
@@ -122,45 +126,32 @@ def recordings(signals: Sequence[tuple[str, FloatArray, int]]) -> "Figure":
     Raises:
         MissingExtraError: The package matplotlib is not installed.
     """
-    figure = _figure(1.6 + 4.6 * len(signals), 5.0)
+    figure = new_figure(1.6 + 4.6 * len(signals), 5.0)
     axes = figure.subplots(2, len(signals), squeeze=False, sharex=True, sharey="row", height_ratios=[1.0, 2.4])
     seconds = max(len(samples) / rate for _, samples, rate in signals)
     peak = max(float(np.max(np.abs(samples), initial=0.0)) for _, samples, _ in signals)
-    spectrograms = [_spectrogram_db(samples, rate) for _, samples, rate in signals]
+    spectrograms = [spectrogram_db(samples, rate) for _, samples, rate in signals]
     top = max(float(np.max(spectrogram)) for spectrogram in spectrograms)
     for column, ((title, samples, rate), spectrogram) in enumerate(zip(signals, spectrograms, strict=True)):
         wave, time_frequency = axes[:, column]
         low, high = _envelope(samples)
         wave.fill_between(
-            np.linspace(0.0, len(samples) / rate, len(low)), low, high, color=_COLOURS[0], linewidth=0.4, step="mid"
+            np.linspace(0.0, len(samples) / rate, len(low)), low, high, color=COLOURS[0], linewidth=0.4, step="mid"
         )
-        wave.set_title(title, fontsize=10, color=_INK)
+        wave.set_title(title, fontsize=10, color=INK)
         wave.set_ylim(-1.05 * (peak or 1.0), 1.05 * (peak or 1.0))
-        wave.grid(color=_GRID)
-        time_frequency.imshow(
-            spectrogram - top,
-            origin="lower",
-            aspect="auto",
-            cmap="magma",
-            vmin=-_DYNAMIC_RANGE_DB,
-            vmax=0.0,
-            interpolation="antialiased",
-            extent=(0.0, len(samples) / rate, 0.0, rate / 2000.0),
-        )
+        wave.grid(color=GRID)
+        draw_spectrogram(time_frequency, spectrogram - top, len(samples) / rate, rate)
         time_frequency.set_xlim(0.0, seconds)
         time_frequency.set_ylim(0.0, max(rate for _, _, rate in signals) / 2000.0)
-        time_frequency.set_facecolor("black")
-        time_frequency.set_xlabel("time in s", fontsize=9, color=_INK)
+        time_frequency.set_xlabel("time in s", fontsize=9, color=INK)
         for axis in (wave, time_frequency):
-            _tidy(axis)
-    axes[0, 0].set_ylabel("amplitude", fontsize=9, color=_INK)
-    axes[1, 0].set_ylabel("frequency in kHz", fontsize=9, color=_INK)
+            tidy(axis)
+    axes[0, 0].set_ylabel("amplitude", fontsize=9, color=INK)
+    axes[1, 0].set_ylabel("frequency in kHz", fontsize=9, color=INK)
     figure.align_ylabels(axes[:, 0])
     # All spectrograms have one scale, so any of them serves.
-    colour_bar = figure.colorbar(axes[1, 0].images[0], ax=axes[1, :], pad=0.01, aspect=24)
-    colour_bar.set_label("level in dB", fontsize=9, color=_INK)
-    colour_bar.ax.tick_params(labelsize=8, colors=_INK)
-    colour_bar.outline.set_visible(False)
+    add_level_bar(figure, axes[1, 0].images[0], axes[1, :])
     return figure
 
 
@@ -184,18 +175,18 @@ def curves(rows: Sequence[Mapping[str, str]], *, logarithmic: bool) -> "Figure":
                 values.append(float(row[name]))
     columns = min(4, len(series))
     lines = math.ceil(len(series) / columns)
-    figure = _figure(3.2 * columns, 2.1 * lines)
+    figure = new_figure(3.2 * columns, 2.1 * lines)
     axes = list(figure.subplots(lines, columns, squeeze=False).flat)
     for axis, ((stage, name), (steps, values)) in zip(axes, series.items(), strict=False):
-        axis.plot(steps, values, color=_COLOURS[0], linewidth=1.2, marker="." if len(steps) < 20 else None)
-        axis.set_title(f"{stage}: {name.replace('_', ' ')}", fontsize=9, color=_INK)
+        axis.plot(steps, values, color=COLOURS[0], linewidth=1.2, marker="." if len(steps) < 20 else None)
+        axis.set_title(f"{stage}: {name.replace('_', ' ')}", fontsize=9, color=INK)
         if logarithmic and min(values) > 0:
             axis.set_yscale("log")
-        axis.grid(color=_GRID, linewidth=0.6)
-        _tidy(axis)
+        axis.grid(color=GRID, linewidth=0.6)
+        tidy(axis)
     for axis in axes[len(series) :]:
         axis.set_visible(False)
-    figure.supxlabel("step", fontsize=9, color=_INK)
+    figure.supxlabel("step", fontsize=9, color=INK)
     return figure
 
 
@@ -217,8 +208,19 @@ def save(figure: "Figure", path: Path) -> None:
         figure.savefig(temporary, dpi=_DPI, facecolor="white")
 
 
-def _figure(width: float, height: float) -> "Figure":
-    """New figure of a size in inches."""
+def new_figure(width: float, height: float) -> "Figure":
+    """Empty figure whose parts are laid out without overlap.
+
+    Args:
+        width: In inches.
+        height: In inches.
+
+    Returns:
+        The figure.
+
+    Raises:
+        MissingExtraError: The package matplotlib is not installed.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -226,18 +228,78 @@ def _figure(width: float, height: float) -> "Figure":
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _cycle(count: int) -> list[str]:
-    return [_COLOURS[index % len(_COLOURS)] for index in range(count)]
+def tidy(axis: Any) -> None:
+    """Give an axis the style of all figures: thin lines on the left and at the bottom, small numbers.
 
-
-def _tidy(axis: Any) -> None:
+    Args:
+        axis: Axis of matplotlib.
+    """
     axis.set_axisbelow(True)
-    axis.tick_params(labelsize=8, colors=_INK, length=2.5)
+    axis.tick_params(labelsize=8, colors=INK, length=2.5)
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)
     for side in ("left", "bottom"):
-        axis.spines[side].set_color(_INK)
+        axis.spines[side].set_color(INK)
         axis.spines[side].set_linewidth(0.6)
+
+
+def spectrogram_db(samples: FloatArray, rate: int) -> NDArray[np.float64]:
+    """Spectrogram for a picture: windows of 32 ms, at most about 1600 frames.
+
+    Args:
+        samples: Samples `(samples,)`, full scale ±1.
+        rate: Rate in Hz.
+
+    Returns:
+        Power `(freq, frames)` in dB re a full-scale sine, at least -120.
+    """
+    window = 2 * round(rate * _WINDOW_SECONDS / 2)
+    hop = max(window // 4, len(samples) // _MAX_COLUMNS)
+    padded = np.pad(samples, window // 2)
+    hann = np.hanning(window)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop] * hann
+    magnitude = np.abs(np.fft.rfft(frames)) / (hann.sum() / 2.0)
+    return np.asarray(20.0 * np.log10(np.maximum(magnitude, 1e-6)).T)
+
+
+def draw_spectrogram(axis: Any, level_db: NDArray[np.float64], seconds: float, rate: int) -> None:
+    """Draw a spectrogram on the scale of all figures, 80 dB below 0.
+
+    Args:
+        axis: Axis of matplotlib, in s and kHz.
+        level_db: Power `(freq, frames)` in dB, 0 for the brightest colour.
+        seconds: Length of the recording.
+        rate: Its rate in Hz.
+    """
+    axis.imshow(
+        level_db,
+        origin="lower",
+        aspect="auto",
+        cmap="magma",
+        vmin=-_DYNAMIC_RANGE_DB,
+        vmax=0.0,
+        interpolation="antialiased",
+        extent=(0.0, seconds, 0.0, rate / 2000.0),
+    )
+    axis.set_facecolor("black")
+
+
+def add_level_bar(figure: "Figure", image: Any, axes: Any) -> None:
+    """Add the scale of spectrograms on their right.
+
+    Args:
+        figure: Figure that holds them.
+        image: Any of them.
+        axes: The axes beside which the scale stands.
+    """
+    bar = figure.colorbar(image, ax=axes, pad=0.01, aspect=24)
+    bar.set_label("level in dB", fontsize=9, color=INK)
+    bar.ax.tick_params(labelsize=8, colors=INK)
+    bar.outline.set_visible(False)
+
+
+def _cycle(count: int) -> list[str]:
+    return [COLOURS[index % len(COLOURS)] for index in range(count)]
 
 
 def _envelope(samples: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -246,14 +308,3 @@ def _envelope(samples: FloatArray) -> tuple[FloatArray, FloatArray]:
     return np.minimum.reduceat(samples, edges).astype(np.float64), np.maximum.reduceat(samples, edges).astype(
         np.float64
     )
-
-
-def _spectrogram_db(samples: FloatArray, rate: int) -> NDArray[np.float64]:
-    """Power `(freq, frames)` in dB re a full-scale sine."""
-    window = 2 * round(rate * _WINDOW_SECONDS / 2)
-    hop = max(window // 4, len(samples) // _MAX_COLUMNS)
-    padded = np.pad(samples, window // 2)
-    hann = np.hanning(window)
-    frames = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop] * hann
-    magnitude = np.abs(np.fft.rfft(frames)) / (hann.sum() / 2.0)
-    return np.asarray(20.0 * np.log10(np.maximum(magnitude, 1e-6)).T)

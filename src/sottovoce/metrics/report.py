@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sottovoce.errors import MissingExtraError
-from sottovoce.metrics.scores import LOWER_IS_BETTER, MEASURES, FileScores
+from sottovoce.metrics.scores import LOWER_IS_BETTER, MEASURES, FileScores, Scores
 
 CONFIDENCE = 0.95
 UNDEFINED = "undefined"
@@ -143,7 +143,7 @@ def to_csv(results: Sequence[FileScores]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["file", "system", *MEASURES])
     for result in results:
-        writer.writerow([result.file, result.system, *_cells(result)])
+        writer.writerow([result.file, result.system, *score_cells(result.scores)])
     return text.getvalue()
 
 
@@ -166,23 +166,40 @@ def to_markdown(results: Sequence[FileScores], *, notes: Sequence[str] = ()) -> 
         "wideband (`wb`) and narrowband (`nb`, and its raw score); `csig`, `cbak`, `covl` with wideband PESQ; "
         "SI-SDR with the mean removed; segmental SNR limited to -10..35 dB.",
         "",
-        *_markdown_table(table(results)),
+        *markdown_table(table(results)),
         "",
         *(f"Note: {note}\n" for note in notes),
         "## Files",
         "",
-        *_markdown_table(
-            [["file", "system", *MEASURES]] + [[result.file, result.system, *_cells(result)] for result in results]
+        *markdown_table(
+            [["file", "system", *MEASURES]]
+            + [[result.file, result.system, *score_cells(result.scores)] for result in results]
         ),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _cells(result: FileScores) -> list[str]:
-    values = (getattr(result.scores, measure) for measure in MEASURES)
+def score_cells(scores: Scores) -> list[str]:
+    """Scores as text.
+
+    Args:
+        scores: Measures of one signal.
+
+    Returns:
+        Every measure with four decimals, or `undefined`.
+    """
+    values = (getattr(scores, measure) for measure in MEASURES)
     return [UNDEFINED if math.isnan(value) else f"{value:.4f}" for value in values]
 
 
-def _markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:
+def markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Table of Markdown, first column to the left and the others to the right.
+
+    Args:
+        rows: Cells, the heading first; rows of equal length.
+
+    Returns:
+        Lines of text.
+    """
     rule = ["---", *("---:" for _ in rows[0][1:])]
     return ["| " + " | ".join(cells) + " |" for cells in (rows[0], rule, *rows[1:])]
