@@ -203,7 +203,7 @@ def test_a_base_can_be_named(tmp_path):
 
 def test_settings_are_found_by_name_or_path():
     assert find_settings("poster") == CONF / "poster.yaml"
-    assert find_settings("ablations/sse") == CONF / "ablations" / "sse.yaml"
+    assert find_settings("baselines/sse") == CONF / "baselines" / "sse.yaml"
     assert find_settings("some/where.yaml").as_posix() == "some/where.yaml"
     with pytest.raises(ConfigError, match=r"found the settings 'postre', expected one of .*default.*poster"):
         find_settings("postre")

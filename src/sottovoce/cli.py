@@ -282,6 +282,7 @@ def train(
     output: Output,
     config: str = "default",
     seed: int | None = None,
+    clean: Path | None = None,
     licence: str = "not stated",
     training_data: tuple[str, ...] = (),
 ) -> None:
@@ -300,8 +301,10 @@ def train(
         speech: Folder of clean speech, of anyone.
         mixtures: Folder of noisy recordings.
         output: Folder of the run.
-        config: Settings: the name of one that comes with sottovoce (default, example, poster, ...) or a YAML file.
+        config: Settings: the name of one that comes with sottovoce (default, example, poster, baselines/irm, ...) or a
+            YAML file.
         seed: Another seed than that of the settings.
+        clean: Folder of the mixtures' own clean versions, by the same names: for the supervised baselines alone.
         licence: Licence of the weights, to be kept in the model.
         training_data: Corpora of the training, one sentence each, to be kept in the model.
     """
@@ -327,12 +330,125 @@ def train(
             output,
             settings,
             Provenance(licence, training_data, shlex.join(["sottovoce", *sys.argv[1:]])),
+            clean=clean,
             on_preparation=lambda task, done, total: show(task, done, total, f" {done} of {total}"),
             on_progress=lambda stage, step, steps, loss: show(
                 f"{stage} stage", step, steps, f" step {step} of {steps}, loss {loss:.4f}"
             ),
         )
     print(f"Wrote {model}; curves: {output / 'losses.png'}, {output / 'health.png'}.")
+
+
+def benchmark(
+    *,
+    output: Output,
+    protocol: tuple[str, ...] = ("poster",),
+    speech: tuple[str, ...] = (),
+    noise: tuple[str, ...] = (),
+    rooms: tuple[str, ...] = (),
+    test_noise: tuple[str, ...] = (),
+    test_rooms: tuple[str, ...] = (),
+    systems: tuple[str, ...] = ("main",),
+    seeds: tuple[int, ...] = (1, 2, 3),
+    steps: tuple[int, int] | None = None,
+    clean_signals: int = 28,
+    clean_seconds: float = 30.0,
+    mixtures: int = 392,
+    mixture_seconds: float = 30.0,
+    test_mixtures: int = 140,
+    test_seconds: float = 5.0,
+    protocol_seed: int = 1,
+    quick: bool = False,
+    jobs: int = os.cpu_count() or 1,
+) -> None:
+    """Repeat the published experiment: train all compared systems, score them, write tables and figures.
+
+    Needs clean speech, noises and measured rooms; without any, the recordings of the repository's examples/ serve.
+    Speakers, noises and rooms of the test are never heard in training. The same command goes on with an interrupted
+    benchmark, and does nothing twice. A corpus is written as NAME:FOLDER (docs/corpora.md lists the names),
+    or as a plain folder with a sub-folder per talker, kind of noise or room.
+
+    Example:
+        sottovoce benchmark --quick -o results/quick
+        sottovoce benchmark --speech daps:/data/daps --noise noisex92:/data/noisex --rooms /data/rooms -o results/poster
+
+    Args:
+        output: Folder of the benchmark: protocol, trained systems, scores, results.md, results.csv, costs.md, figures.
+        protocol: Conditions: poster (unseen noises and rooms, reverberant), matched (the training's noises and rooms),
+            dry (unseen noises, no rooms).
+        speech: Clean speech.
+        noise: Noises.
+        rooms: Measured room impulse responses.
+        test_noise: Noises of the test alone; otherwise kinds are divided by seed.
+        test_rooms: Rooms of the test alone; otherwise rooms are divided by seed.
+        systems: Rows: main, ablations, all, or names such as joint or log_mmse.
+        seeds: Seeds of the trainings; ablations take the first.
+        steps: Steps of the two stages of every training, in place of those of the settings.
+        clean_signals: Clean signals for the speech autoencoder.
+        clean_seconds: The longest that one of them is.
+        mixtures: Noisy recordings to learn from.
+        mixture_seconds: Length of each.
+        test_mixtures: Mixtures to test with, at -5, 0 and 5 dB in turn.
+        test_seconds: Length of each.
+        protocol_seed: Seed of the split and of all mixtures.
+        quick: Scale everything down, to see in some minutes that it all works; the scores mean nothing.
+        jobs: Number of processes.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from sottovoce.benchmark import experiment
+    from sottovoce.benchmark.protocol import Counts
+
+    counts = Counts(clean_signals, clean_seconds, mixtures, mixture_seconds, test_mixtures, test_seconds)
+    wanted = experiment.Experiment(
+        conditions=protocol,
+        sources=experiment.SourceNames(speech, noise, rooms, test_noise, test_rooms),
+        systems=systems,
+        seeds=seeds,
+        steps=steps,
+        counts=counts,
+        protocol_seed=protocol_seed,
+    )
+    if quick:
+        wanted = experiment.quick(wanted)
+    logging.getLogger("sottovoce").setLevel(logging.WARNING)
+    with _progress() as show:
+        report = experiment.conduct(
+            wanted,
+            output,
+            jobs=jobs,
+            on_progress=lambda task, done, total: show(task, done, total, f" {done} of {total}"),
+        )
+    for title, (heading, *rows) in report.tables.items():
+        table = Table(*heading, title=title)
+        for row in rows:
+            table.add_row(*row)
+        Console().print(table)
+    for note in report.notes:
+        print(f"sottovoce: note: {note}", file=sys.stderr)
+    print(f"Wrote {', '.join(str(path) for path in report.files)}.")
+
+
+def fetch(corpus: Annotated[str, tyro.conf.arg(metavar="CORPUS")], /, *, output: Output) -> None:
+    """Download a public corpus, and check that it is whole.
+
+    Nothing else of sottovoce uses the network, and nothing needs this command: docs/corpora.md tells where every corpus
+    is to be had.
+
+    Example:
+        sottovoce fetch librispeech-test-clean -o corpora/librispeech
+        sottovoce benchmark --speech librispeech:corpora/librispeech --noise noise/ --rooms rooms/ -o results
+
+    Args:
+        corpus: Name of an archive; an unknown one lists them all.
+        output: Folder to make.
+    """
+    from sottovoce.data.corpora import fetch as download
+
+    with _progress() as show:
+        download(corpus, output, progress=lambda done, total: show("downloading", done, total, ""))
+    print(f"Wrote {output}.")
 
 
 def _describe_recording(path: Path) -> dict[str, str]:
@@ -446,6 +562,7 @@ def _refuse_existing(*paths: Path, overwrite: bool) -> None:
 
 
 COMMANDS |= {"enhance": enhance, "train": train, "mix": mix, "evaluate": evaluate, "plot": plot, "info": info}
+COMMANDS |= {"benchmark": benchmark, "fetch": fetch}
 
 
 def main() -> int:

@@ -110,6 +110,50 @@ class ModelSettings(Settings):
     latent_noise: float = Field(1.0, ge=0, description="Deviation of the noise on latents, in training only.")
 
 
+class MaskingSettings(Settings):
+    """A mask on the mixture, learned from pairs with the backbone E_M, G and D_A."""
+
+    kind: Literal["masking"] = "masking"
+    target: Literal["irm", "cirm"] = Field("irm", description="Ideal ratio mask, or its complex version.")
+
+
+class VectorQuantisedSettings(Settings):
+    """P-VQ: a pre-trained encoder of waveforms, a vector-quantised bottleneck, and a decoder of waveforms."""
+
+    kind: Literal["pvq"] = "pvq"
+    channels: int = Field(32, ge=1, description="Channels of the first layer; each doubles them, up to the width.")
+    layers: int = Field(4, ge=1, description="Layers of the encoder, each a quarter of the rate of the one before.")
+    kernel: int = Field(8, ge=1)
+    stride: int = Field(4, ge=1)
+    width: int = Field(256, ge=1, description="Channels of the bottleneck.")
+    heads: int = Field(4, ge=1, description="Attention heads of the transformer.")
+    blocks: int = Field(2, ge=1, description="Layers of the transformer.")
+    context: int = Field(250, ge=1, description="Frames that attention sees: 4 s.")
+    codes: int = Field(1024, ge=2, description="Entries of the codebook.")
+    commitment: float = Field(0.25, ge=0, description="Weight of the encoder's distance from its codes.")
+    decay: float = Field(0.95, gt=0, lt=1, description="Of the moving averages that the codebook follows.")
+    masked_share: float = Field(0.5, gt=0, lt=1, description="Share of the frames hidden in the pre-training.")
+
+    @model_validator(mode="after")
+    def _layers_fit(self) -> Self:
+        if self.kernel < self.stride:
+            raise ValueError(f"kernel is at least the stride ({self.stride}); found {self.kernel}")
+        if self.width % self.heads:
+            raise ValueError(f"width is a multiple of heads ({self.heads}); found {self.width}")
+        return self
+
+
+class CrossDomainSettings(Settings):
+    """CF: spectra and self-supervised features together, and a recurrent network for the mask."""
+
+    kind: Literal["cf"] = "cf"
+    width: int = Field(256, ge=1, description="Channels of the linear layer and of each recurrent direction.")
+    layers: int = Field(2, ge=1, description="Recurrent layers.")
+    features: VectorQuantisedSettings = Field(
+        VectorQuantisedSettings(), description="The encoder that is pre-trained, whose layers are the features."
+    )
+
+
 class SpeechWeights(Settings):
     """Weights of the loss terms of the speech stage."""
 
@@ -157,6 +201,9 @@ class DataSettings(Settings):
     level_db: Range = Field((-45.0, -15.0), description="Range of the level of clips, full scale 0 dB.")
     held_back_share: float = Field(0.1, ge=0, lt=1, description="Share of speakers and sessions kept for the checks.")
     workers: int = Field(1, ge=0, le=8, description="Processes that draw batches beside the training.")
+    pairs: bool = Field(
+        False, description="Supervised, to compare with: mixtures and their own clean versions instead of pseudo-pairs."
+    )
 
 
 class OptimiserSettings(Settings):
@@ -174,8 +221,8 @@ class TrainingSettings(Settings):
     """Stages, their lengths and what is logged."""
 
     seed: int = Field(1, ge=0)
-    speech_steps: int = Field(1500, ge=1, description="Steps of the speech stage.")
-    joint_steps: int = Field(6000, ge=1, description="Steps of the joint stage.")
+    speech_steps: int = Field(1500, ge=1, description="Steps of the speech stage, or of a baseline's pre-training.")
+    joint_steps: int = Field(6000, ge=1, description="Steps of the joint stage, or of a baseline's training.")
     check_every: int = Field(500, ge=1, description="Steps between health checks, pictures and checkpoints.")
     optimiser: OptimiserSettings = OptimiserSettings()
     data: DataSettings = DataSettings()
@@ -187,6 +234,9 @@ class SystemSettings(Settings):
     name: str
     frontend: FrontendSettings = FrontendSettings()
     model: ModelSettings
+    baseline: MaskingSettings | VectorQuantisedSettings | CrossDomainSettings | None = Field(
+        None, discriminator="kind", description="A system to compare with, trained in place of the joint one."
+    )
     speech_weights: SpeechWeights = SpeechWeights()
     joint_weights: JointWeights = JointWeights()
     training: TrainingSettings = TrainingSettings()
@@ -198,6 +248,10 @@ class SystemSettings(Settings):
             raise ValueError("model.mask has nothing to learn from: give one of the joint_weights.pseudo_* a weight")
         if self.model.mask is not None and not self.training.data.pseudo_clips:
             raise ValueError("model.mask has nothing to learn from: training.data.pseudo_clips is 0")
+        if isinstance(self.baseline, MaskingSettings) and not self.training.data.pairs:
+            raise ValueError("baseline: a masking network learns from pairs alone: set training.data.pairs to true")
+        if self.training.data.pairs and not self.training.data.pseudo_clips:
+            raise ValueError("training.data.pairs has nothing to draw: training.data.pseudo_clips is 0")
         for name in ("speech_weights", "joint_weights"):
             if not any(weight for _, weight in getattr(self, name)):
                 raise ValueError(f"{name} are all 0: nothing would be learned")

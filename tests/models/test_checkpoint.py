@@ -75,7 +75,7 @@ def test_file_is_a_header_and_numbers_without_pickle(checkpoint):
     header = json.loads(content[8 : 8 + length])
     assert json.loads(header["__metadata__"]["sottovoce"])["name"] == "default"
     assert all(entry["dtype"] == "F32" for name, entry in header.items() if name != "__metadata__")
-    with pytest.raises(ValueError, match="unsupported pickle protocol"):
+    with pytest.raises((ValueError, pickle.UnpicklingError)):
         pickle.loads(content)
 
 

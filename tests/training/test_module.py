@@ -7,7 +7,7 @@ import torch
 from sottovoce.config import SystemSettings
 from sottovoce.models.joint import JointAutoencoder
 from sottovoce.objectives.joint import UnpairedTensors, total
-from sottovoce.training.module import StageModule, stage_steps
+from sottovoce.training.module import JointModule, stage_steps
 
 from .conftest import SETTINGS, tiny
 
@@ -35,7 +35,7 @@ POSTER = SystemSettings.model_validate(
 def module_of(settings, stage):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return StageModule(JointAutoencoder(settings.frontend, settings.model), settings, stage)
+        return JointModule(JointAutoencoder(settings.frontend, settings.model), settings, stage)
 
 
 def batch(seed=0):
@@ -129,7 +129,7 @@ def test_random_numbers_depend_on_seed_stage_and_step_alone(monkeypatch):
 
     def loss(stage="joint", seed=1, step=0):
         module = module_of(tiny(seed=seed), stage)
-        monkeypatch.setattr(StageModule, "global_step", property(lambda _: step))
+        monkeypatch.setattr(JointModule, "global_step", property(lambda _: step))
         monkeypatch.setattr(module, "log_dict", lambda values: None)
         terms = module.terms
 

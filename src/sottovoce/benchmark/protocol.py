@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sottovoce.atomic import replacing
+from sottovoce.baselines.system import SAMPLE_RATE
 from sottovoce.data.manifest import Manifest, Recording, scan
 from sottovoce.data.mixtures import (
     TABLE,
@@ -45,9 +46,6 @@ _Row = TypeVar("_Row")
 
 Part = Literal["speech", "mixtures", "test"]
 Progress = Callable[[str, int, int], None]
-
-SAMPLE_RATE = 16000
-"""Rate of every file of a protocol in Hz."""
 
 _SPEAKER_SHARES = (0.30, 0.45, 0.25)  # of the speech autoencoder, the mixtures and the test
 _KIND_SHARES = (2 / 3, 1 / 3)  # of training and test

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from sottovoce.atomic import replacing
 from sottovoce.config import SystemSettings, parse_settings
@@ -11,10 +12,8 @@ from sottovoce.errors import ConfigError, MissingExtraError, ModelError
 from sottovoce.models.joint import JointAutoencoder
 
 
-def save_checkpoint(
-    path: Path, model: JointAutoencoder, settings: SystemSettings, dtype: torch.dtype = torch.float32
-) -> None:
-    """Write all networks of a system and its settings.
+def save_checkpoint(path: Path, model: nn.Module, settings: SystemSettings, dtype: torch.dtype = torch.float32) -> None:
+    """Write all networks of a system, or of a baseline, and its settings.
 
     Args:
         path: File to write, `.safetensors`.
@@ -32,14 +31,14 @@ def save_checkpoint(
         temporary.write_bytes(save(tensors, {"sottovoce": json.dumps(settings.model_dump(mode="json"))}))
 
 
-def load_checkpoint(path: Path) -> tuple[JointAutoencoder, SystemSettings]:
-    """Read a system back, ready to be trained on or exported.
+def read_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], SystemSettings]:
+    """Read what `save_checkpoint` wrote.
 
     Args:
         path: File written by `save_checkpoint`.
 
     Returns:
-        The system in evaluation mode, float32, and its settings.
+        Values by name, and settings.
 
     Raises:
         ModelError: The file is missing, foreign or cut.
@@ -67,6 +66,25 @@ def load_checkpoint(path: Path) -> tuple[JointAutoencoder, SystemSettings]:
         raise ModelError(
             f"{path} has settings that this version cannot use ({error}): update sottovoce, or train it again"
         ) from error
+    return tensors, settings
+
+
+def load_checkpoint(path: Path) -> tuple[JointAutoencoder, SystemSettings]:
+    """Read a joint system back, ready to be trained on or exported.
+
+    Args:
+        path: File written by `save_checkpoint`.
+
+    Returns:
+        The system in evaluation mode, float32, and its settings.
+
+    Raises:
+        ModelError: The file is missing, foreign or cut, or holds a baseline.
+        MissingExtraError: safetensors is not installed.
+    """
+    tensors, settings = read_checkpoint(path)
+    if settings.baseline is not None:
+        raise ModelError(f"{path} holds a baseline ({settings.baseline.kind}), expected a joint system")
     model = JointAutoencoder(settings.frontend, settings.model)
     try:
         model.load_state_dict(tensors)

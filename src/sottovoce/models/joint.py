@@ -271,6 +271,22 @@ class JointAutoencoder(nn.Module):
         enhanced = self(spectra, Past())[..., self.delay_frames :]
         return self.stft.synthesise(enhanced, waveform.shape[-1])
 
+    @torch.no_grad()
+    def reconstruct(self, speech: Tensor) -> Tensor:
+        """Clean speech through the speech autoencoder: what its decoders can give at best.
+
+        Args:
+            speech: Samples `(B, T)`.
+
+        Returns:
+            Samples `(B, T)`, aligned.
+        """
+        spectra = self.stft.analyse(speech)
+        level = self.level(spectra, Past())
+        spectra = spectra / level
+        decoded = self.decode_speech(self.encode_speech(spectra))
+        return self.stft.synthesise(self.spectrum_of(decoded, spectra[:, :, : self.bins]) * level, speech.shape[-1])
+
     def compressed(self, spectrum: Tensor) -> Tensor:
         """Compressed amplitude A^p of the longest window.
 

@@ -68,22 +68,16 @@ def check(model: JointAutoencoder, speech: Tensor, mixtures: Tensor, noise: Tens
         The measures.
     """
 
-    def scaled(waveform: Tensor) -> tuple[Tensor, Tensor]:
-        spectra = model.stft.analyse(waveform)
-        level = model.level(spectra, Past())
-        return spectra / level, level
+    def scaled(waveform: Tensor) -> Tensor:
+        spectra: Tensor = model.stft.analyse(waveform)
+        level: Tensor = model.level(spectra, Past())
+        return spectra / level
 
     def autoencoder_error(spectra: Tensor) -> float:
         decoded = model.decode_speech(model.encode_speech(spectra)).amplitude
         return float(reconstruction(decoded, model.compressed(spectra)))
 
-    speech_spectra, speech_level = scaled(speech)
-    decoded = model.decode_speech(model.encode_speech(speech_spectra))
-    through = model.spectrum_of(decoded, speech_spectra[:, :, : model.bins]) * speech_level
-    ceiling = _si_sdr_db(model.stft.synthesise(through, speech.shape[-1]), speech)
-
-    mixture_spectra, _ = scaled(mixtures)
-    translation = model.translate(mixture_spectra)
+    translation = model.translate(mixture_spectra := scaled(mixtures))
     target = model.compressed(mixture_spectra)
 
     def cycle_error(spectrum: Tensor) -> float:
@@ -95,8 +89,8 @@ def check(model: JointAutoencoder, speech: Tensor, mixtures: Tensor, noise: Tens
     quantised = translation.spectrum / size * 10 ** (steps * _QUANTISATION_DB / 20)
     deviation = translation.latent.std(dim=(0, 2)).cpu().numpy()
     return Health(
-        prior_ratio=autoencoder_error(scaled(noise)[0]) / max(1e-12, autoencoder_error(speech_spectra)),
-        ceiling_si_sdr_db=ceiling,
+        prior_ratio=autoencoder_error(scaled(noise)) / max(1e-12, autoencoder_error(scaled(speech))),
+        ceiling_si_sdr_db=_si_sdr_db(model.reconstruct(speech), speech),
         noise_attenuation_db=_lost_db(noise, model.enhance(noise)),
         speech_loss_db=_lost_db(speech, model.enhance(speech)),
         cycle_error_ratio=cycle_error(quantised) / max(1e-12, cycle_error(translation.spectrum)),

@@ -13,7 +13,7 @@ from torch import Tensor
 from sottovoce.atomic import replacing
 from sottovoce.metrics import plots
 from sottovoce.training.health import check
-from sottovoce.training.module import Stage, StageModule, stage_steps
+from sottovoce.training.module import FIRST_STAGES, JointModule, Stage, stage_steps
 
 Progress = Callable[[Stage, int, int, float], None]
 
@@ -64,7 +64,7 @@ class RunLog(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Add up losses; write their means and run the checks now and then."""
+        """Add up losses; write their means now and then, and check the health of a joint system."""
         step, steps = trainer.global_step, int(trainer.max_steps)
         for metric, value in trainer.callback_metrics.items():
             name = metric.removeprefix(f"{self._stage}/")
@@ -78,10 +78,10 @@ class RunLog(L.Callback):
             means = {name: value / self._count for name, value in self._sums.items()}
             self._losses.append(step, means)
             self._sums, self._count = {}, 0
-        if (step % self._every == 0 or step == steps) and isinstance(pl_module, StageModule):
+        if (step % self._every == 0 or step == steps) and isinstance(pl_module, JointModule):
             self._examine(trainer, pl_module, step)
 
-    def _examine(self, trainer: L.Trainer, module: StageModule, step: int) -> None:
+    def _examine(self, trainer: L.Trainer, module: JointModule, step: int) -> None:
         module.eval()
         speech, mixtures, noise = (clips.to(module.device) for clips in (self._speech, self._mixtures, self._noise))
         health = check(module.model, speech, mixtures, noise).values()
@@ -105,7 +105,7 @@ class RunLog(L.Callback):
             peak = max(1e-6, float(np.abs(waveform).max()))
             board.add_audio(f"held_back/{name}", waveform / peak, self._board_step(module, step), rate)
 
-    def _board_step(self, module: StageModule, step: int) -> int:
+    def _board_step(self, module: JointModule, step: int) -> int:
         """The stages follow each other on one axis."""
         return step + (stage_steps(module.settings, "speech") if self._stage == "joint" else 0)
 
@@ -128,8 +128,8 @@ class Table:
         rows = read_table(self._path)
         self._rows = [row for row in rows if row["stage"] != self._stage or int(row["step"]) <= step]
         # Rows of a later stage belong to an earlier run of this one.
-        if self._stage == "speech":
-            self._rows = [row for row in self._rows if row["stage"] == "speech"]
+        if self._stage in FIRST_STAGES:
+            self._rows = [row for row in self._rows if row["stage"] == self._stage]
 
     def append(self, step: int, values: Mapping[str, float]) -> None:
         """Add a row and write the table."""

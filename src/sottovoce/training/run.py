@@ -13,29 +13,45 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from sottovoce.atomic import replacing
+from sottovoce.baselines import build_network
+from sottovoce.baselines.network import Baseline
 from sottovoce.config import DataSettings, SystemSettings, dump_settings, load_settings
 from sottovoce.data.checks import suspicions
 from sottovoce.data.harvest import NoiseStretch, harvest
 from sottovoce.data.manifest import Manifest, scan, split
+from sottovoce.data.paired import PairedClips, TrainingPair, match_pairs
 from sottovoce.data.rooms import Room, simulate_room
 from sottovoce.data.unpaired import UnpairedClips
-from sottovoce.errors import DataError
+from sottovoce.errors import ConfigError, DataError
 from sottovoce.models.checkpoint import save_checkpoint
 from sottovoce.models.export import export_model
 from sottovoce.models.joint import JointAutoencoder
 from sottovoce.training.log import Progress, RunLog, plot_run
-from sottovoce.training.module import TRAINING_STAGES, Stage, StageModule, loader, stage_steps
+from sottovoce.training.module import (
+    BaselineModule,
+    Clips,
+    JointModule,
+    Stage,
+    TrainingModule,
+    loader,
+    stage_steps,
+    stages,
+)
 
 _log = logging.getLogger(__name__)
 Preparation = Callable[[str, int, int], None]
 
+CHECKPOINT = "checkpoint.safetensors"
+"""Name of the trained networks in a run's folder."""
+
 _CHECK_CLIPS = 8
-# What Lightning warns of and is meant: its own old-fashioned call, a loader of few workers, and a resumed stage, whose
-# loader begins at the step of the checkpoint.
+# What Lightning warns of and is meant: its own old-fashioned call, a loader of few workers, frozen networks, and a
+# resumed stage, whose loader begins at the step of the checkpoint.
 _NOT_FOR_THE_USER = (
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",
     r"The 'train_dataloader' does not have many workers",
     r"Checkpoint directory .* exists and is not empty",
+    r"Found \d+ module\(s\) in eval mode at the start of training",
     r"You're resuming from a checkpoint that ended before the epoch ended",
 )
 
@@ -67,6 +83,7 @@ class TrainingData:
         stretches: Noise-only stretches of the training's recordings.
         held_back_stretches: Noise-only stretches of those that are held back.
         rooms: Simulated rooms.
+        pairs: Recordings of the training with their clean versions, for a supervised system to compare with.
     """
 
     speech: Manifest
@@ -76,10 +93,17 @@ class TrainingData:
     stretches: tuple[NoiseStretch, ...]
     held_back_stretches: tuple[NoiseStretch, ...]
     rooms: tuple[Room, ...]
+    pairs: tuple[TrainingPair, ...] = ()
 
 
 def prepare(
-    speech: Path, mixtures: Path, out: Path, settings: SystemSettings, on_preparation: Preparation | None = None
+    speech: Path,
+    mixtures: Path,
+    out: Path,
+    settings: SystemSettings,
+    on_preparation: Preparation | None = None,
+    *,
+    clean: Path | None = None,
 ) -> TrainingData:
     """Look at two unpaired folders and write what was found to the run's folder.
 
@@ -89,13 +113,23 @@ def prepare(
         out: The run's folder.
         settings: All settings.
         on_preparation: Called with the name of a task, files done and files in all.
+        clean: Folder of the mixtures' clean versions, for settings with `training.data.pairs` alone.
 
     Returns:
         What the training draws from.
 
     Raises:
         DataError: A folder is missing or has nothing usable, or `out` holds a run on other recordings.
+        ConfigError: Clean versions are given to settings without pairs, or not given to settings with them.
     """
+    if settings.training.data.pairs and clean is None:
+        raise ConfigError(
+            f"{settings.name} learns from pairs: give the folder of the mixtures' clean versions (--clean)"
+        )
+    if clean is not None and not settings.training.data.pairs:
+        raise ConfigError(
+            f"{settings.name} learns without pairs and must not see clean versions of its mixtures: leave out --clean"
+        )
 
     def tell(task: str) -> Callable[[int, int], None] | None:
         if on_preparation is None:
@@ -151,6 +185,7 @@ def prepare(
         stretches,
         held_back_stretches,
         tuple(rooms),
+        match_pairs(parts["mixtures"][0], mixtures, clean) if clean is not None else (),
     )
 
 
@@ -161,10 +196,13 @@ def train(
     settings: SystemSettings,
     provenance: Provenance,
     *,
+    clean: Path | None = None,
     on_preparation: Preparation | None = None,
     on_progress: Progress | None = None,
 ) -> Path:
     """Train a system on unpaired folders and export it; an interrupted run in `out` is resumed.
+
+    A baseline is trained in the same way, but not exported.
 
     Args:
         speech: Folder of clean speech of anyone.
@@ -172,30 +210,23 @@ def train(
         out: The run's folder: settings, manifests, curves, checkpoints, `checkpoint.safetensors`, `model.onnx`.
         settings: All settings.
         provenance: What the model file shall say of its origin.
+        clean: Folder of the mixtures' clean versions, for a supervised system to compare with, alone.
         on_preparation: Called with the name of a task, files done and files in all.
         on_progress: Called with stage, steps done, steps in all and the running loss.
 
     Returns:
-        Path of the exported model.
+        Path of the exported model; of a baseline, of its checkpoint.
 
     Raises:
         DataError: A folder has nothing usable, or `out` holds a run with other settings or on other recordings.
+        ConfigError: Clean versions are given to settings without pairs, or not given to settings with them.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    recorded = out / "settings.yaml"
-    if recorded.exists() and load_settings(recorded) != settings:
-        raise DataError(f"found a run with other settings in {out}: give another folder, or settings {recorded}")
-    with replacing(recorded) as temporary:
-        temporary.write_text(dump_settings(settings), encoding="utf-8")
-    data = prepare(speech, mixtures, out, settings, on_preparation)
-    run = _Run(out, settings, data, on_progress)
-    with torch.random.fork_rng(devices=[]):  # torch draws initial weights from its global generator alone
-        torch.manual_seed(settings.training.seed)
-        model = JointAutoencoder(settings.frontend, settings.model)
-    for stage in TRAINING_STAGES:
-        run.train(stage, model)
-    model.eval()
-    save_checkpoint(out / "checkpoint.safetensors", model, settings)
+    _record(out, settings)
+    data = prepare(speech, mixtures, out, settings, on_preparation, clean=clean)
+    model = fit(data, out, settings, on_progress=on_progress)
+    plot_run(out)
+    if not isinstance(model, JointAutoencoder):
+        return out / CHECKPOINT
     path = out / "model.onnx"
     export_model(
         path,
@@ -205,8 +236,46 @@ def train(
         training_data=provenance.training_data,
         command=provenance.command,
     )
-    plot_run(out)
     return path
+
+
+def fit(
+    data: TrainingData, out: Path, settings: SystemSettings, *, on_progress: Progress | None = None
+) -> JointAutoencoder | Baseline:
+    """Train all stages and write the checkpoint; an interrupted run in `out` is resumed.
+
+    Args:
+        data: What the training draws from.
+        out: The run's folder.
+        settings: All settings.
+        on_progress: Called with stage, steps done, steps in all and the running loss.
+
+    Returns:
+        The trained system in evaluation mode.
+
+    Raises:
+        DataError: `out` holds a run with other settings.
+    """
+    _record(out, settings)
+    run = _Run(out, settings, data, on_progress)
+    with torch.random.fork_rng(devices=[]):  # torch draws initial weights from its global generator alone
+        torch.manual_seed(settings.training.seed)
+        model = build_network(settings)
+    for stage in stages(settings):
+        run.train(stage, model)
+    model.eval()
+    save_checkpoint(out / CHECKPOINT, model, settings)
+    return model
+
+
+def _record(out: Path, settings: SystemSettings) -> None:
+    """Keep the settings in the run's folder, or see that they are those of the run in it."""
+    out.mkdir(parents=True, exist_ok=True)
+    recorded = out / "settings.yaml"
+    if recorded.exists() and load_settings(recorded) != settings:
+        raise DataError(f"found a run with other settings in {out}: give another folder, or settings {recorded}")
+    with replacing(recorded) as temporary:
+        temporary.write_text(dump_settings(settings), encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -218,7 +287,7 @@ class _Run:
     data: TrainingData
     on_progress: Progress | None
 
-    def train(self, stage: Stage, model: JointAutoencoder) -> None:
+    def train(self, stage: Stage, model: JointAutoencoder | Baseline) -> None:
         """Run or resume one stage; `model` holds its result afterwards."""
         folder = self.folder / "stages" / stage
         finished, steps = folder / "finished.pt", stage_steps(self.settings, stage)
@@ -227,8 +296,12 @@ class _Run:
             return
         training = self.settings.training
         last = newest_checkpoint(folder)
-        data = self.data
-        clips = self._clips(data.speech, data.mixtures, data.stretches, settings=training.data, seed=training.seed)
+        clips = self._training_clips()
+        module: TrainingModule = (
+            JointModule(model, self.settings, stage)
+            if isinstance(model, JointAutoencoder)
+            else BaselineModule(model, self.settings, stage)
+        )
         trainer = L.Trainer(
             accelerator="auto",
             devices=1,
@@ -249,7 +322,7 @@ class _Run:
             for message in _NOT_FOR_THE_USER:
                 warnings.filterwarnings("ignore", message)
             trainer.fit(
-                StageModule(model, self.settings, stage),
+                module,
                 loader(clips, stage, 0 if last is None else _step_of(last), steps, training.data.workers),
                 ckpt_path=last,
                 weights_only=True,
@@ -259,6 +332,22 @@ class _Run:
             torch.save(model.state_dict(), temporary)
         for checkpoint in folder.glob("*.ckpt"):
             checkpoint.unlink()
+
+    def _training_clips(self) -> Clips:
+        data, training = self.data, self.settings.training
+        drawn = training.data.model_copy(update={"pseudo_clips": 0}) if data.pairs else training.data
+        clips = self._clips(data.speech, data.mixtures, data.stretches, settings=drawn, seed=training.seed)
+        if not data.pairs:
+            return clips
+        return PairedClips(
+            clips,
+            data.pairs,
+            count=training.data.pseudo_clips,
+            clip_seconds=training.data.clip_seconds,
+            level_db=training.data.level_db,
+            sample_rate=self.settings.frontend.sample_rate,
+            seed=training.seed,
+        )
 
     def _clips(
         self,

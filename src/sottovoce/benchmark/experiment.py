@@ -1,0 +1,296 @@
+"""The whole experiment: corpora in, tables and figures out."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sottovoce.atomic import replacing
+from sottovoce.benchmark import figures, protocol, report, run
+from sottovoce.benchmark.protocol import Counts, Protocol, Sources
+from sottovoce.benchmark.results import Summary, to_csv
+from sottovoce.benchmark.run import Outcome
+from sottovoce.benchmark.systems import SYSTEMS
+from sottovoce.config import SystemSettings, find_settings, load_settings
+from sottovoce.data.corpora import Kind, read_corpus
+from sottovoce.data.manifest import Manifest
+from sottovoce.errors import ConfigError, DataError
+from sottovoce.metrics import plots
+from sottovoce.signal import audio
+
+Progress = Callable[[str, int, int], None]
+
+_QUICK_COUNTS = Counts(6, 8.0, 12, 8.0, 6, 5.0)
+_QUICK_STEPS = (12, 12)
+_QUICK_CLIPS = {"clip_seconds": 1.0, "speech_clips": 3, "mixture_clips": 2, "noise_clips": 1}
+_SHOWN = ("sse", "pvq", "cf", "joint", "irm", "supervised")
+_PAIRS = (
+    ("joint", "sse"),
+    ("joint", "pvq"),
+    ("joint", "cf"),
+    ("cf", "pvq"),
+    ("pvq", "sse"),
+    ("supervised", "joint"),
+)
+"""Systems that the poster ranks, and the bound: whose paired differences are shown."""
+
+
+@dataclass(frozen=True)
+class SourceNames:
+    """Corpora by name, as `read_corpus` takes them; none at all for the examples of the repository.
+
+    Attributes:
+        speech: Clean dry speech.
+        noise: Noises.
+        rooms: Measured room impulse responses.
+        test_noise: Noises of the test alone.
+        test_rooms: Rooms of the test alone.
+    """
+
+    speech: tuple[str, ...] = ()
+    noise: tuple[str, ...] = ()
+    rooms: tuple[str, ...] = ()
+    test_noise: tuple[str, ...] = ()
+    test_rooms: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What is compared, on what, how long.
+
+    Attributes:
+        conditions: Names of `protocol.CONDITIONS`.
+        sources: Corpora.
+        systems: Names of rows, or "main", "ablations", "all".
+        seeds: Seeds of the trainings.
+        steps: Steps of the two stages of every training; None for those of the settings.
+        counts: Sizes of the parts of the protocol.
+        protocol_seed: Seed of split and mixtures.
+        clips: Changes of the numbers of clips of a step; for a quick look alone.
+    """
+
+    conditions: tuple[str, ...] = ("poster",)
+    sources: SourceNames = SourceNames()
+    systems: tuple[str, ...] = ("main",)
+    seeds: tuple[int, ...] = (1, 2, 3)
+    steps: tuple[int, int] | None = None
+    counts: Counts = field(default_factory=Counts)
+    protocol_seed: int = 1
+    clips: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """What came out.
+
+    Attributes:
+        tables: Rows of text by title, the heading first: for the terminal.
+        notes: What a reader has to know.
+        files: What was written.
+    """
+
+    tables: dict[str, list[list[str]]]
+    notes: list[str]
+    files: list[Path]
+
+
+def quick(experiment: Experiment) -> Experiment:
+    """The same in a few minutes: one seed, few steps and small counts. It shows that all works, and no more."""
+    return dataclasses.replace(
+        experiment,
+        seeds=experiment.seeds[:1],
+        steps=_QUICK_STEPS,
+        counts=_QUICK_COUNTS,
+        clips=tuple(_QUICK_CLIPS.items()),
+    )
+
+
+def conduct(experiment: Experiment, output: Path, *, jobs: int = 1, on_progress: Progress | None = None) -> Report:
+    """Build the data, train and score all systems, and write `results.md`, `results.csv`, `costs.md` and figures.
+
+    Args:
+        experiment: What is compared.
+        output: Folder of the benchmark; an interrupted one goes on.
+        jobs: Number of processes.
+        on_progress: Called with a task, units done and units in all.
+
+    Returns:
+        Tables, notes and files.
+
+    Raises:
+        ConfigError: A condition, system or number is unknown or out of its range.
+        DataError: A corpus lacks something, or `output` holds another benchmark.
+        AudioError: A file cannot be read.
+    """
+    rows, left_out = _rows(experiment.systems)
+    if not experiment.seeds or len(set(experiment.seeds)) < len(experiment.seeds):
+        raise ConfigError(f"found the seeds {experiment.seeds}, expected one or more that differ.")
+    if jobs < 1:
+        raise ConfigError(f"found {jobs} jobs, expected 1 or more.")
+    settings = {name: _settings(name, experiment) for row in rows if (name := SYSTEMS[row].settings) is not None}
+    sources, unusable = _sources(experiment.sources)
+    protocols = [
+        protocol.build(
+            sources, name, experiment.counts, output / "protocol", experiment.protocol_seed, progress=on_progress
+        )
+        for name in experiment.conditions
+    ]
+    outcome = run.run(protocols, rows, experiment.seeds, settings, output, jobs=jobs, on_progress=on_progress)
+    notes = [*_notes(experiment, protocols, settings), *left_out, *unusable]
+    return _write(outcome, protocols, rows, notes, output)
+
+
+def _rows(names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Rows in the order of the tables, and a sentence for each peer that is not installed."""
+    sets = {
+        "main": [row for row, entry in SYSTEMS.items() if entry.main],
+        "ablations": ["unprocessed", "sse", "joint", *(row for row, entry in SYSTEMS.items() if not entry.main)],
+        "all": list(SYSTEMS),
+    }
+    wanted = {row for name in names for row in sets.get(name, [name])} | {"unprocessed"}
+    if unknown := sorted(wanted - SYSTEMS.keys()):
+        raise ConfigError(f"found the system {unknown[0]!r}, expected one of {', '.join([*sets, *SYSTEMS])}.")
+    chosen = [row for row in SYSTEMS if row in wanted]
+    missing = [row for row in chosen if SYSTEMS[row].missing]
+    sentences = [
+        f"{SYSTEMS[row].label} is left out: its package is not installed; run `pip install 'sottovoce[peers]'`."
+        for row in missing
+    ]
+    return [row for row in chosen if row not in missing], sentences
+
+
+def _settings(name: str, experiment: Experiment) -> SystemSettings:
+    settings = load_settings(find_settings(name))
+    training = settings.training
+    data = {**dict(experiment.clips), "workers": 0}
+    if experiment.clips and training.data.pseudo_clips:
+        data["pseudo_clips"] = dict(experiment.clips)["speech_clips"]
+    update: dict[str, object] = {"data": training.data.model_copy(update=data)}
+    if experiment.steps is not None:
+        if min(experiment.steps) < 1:
+            raise ConfigError(f"found the steps {experiment.steps}, expected 1 or more for each stage.")
+        speech_steps, joint_steps = experiment.steps
+        update |= {"speech_steps": speech_steps, "joint_steps": joint_steps}
+    return settings.model_copy(update={"training": training.model_copy(update=update)})
+
+
+def _sources(names: SourceNames) -> tuple[Sources, list[str]]:
+    """All corpora, and a sentence for every file that cannot be used."""
+    if not (names.speech or names.noise or names.rooms):
+        names = _examples()
+    if not (names.speech and names.noise):
+        raise ConfigError("found no speech or no noise, expected both: give --speech and --noise, and --rooms.")
+    unusable: list[str] = []
+
+    def read(arguments: Sequence[str], holds: Kind) -> Manifest | None:
+        manifests = [read_corpus(argument, holds) for argument in arguments]
+        unusable.extend(f"left out: {file.reason}" for manifest in manifests for file in manifest.unusable)
+        return Manifest(tuple(r for manifest in manifests for r in manifest.recordings)) if manifests else None
+
+    speech, noise = read(names.speech, "speech"), read(names.noise, "noise")
+    assert speech is not None
+    assert noise is not None
+    sources = Sources(
+        speech, noise, read(names.rooms, "rooms"), read(names.test_noise, "noise"), read(names.test_rooms, "rooms")
+    )
+    return sources, unusable
+
+
+def _examples() -> SourceNames:
+    """The recordings of a checkout; an installed package has none."""
+    examples = Path(__file__).parents[3] / "examples"
+    if not (examples / "benchmark").is_dir():
+        raise DataError("found no corpora, and no examples beside this package: give --speech, --noise and --rooms.")
+    return SourceNames(
+        (str(examples / "unpaired" / "speech"),),
+        (str(examples / "benchmark" / "noise"),),
+        (str(examples / "benchmark" / "rooms"),),
+    )
+
+
+def _notes(experiment: Experiment, protocols: Sequence[Protocol], settings: dict[str, SystemSettings]) -> list[str]:
+    counts = experiment.counts
+    signals = len(audio.find_audio(protocols[0].speech))
+    notes = [
+        f"{signals} clean signals of up to {counts.clean_seconds:g} s, {counts.mixtures} training mixtures "
+        f"of {counts.mixture_seconds:g} s and {counts.test_mixtures} test mixtures of {counts.test_seconds:g} s per "
+        f"condition; seed {experiment.protocol_seed}. The published experiment has 28, 392 and 140, minutes long each.",
+        f"Seeds of the trainings: {', '.join(map(str, experiment.seeds))}; of ablations and ceilings: "
+        f"{experiment.seeds[0]}.",
+    ]
+    budgets = {
+        f"{training.speech_steps} + {training.joint_steps} steps with clips of {training.data.clip_seconds:g} s, frame "
+        f"shift {each.frontend.hop}": None
+        for each in settings.values()
+        if (training := each.training)
+    }
+    if budgets:
+        notes.append(
+            f"Budget of a training: {'; '.join(budgets)}. The published system: 35000 + 75000 steps, shift 32."
+        )
+    notes += [f"`{each.condition.name}`: {each.condition.description}" for each in protocols]
+    if experiment.clips:
+        notes.append("Scaled down for a quick look: the scores mean nothing.")
+    return notes
+
+
+def _write(
+    outcome: Outcome, protocols: Sequence[Protocol], rows: Sequence[str], notes: list[str], output: Path
+) -> Report:
+    labels = {row: SYSTEMS[row].label for row in rows if SYSTEMS[row].main}
+    ablations = {row: SYSTEMS[row].label for row in rows if not SYSTEMS[row].main}
+    if ablations:
+        ablations = {row: labels[row] for row in ("unprocessed", "sse", "joint") if row in labels} | ablations
+    pairs = [(one, other) for one, other in _PAIRS if one in labels and other in labels]
+    pairs += [(row, "unprocessed") for row in labels if SYSTEMS[row].settings is not None and not SYSTEMS[row].ceiling]
+    texts = {
+        "results.md": report.to_markdown(outcome.results, labels, pairs=pairs, ablations=ablations, notes=notes),
+        "results.csv": to_csv(outcome.results),
+        "costs.md": report.costs_to_markdown(outcome.costs, labels | ablations, notes=[_COST_NOTE]),
+    }
+    files = [output / name for name in texts]
+    (output / "figures").mkdir(exist_ok=True)
+    for path, text in zip(files, texts.values(), strict=True):
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    summary = Summary(outcome.results)
+    tables = {}
+    for each in protocols:
+        name = each.condition.name
+        tables[f"{name}: means ± 95 % over {summary.count(name)} mixtures"] = report.means_table(
+            summary, name, labels | ablations, report.ABLATED
+        )
+        shown = {row: labels[row] for row in _SHOWN if row in labels}
+        drawn = {
+            "pesq_nb_raw": figures.score_bars(summary, name, labels, "pesq_nb_raw"),
+            "covl": figures.score_bars(summary, name, labels, "covl"),
+        }
+        if shown:
+            drawn["before_after"] = figures.before_after(summary, name, shown)
+        for title, figure in drawn.items():
+            files.append(output / "figures" / f"{name}_{title}.png")
+            plots.save(figure, files[-1])
+        files += _panels(each, labels, output)
+    return Report(tables, notes, files)
+
+
+_COST_NOTE = (
+    "CPU seconds of one thread for a second of sound, whole signals, before any export; measured while other processes "
+    "ran, so good to a factor of two. The bundled model runs as it is shipped."
+)
+
+
+def _panels(each: Protocol, labels: dict[str, str], output: Path) -> list[Path]:
+    """Spectrograms of one mixture at the middle ratio, clean, noisy and by each system."""
+    ratios = sorted({test.snr_db for test in each.tests})
+    test = next(test for test in each.tests if test.snr_db == ratios[len(ratios) // 2])
+    heard = {"clean": test.clean} | {
+        label: output / "listening" / each.condition.name / row / f"{test.name}.flac" for row, label in labels.items()
+    }
+    signals = []
+    for label, path in heard.items():
+        waveform, rate = audio.read(path)
+        signals.append((label, waveform[0], rate))
+    path = output / "figures" / f"{each.condition.name}_spectrograms.png"
+    plots.save(figures.spectrograms(signals), path)
+    return [path]
