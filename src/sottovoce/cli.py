@@ -336,7 +336,8 @@ def train(
                 f"{stage} stage", step, steps, f" step {step} of {steps}, loss {loss:.4f}"
             ),
         )
-    print(f"Wrote {model}; curves: {output / 'losses.png'}, {output / 'health.png'}.")
+    curves = [path for name in ("losses.png", "health.png") if (path := output / name).exists()]
+    print(f"Wrote {model}; curves: {', '.join(map(str, curves))}.")
 
 
 def benchmark(
@@ -346,6 +347,7 @@ def benchmark(
     speech: tuple[str, ...] = (),
     noise: tuple[str, ...] = (),
     rooms: tuple[str, ...] = (),
+    test_speech: tuple[str, ...] = (),
     test_noise: tuple[str, ...] = (),
     test_rooms: tuple[str, ...] = (),
     systems: tuple[str, ...] = ("main",),
@@ -379,6 +381,7 @@ def benchmark(
         speech: Clean speech.
         noise: Noises.
         rooms: Measured room impulse responses.
+        test_speech: Speech of the test alone; otherwise talkers are divided by seed.
         test_noise: Noises of the test alone; otherwise kinds are divided by seed.
         test_rooms: Rooms of the test alone; otherwise rooms are divided by seed.
         systems: Rows: main, ablations, all, or names such as joint or log_mmse.
@@ -403,7 +406,7 @@ def benchmark(
     counts = Counts(clean_signals, clean_seconds, mixtures, mixture_seconds, test_mixtures, test_seconds)
     wanted = experiment.Experiment(
         conditions=protocol,
-        sources=experiment.SourceNames(speech, noise, rooms, test_noise, test_rooms),
+        sources=experiment.SourceNames(speech, noise, rooms, test_speech, test_noise, test_rooms),
         systems=systems,
         seeds=seeds,
         steps=steps,

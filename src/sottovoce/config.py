@@ -50,8 +50,8 @@ class FrontendSettings(Settings):
     )
     hop: Samples = Field(256, description="Frame shift in samples.")
     compression: float = Field(0.3, gt=0, le=1, description="Exponent p of amplitudes in features and losses.")
-    phase_features: Literal["unit", "compressed"] = Field(
-        "compressed", description="Phase at the input: cosine and sine, or both times amplitude^p."
+    phase_features: Literal["none", "unit", "compressed"] = Field(
+        "compressed", description="Phase at the input: none, cosine and sine, or both times amplitude^p."
     )
     loss_windows: tuple[Samples, ...] = Field((1024, 256), description="Windows of the multi-resolution losses.")
     level_horizon_seconds: float = Field(3.0, gt=0, le=60, description="Time over which the running level is taken.")

@@ -1,6 +1,7 @@
 """The whole experiment by its command: in minutes with the bundled recordings, and clear about bad input."""
 
 import csv
+import importlib.util
 import re
 
 import numpy as np
@@ -78,6 +79,8 @@ def test_a_quick_look_scales_everything_down():
     [
         (["--systems", "magic"], "found the system 'magic', expected one of main"),
         (["--protocol", "mars"], "found the condition 'mars'"),
+        (["--protocol", "poster", "poster"], "each of them once"),
+        (["--test-noise", "nowhere"], "--speech"),
         (["--seeds", "1", "1"], "seeds"),
         (["--jobs", "0"], "found 0 jobs"),
         (["--steps", "0", "5"], "found the steps"),
@@ -95,6 +98,35 @@ def test_bad_input_is_one_sentence(tmp_path, monkeypatch, capsys, arguments, sen
 
 def small():
     return [part for option in SMALL.items() for part in option]
+
+
+def test_an_output_that_is_none_is_refused(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("kept")
+    assert command(monkeypatch, *small(), "-o", tmp_path / "file") == 1
+    assert "choose another" in capsys.readouterr().err
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "results.md").write_text("kept")
+    assert command(monkeypatch, *small(), "-o", tmp_path / "mine") == 1
+    assert "no benchmark" in capsys.readouterr().err
+    assert (tmp_path / "mine" / "results.md").read_text() == "kept"
+
+
+def test_two_benchmarks_in_one_folder_do_not_meet(tmp_path, monkeypatch, capsys):
+    from filelock import FileLock
+
+    (tmp_path / "out" / "protocol").mkdir(parents=True)
+    with FileLock(tmp_path / "out" / ".lock"):
+        assert command(monkeypatch, *small(), "-o", tmp_path / "out") == 1
+    assert "another benchmark" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("package", ["torch", "pesq", "matplotlib"])
+def test_a_missing_package_is_told_before_anything_is_done(tmp_path, monkeypatch, capsys, package):
+    real = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *rest: None if name == package else real(name, *rest))
+    assert command(monkeypatch, *small(), "-o", tmp_path / "out") == 1
+    assert package in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def corpora(folder, speakers=4, kinds=3, rooms=3):

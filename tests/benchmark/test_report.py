@@ -1,16 +1,18 @@
 import math
 import random
+import statistics
 from dataclasses import replace
 
 import pytest
 
 from sottovoce.benchmark import report
 from sottovoce.benchmark.published import POSTER
-from sottovoce.benchmark.results import Cost, Result, Summary
+from sottovoce.benchmark.results import Cost, Facts, Result, Summary
 from sottovoce.metrics.report import Mean
 from sottovoce.metrics.scores import MEASURES, Scores
 
 LABELS = {"unprocessed": "mixture", "sse": "SSE", "joint": "joint (poster)", "absent": "absent"}
+POSTER_COLUMNS = ("pesq_wb", "csig", "cbak", "covl")
 PAIRS = [("joint", "sse"), ("joint", "unprocessed"), ("absent", "sse")]
 LIFT = {"unprocessed": 0.0, "sse": 0.0, "joint": 0.5, "no_mask": 0.25}
 
@@ -35,27 +37,53 @@ def markdown(scored):
         scored,
         LABELS,
         pairs=PAIRS,
+        facts={"joint": Facts("unpaired recordings", 1234567), "no_mask": Facts("pairs", None)},
         ablations={"no_mask": "no mask", "joint": "whole"},
+        ablation_pairs=[("no_mask", "joint")],
+        ablation_seed=1,
         notes=["Two seeds.", "Scaled down."],
     )
 
 
 def test_the_posters_table_has_the_published_rows_below_ours():
-    heading, *rows = report.poster_table(Summary(results()), "poster", LABELS, pesq="pesq_wb")
+    heading, *rows = report.snr_table(Summary(results()), "poster", LABELS, POSTER_COLUMNS)
     assert heading[:5] == ["system", "PESQ wb-LQO −5", "PESQ wb-LQO 0", "PESQ wb-LQO 5", "CSIG −5"]
     names = ["mixture", "SSE", "SSE, published", "joint (poster)", "joint (poster), published"]
     assert [row[0] for row in rows] == names
     assert rows[4][1:] == [f"{value:.2f}" for values in POSTER["joint"].values() for value in values]
     # At -5 dB the mixtures 0, 3, 6 and 9: 1.5 + (0.0 + 0.15 + 0.3 + 0.45) / 4 + jitter 0.02 every second time.
-    assert rows[0][1] == f"{1.5 + 0.225 + 0.01:.2f}"
+    # Student's t of 3 degrees of freedom: 3.182 standard deviations of these four over 2.
+    half_width = 3.182 * statistics.stdev([0.02, 0.15, 0.32, 0.45]) / 2
+    assert rows[0][1] == f"{1.5 + 0.225 + 0.01:.2f} ± {half_width:.2f}"
     assert {len(row) for row in rows} == {13}
 
 
 def test_published_rows_stand_with_the_posters_condition_and_ratios_alone():
-    matched = report.poster_table(Summary(results()), "matched", LABELS)
+    matched = report.snr_table(Summary(results()), "matched", LABELS, POSTER_COLUMNS)
     assert [row[0] for row in matched[1:]] == ["mixture", "SSE", "joint (poster)"]
     other = [replace(entry, snr_db=10.0) for entry in results()]
-    assert report.poster_table(Summary(other), "poster", LABELS)[3] == ["SSE, published", *["–"] * 4]
+    assert report.snr_table(Summary(other), "poster", LABELS, POSTER_COLUMNS)[3] == ["SSE, published", *["–"] * 4]
+
+
+def test_some_undefined_values_are_counted():
+    first, *rest = (entry for entry in results() if entry.system == "sse" and entry.snr_db == 0.0)
+    undefined = [replace(first, scores=replace(first.scores, covl=math.nan)), *rest]
+    (cell,) = report.snr_table(Summary(undefined), "poster", {"sse": "SSE"}, ("covl",))[1][1:]
+    assert cell.endswith("(1 undefined)")
+
+
+def test_systems_say_what_they_learned_from():
+    rows = report.systems_table({"joint": "B", "sse": "A"}, {"joint": Facts("pairs", 1234), "sse": Facts("–", None)})
+    assert rows == [["system", "learned from", "parameters"], ["B", "pairs", "1,234"], ["A", "–", "–"]]
+
+
+def test_ablations_are_compared_at_their_seed():
+    text = markdown(results())
+    ablations = text[text.index("### Ablations, one seed") :]
+    single, both = (Summary([e for e in results() if e.seed in seeds]) for seeds in ((1,), (1, 2)))
+    assert f"| whole | {single.mean('poster', 'joint', 'pesq_nb_raw')} |" in ablations
+    assert f"| whole | {both.mean('poster', 'joint', 'pesq_nb_raw')} |" not in ablations
+    assert "| no mask − whole | −0.2" in ablations
 
 
 def test_means_follow_the_order_of_the_labels():
@@ -72,7 +100,7 @@ def test_undefined_means_are_told():
     ]
     summary = Summary(undefined)
     assert report.means_table(summary, "poster", {"sse": "SSE"}, ("covl",))[1] == ["SSE", "undefined"]
-    assert report.poster_table(summary, "poster", {"sse": "SSE"})[1][-3:] == ["–"] * 3
+    assert report.snr_table(summary, "poster", {"sse": "SSE"}, POSTER_COLUMNS)[1][-3:] == ["undefined"] * 3
     differences = report.differences_table(summary, "poster", LABELS, [("joint", "sse")], "covl")
     assert differences[1][1:] == ["undefined", "not told apart"] * 4
 
@@ -157,6 +185,7 @@ def test_a_report_leaves_out_what_is_not_there():
     titles = [line for line in text.splitlines() if line.startswith("#")]
     means = [
         "### Means per SNR in dB, PESQ nb-raw",
+        "### Means per SNR in dB, other measures",
         "### Means over all mixtures",
         "### Means over all mixtures: composite measures and DNSMOS",
     ]

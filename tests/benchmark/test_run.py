@@ -1,6 +1,8 @@
 """Benchmarks of tiny systems: trained once, cached, resumable after any kill, the same in one process or in two."""
 
+import dataclasses
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -83,7 +85,7 @@ def test_every_row_is_there(finished):
     assert {cost.system for cost in outcome.costs} == set(ROWS)
     assert all(cost.cpu_seconds_per_second >= 0 for cost in outcome.costs)
     last = {task: (done, total) for task, done, total in told}
-    assert last == {"training": (12, 12), "scoring": (28, 28)}
+    assert last == {"training": (16, 16), "scoring": (28, 28)}
 
 
 def test_a_system_is_trained_once_for_both_conditions_and_its_ceiling(finished):
@@ -176,15 +178,51 @@ def test_processes_end_with_their_parent(protocols, tmp_path):
     assert process.wait(timeout=30) == 1
 
 
-def test_a_process_that_dies_is_told_in_a_sentence(protocols, tmp_path, monkeypatch):
-    from concurrent.futures.process import BrokenProcessPool
+def test_a_process_that_dies_is_told_in_a_sentence(protocols, tmp_path):
+    def kill(*_):
+        for child in multiprocessing.active_children():
+            os.kill(child.pid, signal.SIGKILL)
 
-    def broken(*_):
-        raise BrokenProcessPool("died")
-
-    monkeypatch.setattr(run_module.Future, "result", broken)
     with pytest.raises(DataError, match="fewer jobs"):
-        run(protocols[:1], tmp_path, rows=("unprocessed",), seeds=(1,))
+        run(protocols[:1], tmp_path, rows=FEW, seeds=(1,), on_progress=kill)
+
+
+def test_a_row_that_fails_is_told_and_the_others_are_kept(protocols, tmp_path):
+    settings = {"poster_cpu": tiny(), "baselines/irm": tiny(name="irm", baseline={"kind": "masking"})}
+    broken = settings["poster_cpu"].model_copy(deep=True)
+    training = broken.training.model_copy(
+        update={"data": broken.training.data.model_copy(update={"pseudo_t60_seconds": (0.001, 0.002)})}
+    )
+    settings["poster_cpu"] = broken.model_copy(update={"training": training})
+    rows = ("unprocessed", "joint", "irm")
+    with pytest.raises(DataError, match=r"1 tasks that failed, the first: tiny-1.*no room of usual size"):
+        run_module.run(protocols[:1], rows, (1,), settings, tmp_path)
+    assert len(list((tmp_path / "scores").glob("irm-*.jsonl"))) == 1
+
+
+def test_what_a_score_depends_on_is_in_its_name(protocols, tmp_path, monkeypatch):
+    def names():
+        entry = next(run_module._scorings(protocols[0], "default", None, None, tmp_path, first=True))
+        return entry.table.name
+
+    first = names()
+    assert names() == first
+    model = tmp_path / "other.onnx"
+    model.write_bytes(b"another model")
+    monkeypatch.setitem(SYSTEMS, "default", dataclasses.replace(SYSTEMS["default"], model=model))
+    second = names()
+    monkeypatch.setattr(run_module, "version", lambda package: "0")
+    assert len({first, second, names()}) == 3
+
+
+def test_sound_that_was_deleted_is_made_again(protocols, tmp_path):
+    outcome = run(protocols[:1], tmp_path, rows=("unprocessed", "oracle_irm"), seeds=(1,))
+    assert {test for _, _, test in outcome.heard} == {"0", "1"}
+    heard = outcome.heard["poster", "oracle_irm", "0"]
+    content = heard.read_bytes()
+    heard.unlink()
+    assert run(protocols[:1], tmp_path, rows=("unprocessed", "oracle_irm"), seeds=(1,)).results == outcome.results
+    assert heard.read_bytes() == content
 
 
 def test_ablations_take_the_first_seed(protocols, tmp_path):

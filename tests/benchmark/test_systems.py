@@ -4,9 +4,19 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 
+pytest.importorskip("lightning")
+
+import sottovoce
+from sottovoce.baselines import build_network
+from sottovoce.benchmark.networks import SpeechCeiling
+from sottovoce.benchmark.run import parameters
 from sottovoce.benchmark.systems import SYSTEMS
 from sottovoce.config import MaskingSettings, find_settings, load_settings
+from sottovoce.training.module import stage_steps, stages
+
+from ..systems import small_settings
 
 RATE = 16000
 
@@ -41,14 +51,45 @@ def test_pairs_are_for_rows_that_say_so(row):
 
 def test_all_trained_rows_have_one_budget():
     settings = [load_settings(find_settings(entry.settings)) for entry in SYSTEMS.values() if entry.settings]
-    assert len({(s.training.speech_steps, s.training.joint_steps, s.training.optimiser) for s in settings}) == 1
+    assert len({sum(stage_steps(each, stage) for stage in stages(each)) for each in settings}) == 1
+    assert len({each.training.optimiser for each in settings}) == 1
     for each in settings:
         data = each.training.data
         assert data.speech_clips == 4
-        assert data.mixture_clips + data.noise_clips <= 4 or each.baseline is not None
-        assert data.mixture_clips + data.noise_clips + data.pseudo_clips * (each.baseline is None) <= 6
+        heard = data.pseudo_clips if each.baseline or data.pairs else data.mixture_clips + data.noise_clips
+        assert heard + (0 if each.baseline or data.pairs else data.pseudo_clips) == 4
         # A shorter frame shift has shorter clips: as many frames a step.
         assert data.clip_seconds / each.frontend.hop == 2.0 / 256
+
+
+def test_sse_hears_amplitudes_alone():
+    network = build_network(load_settings(find_settings(SYSTEMS["sse"].settings)))
+    assert network.maps.channels == 513
+    spectra = torch.randn(1, 2, 513, 4, generator=torch.Generator().manual_seed(0))
+    turned = torch.stack([-spectra[:, 1], spectra[:, 0]], dim=1)
+    torch.testing.assert_close(network.maps(spectra), network.maps(turned))
+
+
+def test_a_ceiling_has_the_phase_of_the_mixture():
+    network = build_network(small_settings("poster", model={"phase": "mixture"})).eval()
+    clean = reference()
+    ceiling = SpeechCeiling(network, clean)
+    noisy = clean + 0.02 * np.random.default_rng(1).standard_normal(RATE).astype(np.float32)
+    np.testing.assert_allclose(ceiling.enhance(-noisy, RATE), -ceiling.enhance(noisy, RATE), atol=1e-6)
+    assert not np.allclose(ceiling.enhance(clean, RATE), ceiling.enhance(noisy, RATE), atol=1e-4)
+
+
+def test_parameters_are_those_that_enhancing_needs():
+    counts = {}
+    for row in ("joint", "joint_ceiling", "irm", "pvq", "cf", "default", "wiener"):
+        name = SYSTEMS[row].settings
+        counts[row] = parameters(SYSTEMS[row], load_settings(find_settings(name)) if name else None)
+    assert counts["wiener"] is None
+    assert counts["default"] == sottovoce.load().model.metadata.parameters
+    assert all(count > 100_000 for row, count in counts.items() if row != "wiener")
+    pvq = build_network(load_settings(find_settings("baselines/pvq")))
+    everything = sum(value.numel() for value in pvq.parameters())
+    assert counts["pvq"] == everything - sum(value.numel() for value in pvq.prediction.parameters())
 
 
 def test_the_chain_of_ablations_ends_in_the_poster():
@@ -64,7 +105,7 @@ def test_the_chain_of_ablations_ends_in_the_poster():
         return found
 
     assert [differences(one, other) for one, other in itertools.pairwise(chain)] == [
-        {"model.phase", "speech_weights.phase"},
+        {"frontend.phase_features", "model.phase", "speech_weights.phase"},
         {"model.shared_layer"},
         {"frontend.windows", "speech_weights.multi_resolution", "joint_weights.multi_resolution"},
         {"speech_weights.consistency", "joint_weights.consistency"},

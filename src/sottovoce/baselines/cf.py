@@ -98,6 +98,10 @@ class CrossDomain(Baseline):
         """All but the encoder."""
         return [self.layer_sum, self.network]
 
+    def run_time_parts(self) -> list[nn.Module]:
+        """All but what the pre-training alone needs."""
+        return [self.encoder, self.layer_sum, self.network]
+
     def terms(self, batch: UnpairedTensors, generator: torch.Generator) -> LossTerms:
         """Mean distance of the masked log(1 + A) from that of the speech, on pseudo-pairs."""
         level = signal_level(batch.pseudo_mixtures)

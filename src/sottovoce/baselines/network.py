@@ -48,6 +48,10 @@ class Baseline(nn.Module, ABC):
             Named scalars.
         """
 
+    def run_time_parts(self) -> list[nn.Module]:
+        """Networks that `enhance` needs."""
+        return [self]
+
     @abstractmethod
     def enhance(self, waveform: Tensor) -> Tensor:
         """Enhance whole signals at 16 kHz, without gradients.

@@ -245,9 +245,10 @@ class MaskedPrediction(nn.Module):
         spans = nn.functional.max_pool1d(nn.functional.pad(starts.float(), (_SPAN - 1, 0)), _SPAN, stride=1)
         hidden = spans.to(frames.device) > 0
         seen = torch.where(hidden, self.hidden[:, None], frames)
-        logits = self.head(encoder.contextualise(seen)[-1].transpose(1, 2)).transpose(1, 2)
+        logits = self.head(encoder.contextualise(seen)[-1].transpose(1, 2))
         labels = self.labels(waveform)[:, : frames.shape[-1]]
-        return nn.functional.cross_entropy(logits, labels)
+        # Flat, since the loss of more dimensions has no deterministic gradient on every device.
+        return nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
 
 
 class VectorQuantiser(nn.Module):
@@ -410,6 +411,10 @@ class PVQ(Baseline):
     def trained_parts(self) -> list[nn.Module]:
         """All that enhances: the pre-trained encoder is trained on."""
         return [self.encoder, self.spread, self.quantiser, self.decoder]
+
+    def run_time_parts(self) -> list[nn.Module]:
+        """All but what the pre-training alone needs."""
+        return self.trained_parts()
 
     def terms(self, batch: UnpairedTensors, generator: torch.Generator) -> LossTerms:
         """Distance of waveforms and of spectra on pseudo-pairs, and of the encoder's frames from their codes."""

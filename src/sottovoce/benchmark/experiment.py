@@ -1,22 +1,28 @@
 """The whole experiment: corpora in, tables and figures out."""
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Sequence
+import importlib.util
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sottovoce.atomic import replacing
 from sottovoce.benchmark import figures, protocol, report, run
 from sottovoce.benchmark.protocol import Counts, Protocol, Sources
-from sottovoce.benchmark.results import Summary, to_csv
+from sottovoce.benchmark.results import Facts, Summary, to_csv
 from sottovoce.benchmark.run import Outcome
 from sottovoce.benchmark.systems import SYSTEMS
 from sottovoce.config import SystemSettings, find_settings, load_settings
 from sottovoce.data.corpora import Kind, read_corpus
 from sottovoce.data.manifest import Manifest
-from sottovoce.errors import ConfigError, DataError
+from sottovoce.errors import ConfigError, DataError, MissingExtraError
 from sottovoce.metrics import plots
 from sottovoce.signal import audio
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Progress = Callable[[str, int, int], None]
 
@@ -34,6 +40,23 @@ _PAIRS = (
 )
 """Systems that the poster ranks, and the bound: whose paired differences are shown."""
 
+_ABLATION_PAIRS = (
+    ("plus_second_decoder", "sse"),
+    ("plus_shared_layer", "plus_second_decoder"),
+    ("no_consistency", "plus_shared_layer"),
+    ("joint", "no_consistency"),
+    *(
+        (row, "joint")
+        for row in (
+            *("shift_128", "shift_32", "one_decoder", "absolute_phase", "latent_noise_03", "no_latent_noise"),
+            *("aligned_latents", "aligned_noise_code", "aligned_mask"),
+        )
+    ),
+)
+"""Every ablation and the row that it changes in one thing."""
+
+_LEARNED_FROM = {"none": "–", "unpaired": "unpaired recordings", "pairs": "pairs", "oracle": "the answer"}
+
 
 @dataclass(frozen=True)
 class SourceNames:
@@ -43,6 +66,7 @@ class SourceNames:
         speech: Clean dry speech.
         noise: Noises.
         rooms: Measured room impulse responses.
+        test_speech: Speech of the test alone.
         test_noise: Noises of the test alone.
         test_rooms: Rooms of the test alone.
     """
@@ -50,6 +74,7 @@ class SourceNames:
     speech: tuple[str, ...] = ()
     noise: tuple[str, ...] = ()
     rooms: tuple[str, ...] = ()
+    test_speech: tuple[str, ...] = ()
     test_noise: tuple[str, ...] = ()
     test_rooms: tuple[str, ...] = ()
 
@@ -122,22 +147,66 @@ def conduct(experiment: Experiment, output: Path, *, jobs: int = 1, on_progress:
         DataError: A corpus lacks something, or `output` holds another benchmark.
         AudioError: A file cannot be read.
     """
+    _require_extras()
     rows, left_out = _rows(experiment.systems)
+    if len(set(experiment.conditions)) < len(experiment.conditions):
+        raise ConfigError(f"found the conditions {', '.join(experiment.conditions)}, expected each of them once.")
     if not experiment.seeds or len(set(experiment.seeds)) < len(experiment.seeds):
         raise ConfigError(f"found the seeds {experiment.seeds}, expected one or more that differ.")
     if jobs < 1:
         raise ConfigError(f"found {jobs} jobs, expected 1 or more.")
     settings = {name: _settings(name, experiment) for row in rows if (name := SYSTEMS[row].settings) is not None}
     sources, unusable = _sources(experiment.sources)
-    protocols = [
-        protocol.build(
-            sources, name, experiment.counts, output / "protocol", experiment.protocol_seed, progress=on_progress
+    with _only_one(output):
+        protocols = [
+            protocol.build(
+                sources, name, experiment.counts, output / "protocol", experiment.protocol_seed, progress=on_progress
+            )
+            for name in experiment.conditions
+        ]
+        outcome = run.run(protocols, rows, experiment.seeds, settings, output, jobs=jobs, on_progress=on_progress)
+        notes = [*_notes(experiment, protocols, settings), *left_out, *unusable]
+        return _write(
+            outcome,
+            protocols,
+            rows=rows,
+            settings=settings,
+            ablation_seed=experiment.seeds[0],
+            notes=notes,
+            output=output,
         )
-        for name in experiment.conditions
-    ]
-    outcome = run.run(protocols, rows, experiment.seeds, settings, output, jobs=jobs, on_progress=on_progress)
-    notes = [*_notes(experiment, protocols, settings), *left_out, *unusable]
-    return _write(outcome, protocols, rows, notes, output)
+
+
+def _require_extras() -> None:
+    """See that all packages are there before hours of training, not behind them."""
+    extras = {"train": ("torch", "lightning", "safetensors", "yaml"), "metrics": ("pesq", "pystoi", "scipy")}
+    for extra, packages in extras.items():
+        for package in (*packages, "matplotlib"):
+            if importlib.util.find_spec(package) is None:
+                raise MissingExtraError(package, extra, "A benchmark")
+
+
+@contextlib.contextmanager
+def _only_one(output: Path) -> Iterator[None]:
+    """Hold a benchmark's folder, which must be new or a benchmark's."""
+    from filelock import FileLock, Timeout
+
+    try:
+        if output.is_dir() and any(output.iterdir()) and not (output / "protocol").exists():
+            raise DataError(f"found files in {output} that are no benchmark, expected a new folder: choose another.")
+        output.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(output / ".lock")
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise DataError(
+            f"found another benchmark at work in {output}: wait for it, or choose another folder."
+        ) from error
+    except OSError as error:
+        raise DataError(
+            f"found no folder to write to at {output} ({error.strerror or error}): choose another."
+        ) from error
+    with lock:
+        yield
 
 
 def _rows(names: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -162,7 +231,8 @@ def _rows(names: Sequence[str]) -> tuple[list[str], list[str]]:
 def _settings(name: str, experiment: Experiment) -> SystemSettings:
     settings = load_settings(find_settings(name))
     training = settings.training
-    data = {**dict(experiment.clips), "workers": 0}
+    # The table names what was trained on: all of it. The health checks then hear the training's recordings.
+    data: dict[str, object] = {**dict(experiment.clips), "workers": 0, "held_back_share": 0.0}
     if experiment.clips and training.data.pseudo_clips:
         data["pseudo_clips"] = dict(experiment.clips)["speech_clips"]
     update: dict[str, object] = {"data": training.data.model_copy(update=data)}
@@ -176,7 +246,7 @@ def _settings(name: str, experiment: Experiment) -> SystemSettings:
 
 def _sources(names: SourceNames) -> tuple[Sources, list[str]]:
     """All corpora, and a sentence for every file that cannot be used."""
-    if not (names.speech or names.noise or names.rooms):
+    if names == SourceNames():
         names = _examples()
     if not (names.speech and names.noise):
         raise ConfigError("found no speech or no noise, expected both: give --speech and --noise, and --rooms.")
@@ -191,7 +261,12 @@ def _sources(names: SourceNames) -> tuple[Sources, list[str]]:
     assert speech is not None
     assert noise is not None
     sources = Sources(
-        speech, noise, read(names.rooms, "rooms"), read(names.test_noise, "noise"), read(names.test_rooms, "rooms")
+        speech,
+        noise,
+        read(names.rooms, "rooms"),
+        read(names.test_speech, "speech"),
+        read(names.test_noise, "noise"),
+        read(names.test_rooms, "rooms"),
     )
     return sources, unusable
 
@@ -208,34 +283,48 @@ def _examples() -> SourceNames:
     )
 
 
-def _notes(experiment: Experiment, protocols: Sequence[Protocol], settings: dict[str, SystemSettings]) -> list[str]:
+def _notes(experiment: Experiment, protocols: Sequence[Protocol], settings: Mapping[str, SystemSettings]) -> list[str]:
     counts = experiment.counts
-    signals = len(audio.find_audio(protocols[0].speech))
+    signals = [audio.probe(path) for path in audio.find_audio(protocols[0].speech)]
+    minutes = sum(signal.seconds for signal in signals) / 60.0
     notes = [
-        f"{signals} clean signals of up to {counts.clean_seconds:g} s, {counts.mixtures} training mixtures "
-        f"of {counts.mixture_seconds:g} s and {counts.test_mixtures} test mixtures of {counts.test_seconds:g} s per "
-        f"condition; seed {experiment.protocol_seed}. The published experiment has 28, 392 and 140, minutes long each.",
+        f"{len(signals)} clean signals of up to {counts.clean_seconds:g} s ({minutes:.1f} minutes), {counts.mixtures} "
+        f"training mixtures of {counts.mixture_seconds:g} s and {counts.test_mixtures} test mixtures of "
+        f"{counts.test_seconds:g} s per condition; seed {experiment.protocol_seed}. "
+        "The published experiment has 28, 392 and 140, minutes long each.",
         f"Seeds of the trainings: {', '.join(map(str, experiment.seeds))}; of ablations and ceilings: "
         f"{experiment.seeds[0]}.",
     ]
-    budgets = {
-        f"{training.speech_steps} + {training.joint_steps} steps with clips of {training.data.clip_seconds:g} s, frame "
-        f"shift {each.frontend.hop}": None
-        for each in settings.values()
-        if (training := each.training)
-    }
-    if budgets:
+    for each in protocols:
         notes.append(
-            f"Budget of a training: {'; '.join(budgets)}. The published system: 35000 + 75000 steps, shift 32."
+            f"`{each.condition.name}`: {each.condition.description} The test has {each.test_talkers} talkers and "
+            f"{each.test_noise_kinds} kinds of noise."
         )
-    notes += [f"`{each.condition.name}`: {each.condition.description}" for each in protocols]
+    from sottovoce.training.module import stage_steps, stages
+
+    budgets: dict[str, list[str]] = {}
+    for trained in settings.values():
+        steps = " + ".join(str(stage_steps(trained, stage)) for stage in stages(trained))
+        clip_seconds = trained.training.data.clip_seconds
+        budget = f"{steps} steps, clips of {clip_seconds:g} s, frame shift {trained.frontend.hop}"
+        budgets.setdefault(budget, []).append(trained.name)
+    notes += [f"Budget of {', '.join(names)}: {budget}." for budget, names in budgets.items()]
+    if budgets:
+        notes.append("The published system has 35000 + 75000 steps and frame shift 32.")
     if experiment.clips:
         notes.append("Scaled down for a quick look: the scores mean nothing.")
     return notes
 
 
 def _write(
-    outcome: Outcome, protocols: Sequence[Protocol], rows: Sequence[str], notes: list[str], output: Path
+    outcome: Outcome,
+    protocols: Sequence[Protocol],
+    *,
+    rows: Sequence[str],
+    settings: Mapping[str, SystemSettings],
+    ablation_seed: int,
+    notes: list[str],
+    output: Path,
 ) -> Report:
     labels = {row: SYSTEMS[row].label for row in rows if SYSTEMS[row].main}
     ablations = {row: SYSTEMS[row].label for row in rows if not SYSTEMS[row].main}
@@ -243,8 +332,22 @@ def _write(
         ablations = {row: labels[row] for row in ("unprocessed", "sse", "joint") if row in labels} | ablations
     pairs = [(one, other) for one, other in _PAIRS if one in labels and other in labels]
     pairs += [(row, "unprocessed") for row in labels if SYSTEMS[row].settings is not None and not SYSTEMS[row].ceiling]
+    facts = {
+        row: Facts(_LEARNED_FROM[entry.supervision], run.parameters(entry, settings.get(entry.settings or "")))
+        for row, entry in SYSTEMS.items()
+        if row in labels | ablations
+    }
     texts = {
-        "results.md": report.to_markdown(outcome.results, labels, pairs=pairs, ablations=ablations, notes=notes),
+        "results.md": report.to_markdown(
+            outcome.results,
+            labels,
+            pairs=pairs,
+            facts=facts,
+            ablations=ablations,
+            ablation_pairs=[pair for pair in _ABLATION_PAIRS if set(pair) <= ablations.keys()],
+            ablation_seed=ablation_seed,
+            notes=notes,
+        ),
         "results.csv": to_csv(outcome.results),
         "costs.md": report.costs_to_markdown(outcome.costs, labels | ablations, notes=[_COST_NOTE]),
     }
@@ -264,13 +367,13 @@ def _write(
         drawn = {
             "pesq_nb_raw": figures.score_bars(summary, name, labels, "pesq_nb_raw"),
             "covl": figures.score_bars(summary, name, labels, "covl"),
+            "spectrograms": _panels(each, labels, outcome),
         }
         if shown:
             drawn["before_after"] = figures.before_after(summary, name, shown)
         for title, figure in drawn.items():
             files.append(output / "figures" / f"{name}_{title}.png")
             plots.save(figure, files[-1])
-        files += _panels(each, labels, output)
     return Report(tables, notes, files)
 
 
@@ -280,17 +383,15 @@ _COST_NOTE = (
 )
 
 
-def _panels(each: Protocol, labels: dict[str, str], output: Path) -> list[Path]:
+def _panels(each: Protocol, labels: Mapping[str, str], outcome: Outcome) -> "Figure":
     """Spectrograms of one mixture at the middle ratio, clean, noisy and by each system."""
-    ratios = sorted({test.snr_db for test in each.tests})
-    test = next(test for test in each.tests if test.snr_db == ratios[len(ratios) // 2])
-    heard = {"clean": test.clean} | {
-        label: output / "listening" / each.condition.name / row / f"{test.name}.flac" for row, label in labels.items()
-    }
+    condition = each.condition.name
+    heard = {test: outcome.heard.get((condition, next(iter(labels)), test.name)) for test in each.tests}
+    kept = sorted((test for test, path in heard.items() if path is not None), key=lambda test: test.snr_db)
+    test = kept[len(kept) // 2]
+    paths = {"clean": test.clean} | {label: outcome.heard[condition, row, test.name] for row, label in labels.items()}
     signals = []
-    for label, path in heard.items():
+    for label, path in paths.items():
         waveform, rate = audio.read(path)
         signals.append((label, waveform[0], rate))
-    path = output / "figures" / f"{each.condition.name}_spectrograms.png"
-    plots.save(figures.spectrograms(signals), path)
-    return [path]
+    return figures.spectrograms(signals)

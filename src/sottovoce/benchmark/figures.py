@@ -162,7 +162,6 @@ def before_after(
             after = summary.values(condition, system, measure, snr_db)
             points = np.array([(before[mixture], after[mixture]) for mixture in after if mixture in before])
             points = points.reshape(-1, 2)
-            points = points.reshape(-1, 2)
             axis.scatter(*points.T, s=14, color=colour, edgecolor=INK, linewidth=0.3, label=_ratio(snr_db), zorder=3)
             shown.append(points)
         gain = str(summary.gain(condition, system, measure)).replace("-", "−")

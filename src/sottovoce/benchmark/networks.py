@@ -27,7 +27,7 @@ class Network:
 
 
 class SpeechCeiling:
-    """What is left of the clean speech itself after the speech autoencoder: the joint system can hardly be better.
+    """The clean speech after the speech autoencoder, with the mixture's phase: what the system is at best.
 
     Args:
         network: In evaluation mode.
@@ -39,8 +39,8 @@ class SpeechCeiling:
         self._reference = reference
 
     def enhance(self, waveform: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
-        """Give the clean speech through E_S, G, D_A and D_P; the mixture is not heard."""
-        ceiling: NDArray[np.float32] = self._network.reconstruct(torch.from_numpy(self._reference[np.newaxis]))[
-            0
-        ].numpy()
+        """Give the clean speech through E_S, G, D_A and D_P; of the mixture only the phase is heard."""
+        require_sample_rate(sample_rate)
+        speech, mixture = (torch.from_numpy(samples[np.newaxis]) for samples in (self._reference, waveform))
+        ceiling: NDArray[np.float32] = self._network.reconstruct(speech, mixture)[0].numpy()
         return ceiling

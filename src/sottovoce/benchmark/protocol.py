@@ -47,7 +47,7 @@ _Row = TypeVar("_Row")
 Part = Literal["speech", "mixtures", "test"]
 Progress = Callable[[str, int, int], None]
 
-_SPEAKER_SHARES = (0.30, 0.45, 0.25)  # of the speech autoencoder, the mixtures and the test
+_SPEAKER_SHARES = np.array([0.30, 0.45, 0.25])  # of the speech autoencoder, the mixtures and the test
 _KIND_SHARES = (2 / 3, 1 / 3)  # of training and test
 _TRAINING_NOISE, _MATCHED_TEST_NOISE, _WHOLE_NOISE = (0.0, 0.75), (0.75, 1.0), (0.0, 1.0)
 _PAUSE_RANGE_SECONDS = (0.2, 0.5)
@@ -135,6 +135,8 @@ class Sources(NamedTuple):
         noise: Noise; its groups are the kinds.
         rooms: Measured impulse responses, their direct sound included; its groups are the rooms. A condition without
             rooms does without. Responses are short: scan them with `min_seconds` below theirs.
+        test_speech: Speech of the test alone; None to divide the speakers of `speech`. Otherwise training uses the
+            speakers of `speech` whose name is not among these.
         test_noise: Noise of tests with new noises; None to split the kinds of `noise`. Otherwise training uses the
             kinds of `noise` whose name is not among these.
         test_rooms: Responses of tests with new rooms; None to split `rooms`. Otherwise as for noise.
@@ -143,6 +145,7 @@ class Sources(NamedTuple):
     speech: Manifest
     noise: Manifest
     rooms: Manifest | None = None
+    test_speech: Manifest | None = None
     test_noise: Manifest | None = None
     test_rooms: Manifest | None = None
 
@@ -177,6 +180,8 @@ class Protocol:
         test_noisy: Folder of the test mixtures.
         test_clean: Folder of their clean versions.
         tests: The test mixtures one by one.
+        test_talkers: Number of talkers in the test.
+        test_noise_kinds: Number of kinds of noise in the test.
         training_fingerprint: SHA-256 over all training files: equal fingerprints, equal training data.
     """
 
@@ -188,6 +193,8 @@ class Protocol:
     test_noisy: Path
     test_clean: Path
     tests: tuple[TestMixture, ...]
+    test_talkers: int
+    test_noise_kinds: int
     training_fingerprint: str
 
 
@@ -375,6 +382,8 @@ def build(
             TestMixture(Path(row.file).stem, test / "noisy" / row.file, test / "clean" / row.file, row.snr_db)
             for row in test_rows
         ),
+        test_talkers=len({entry.talker for entry in entries if entry.part == "test"}),
+        test_noise_kinds=len({entry.noise_kind for entry in entries if entry.part == "test"}),
         training_fingerprint=_fingerprint(entries),
     )
 
@@ -446,13 +455,19 @@ def _seed_of(seed: int, stream: int) -> int:
 
 def _split(sources: Sources, condition: Condition, seed: int) -> _Split:
     """Deal speakers, kinds of noise and rooms out to the parts; conditions of one seed agree on the training."""
-    found = len(sources.speech.groups)
-    if found < len(_SPEAKER_SHARES):
+    talkers = np.random.default_rng([seed, _SPEAKERS])
+    test = sources.test_speech
+    training = sources.speech if test is None else _only(sources.speech, set(sources.speech.groups) - set(test.groups))
+    needed = len(_SPEAKER_SHARES) - (test is not None)
+    if len(training.groups) < needed:
         raise DataError(
-            f"found {found} speakers, expected at least {len(_SPEAKER_SHARES)}, for clean signals, mixtures and test: "
+            f"found {len(training.groups)} speakers, expected at least {needed}, for clean signals, mixtures and test: "
             "give each speaker a sub-folder, or add speakers."
         )
-    speech, mixtures, test = _divide(sources.speech, _SPEAKER_SHARES, np.random.default_rng([seed, _SPEAKERS]))
+    if test is None:
+        speech, mixtures, test = _divide(training, _SPEAKER_SHARES, talkers)
+    else:
+        speech, mixtures = _divide(training, _SPEAKER_SHARES[:2] / np.sum(_SPEAKER_SHARES[:2]), talkers)
     noise, test_noise = _training_and_test(
         sources.noise, sources.test_noise, "kinds of noise", np.random.default_rng([seed, _KINDS])
     )
@@ -486,7 +501,9 @@ def _training_and_test(
     return training, test
 
 
-def _divide(manifest: Manifest, shares: Sequence[float], rng: np.random.Generator) -> list[Manifest]:
+def _divide(
+    manifest: Manifest, shares: Sequence[float] | NDArray[np.float64], rng: np.random.Generator
+) -> list[Manifest]:
     """Divide by the number of groups, not by their length: mixtures deal groups out evenly, long and short ones."""
     groups = manifest.groups
     order = [groups[index] for index in rng.permutation(len(groups))]
@@ -713,7 +730,7 @@ def _assignments(sources: Sources, split: _Split) -> list[_Assignment]:
     rooms: dict[Part, Manifest] = {"mixtures": split.rooms, "test": split.test_rooms}
     rows: list[_Assignment] = []
     for what, manifests, parts in (
-        ("speaker", (sources.speech,), speakers),
+        ("speaker", (sources.speech, sources.test_speech), speakers),
         ("noise", (sources.noise, sources.test_noise), kinds),
         ("room", (sources.rooms, sources.test_rooms), rooms),
     ):

@@ -8,8 +8,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from sottovoce.benchmark.published import POSTER, POSTER_SNRS_DB
-from sottovoce.benchmark.results import UNPROCESSED, Cost, Result, Summary, change
-from sottovoce.metrics.report import Mean, markdown_table
+from sottovoce.benchmark.results import UNPROCESSED, Cost, Facts, Result, Summary, change
+from sottovoce.metrics.report import UNDEFINED, Mean, markdown_table
 
 PESQ_NAMES = {"pesq_nb_raw": "PESQ nb-raw", "pesq_wb": "PESQ wb-LQO", "pesq_nb": "PESQ nb-LQO"}
 """What the variants of PESQ are called; the first is most likely that of the poster."""
@@ -32,6 +32,8 @@ INTRUSIVE = ("pesq_nb_raw", "pesq_nb", "pesq_wb", "stoi", "estoi", "si_sdr_db")
 PREDICTED = ("csig", "cbak", "covl", "dnsmos_ovrl", "dnsmos_sig", "dnsmos_bak")
 ABLATED = ("pesq_nb_raw", "pesq_wb", "estoi", "si_sdr_db", "covl")
 COMPARED = ("pesq_nb_raw", "pesq_wb", "covl")
+PER_SNR = ("stoi", "estoi", "si_sdr_db", "dnsmos_ovrl")
+ABLATION_COMPARED = ("pesq_nb_raw", "estoi", "covl")
 SPREAD = ("pesq_nb_raw", "covl")
 
 CROSS_DOMAIN = "poster"
@@ -47,35 +49,50 @@ _COMPOSITES = ("csig", "cbak", "covl")
 _NOTHING = "–"
 _METHOD = """\
 Intervals are 95 % confidence intervals (Student's t) over mixtures, for these training seeds: the value of a mixture is
-the mean over the seeds. The spread over seeds is the standard deviation of the seeds' means. Values that are undefined
-(a silent or too short signal) are left out and counted. All measures at 16 kHz, more is better; PESQ wideband (wb-LQO),
-narrowband (nb-LQO) and narrowband before the mapping (nb-raw); CSIG, CBAK and COVL with PESQ wb-LQO."""
+the mean over the seeds. Mixtures share talkers and noises, so that intervals are somewhat too narrow. The spread over
+seeds is the standard deviation of the seeds' means. Values that are undefined (a silent or too short signal) are left
+out and counted. All measures at 16 kHz, more is better; PESQ wideband (wb-LQO), narrowband (nb-LQO) and narrowband
+before the mapping (nb-raw); CSIG, CBAK and COVL with PESQ wb-LQO."""
 
 
-def poster_table(
-    summary: Summary, condition: str, labels: Mapping[str, str], *, pesq: str = "pesq_nb_raw"
-) -> list[list[str]]:
-    """Means per SNR in the layout of the poster, each with the published row below it.
+def systems_table(labels: Mapping[str, str], facts: Mapping[str, Facts]) -> list[list[str]]:
+    """What the systems learned from, and their size.
+
+    Args:
+        labels: What systems are called, in the order of the rows.
+        facts: What is known of them.
+
+    Returns:
+        One row per system.
+    """
+    return [["system", "learned from", "parameters"]] + [
+        [label, facts[system].learned_from, _count(facts[system].parameters)]
+        for system, label in labels.items()
+        if system in facts
+    ]
+
+
+def snr_table(summary: Summary, condition: str, labels: Mapping[str, str], measures: Sequence[str]) -> list[list[str]]:
+    """Means per SNR with their intervals; in the layout of the poster each with the published row below it.
 
     Args:
         summary: Results.
-        condition: Name of the test set; published rows stand in "poster" only.
+        condition: Name of the test set; published rows stand in "poster" only, for what the poster has.
         labels: What systems are called, in the order of the rows.
-        pesq: Which PESQ to show, one of `PESQ_NAMES`.
+        measures: Columns, of `MEASURE_NAMES`.
 
     Returns:
-        One row per system; columns PESQ, CSIG, CBAK and COVL, each at every SNR in dB.
+        One row per system; every measure at every SNR in dB.
 
     Raises:
         MissingExtraError: The package scipy is not installed.
     """
-    snrs_db = summary.snrs_db(condition)
-    columns = [(measure, snr_db) for measure in (pesq, *_COMPOSITES) for snr_db in snrs_db]
+    columns = [(measure, snr_db) for measure in measures for snr_db in summary.snrs_db(condition)]
     rows = [["system", *(f"{MEASURE_NAMES[measure]} {_decibels(snr_db)}" for measure, snr_db in columns)]]
+    published = condition == CROSS_DOMAIN and set(measures) <= {*PESQ_NAMES, *_COMPOSITES}
     for system, label in _present(summary, condition, labels):
-        means = [summary.mean(condition, system, measure, snr_db) for measure, snr_db in columns]
-        rows.append([label, *(f"{mean.value:.2f}" if mean.defined else _NOTHING for mean in means)])
-        if condition == CROSS_DOMAIN and system in POSTER:
+        rows.append([label, *(_short(summary.mean(condition, system, *column)) for column in columns)])
+        if published and system in POSTER:
             rows.append([f"{label}, published", *(_published(system, *column) for column in columns)])
     return rows
 
@@ -195,7 +212,7 @@ def costs_table(costs: Sequence[Cost], labels: Mapping[str, str]) -> list[list[s
     return [["system", "parameters", "CPU s per s of audio"]] + [
         [
             label,
-            _NOTHING if by_system[system].parameters is None else f"{by_system[system].parameters:,}",
+            _count(by_system[system].parameters),
             f"{by_system[system].cpu_seconds_per_second:.4f}",
         ]
         for system, label in labels.items()
@@ -224,7 +241,10 @@ def to_markdown(
     labels: Mapping[str, str],
     *,
     pairs: Sequence[tuple[str, str]],
+    facts: Mapping[str, Facts] | None = None,
     ablations: Mapping[str, str] | None = None,
+    ablation_pairs: Sequence[tuple[str, str]] = (),
+    ablation_seed: int | None = None,
     notes: Sequence[str] = (),
 ) -> str:
     """Report for people, of the conditions that are present.
@@ -233,8 +253,11 @@ def to_markdown(
         results: All results, in any order.
         labels: What systems are called, in the order of the rows.
         pairs: Systems and the baselines that they are compared with.
+        facts: What is known of the systems.
         ablations: What ablations are called, in the order of the rows; not named in `labels` unless they are to stand
             in the other tables, too.
+        ablation_pairs: Ablations and what they change in one thing.
+        ablation_seed: Seed of the ablations: of rows with more seeds, this one alone is compared with them.
         notes: Sentences for the top: what was run, and what was scaled down.
 
     Returns:
@@ -248,8 +271,11 @@ def to_markdown(
     present = set(summary.conditions)
     ordered = [name for name in CONDITIONS if name in present] + sorted(present - CONDITIONS.keys())
     lines = ["# Benchmark", "", *(f"- {note}" for note in notes), *([""] if notes else []), _METHOD, ""]
+    lines += _section("Systems", systems_table({**labels, **(ablations or {})}, facts or {}))
+    single = Summary([result for result in results if result.seed in (None, ablation_seed)])
     for condition in ordered:
-        lines += _condition(summary, condition, labels, pairs, ablations or {})
+        lines += _condition(summary, condition, labels, pairs)
+        lines += _ablations(single, condition, ablations or {}, ablation_pairs)
     if {MATCHED, CROSS_DOMAIN} <= present:
         lines += [
             "## Domains",
@@ -283,9 +309,8 @@ def _condition(
     condition: str,
     labels: Mapping[str, str],
     pairs: Sequence[tuple[str, str]],
-    ablations: Mapping[str, str],
 ) -> list[str]:
-    """All sections of one condition."""
+    """All sections of one condition but its ablations."""
     title = CONDITIONS.get(condition, condition)
     lines = [f"## {title}", "", f"`{condition}`, {summary.count(condition)} mixtures.", ""]
     if condition == CROSS_DOMAIN:
@@ -296,8 +321,9 @@ def _condition(
         ]
     # The composites do not depend on the variant, so only the comparison with the poster needs all three.
     for pesq in PESQ_NAMES if condition == CROSS_DOMAIN else list(PESQ_NAMES)[:1]:
-        rows = poster_table(summary, condition, labels, pesq=pesq)
+        rows = snr_table(summary, condition, labels, (pesq, *_COMPOSITES))
         lines += _section(f"Means per SNR in dB, {PESQ_NAMES[pesq]}", rows)
+    lines += _section("Means per SNR in dB, other measures", snr_table(summary, condition, labels, PER_SNR))
     lines += _section("Means over all mixtures", means_table(summary, condition, labels, INTRUSIVE))
     rows = means_table(summary, condition, labels, PREDICTED)
     lines += _section("Means over all mixtures: composite measures and DNSMOS", rows)
@@ -307,7 +333,18 @@ def _condition(
         lines += _section(f"Paired differences in {MEASURE_NAMES[measure]}", rows)
     if len(compared[0]) > 1:
         lines += ["Where systems are equal, one interval in twenty excludes 0 by chance.", ""]
-    return lines + _section("Ablations", means_table(summary, condition, ablations, ABLATED))
+    return lines
+
+
+def _ablations(
+    summary: Summary, condition: str, labels: Mapping[str, str], pairs: Sequence[tuple[str, str]]
+) -> list[str]:
+    """Means of the ablations, and what each changes, at one seed."""
+    lines = _section("Ablations, one seed", means_table(summary, condition, labels, ABLATED))
+    for measure in ABLATION_COMPARED:
+        rows = differences_table(summary, condition, labels, pairs, measure)
+        lines += _section(f"What each part changes in {MEASURE_NAMES[measure]}, one seed", rows)
+    return lines
 
 
 def _section(title: str, rows: Sequence[Sequence[str]]) -> list[str]:
@@ -329,6 +366,19 @@ def _published(system: str, measure: str, snr_db: float) -> str:
 
 def _decibels(value: float) -> str:
     return f"{value:g}".replace("-", "−")
+
+
+def _count(number: int | None) -> str:
+    return _NOTHING if number is None else f"{number:,}"
+
+
+def _short(mean: Mean) -> str:
+    """A mean with as many digits as the poster has."""
+    if not mean.defined:
+        return UNDEFINED
+    interval = "" if math.isnan(mean.half_width) else f" ± {mean.half_width:.2f}"
+    left_out = f" ({mean.undefined} {UNDEFINED})" if mean.undefined else ""
+    return f"{mean.value:.2f}{interval}{left_out}".replace("-", "−")
 
 
 def _text(mean: Mean) -> str:

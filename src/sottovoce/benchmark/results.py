@@ -59,6 +59,19 @@ class Cost:
 
 
 @dataclass(frozen=True)
+class Facts:
+    """What stands beside the name of a system.
+
+    Attributes:
+        learned_from: Unpaired recordings, pairs, the answer, or nothing.
+        parameters: Trained values that enhancing needs; None where there are none, or nobody tells.
+    """
+
+    learned_from: str
+    parameters: int | None
+
+
+@dataclass(frozen=True)
 class Spread:
     """How far the mean over mixtures depends on the seed of the training.
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
 from multiprocessing import get_context
 from multiprocessing.queues import Queue
 from pathlib import Path
@@ -20,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-import sottovoce
 from sottovoce.atomic import replacing
 from sottovoce.baselines.system import SAMPLE_RATE, System
 from sottovoce.benchmark.protocol import Protocol, TestMixture
@@ -35,13 +35,18 @@ if TYPE_CHECKING:
     from sottovoce.baselines.network import Baseline
     from sottovoce.models.joint import JointAutoencoder
 
+_log = logging.getLogger(__name__)
 Progress = Callable[[str, int, int], None]
 """Called with a task ("training" or "scoring"), units done and units in all."""
+
+# What a result depends on: another version of it is another cache, and so is a package that is missing.
+_TRAINING_PACKAGES = ("sottovoce", "numpy", "torch")
+_SCORING_PACKAGES = ("sottovoce", "numpy", "scipy", "torch", "onnxruntime", "pesq", "pystoi", "speechmos")
 
 _CHUNK = 20  # Mixtures that one process scores before it takes the next task.
 _POLL_SECONDS = 0.5
 
-_messages: "Queue[tuple[str, int]] | None" = None
+_messages: "Queue[tuple[str, int | str]] | None" = None
 
 
 @dataclass(frozen=True)
@@ -49,13 +54,11 @@ class Training:
     """A system to be trained on the training part of a protocol.
 
     Attributes:
-        name: Name of the settings.
         settings: All settings, with their seed.
         protocol: Whose training part it is trained on.
         folder: Of the run, named by everything that the result depends on.
     """
 
-    name: str
     settings: SystemSettings
     protocol: Protocol
     folder: Path
@@ -72,6 +75,13 @@ class Training:
 
         return sum(stage_steps(self.settings, stage) for stage in stages(self.settings))
 
+    def steps_done(self) -> int:
+        """Steps of the stages that are finished."""
+        from sottovoce.training.module import stage_steps, stages
+
+        finished = [s for s in stages(self.settings) if (self.folder / "stages" / s / "finished.pt").exists()]
+        return sum(stage_steps(self.settings, stage) for stage in finished)
+
 
 @dataclass(frozen=True)
 class Scoring:
@@ -84,7 +94,7 @@ class Scoring:
         tests: The mixtures.
         checkpoint: Of the trained networks; None without.
         table: Where the scores are kept, named by everything that they depend on.
-        listening: Folder for what is kept to be heard and drawn; None if nothing is.
+        heard: Files of what is kept to be heard and drawn, by name of the mixture.
     """
 
     system: str
@@ -93,7 +103,12 @@ class Scoring:
     tests: tuple[TestMixture, ...]
     checkpoint: Path | None
     table: Path
-    listening: Path | None
+    heard: dict[str, Path]
+
+    def missing(self) -> list[TestMixture]:
+        """Mixtures whose scores, or whose sound if that is to be kept, are not there yet."""
+        scored = {line["file"] for line in _read_table(self.table)}
+        return [test for test in self.tests if test.name not in scored or not _there(self.heard.get(test.name))]
 
 
 @dataclass(frozen=True)
@@ -103,10 +118,12 @@ class Outcome:
     Attributes:
         results: One per system, seed, condition and test mixture.
         costs: One per system.
+        heard: Files to be heard and drawn, by condition, system and name of the mixture; of the first seed.
     """
 
     results: list[Result]
     costs: list[Cost]
+    heard: dict[tuple[str, str, str], Path]
 
 
 def plan_trainings(
@@ -137,9 +154,9 @@ def plan_trainings(
                     continue
                 training = settings[name].training.model_copy(update={"seed": seed})
                 seeded = settings[name].model_copy(update={"training": training})
-                key = _digest(dump_settings(seeded), protocol.training_fingerprint, sottovoce.__version__)
+                key = _digest(dump_settings(seeded), protocol.training_fingerprint, *_versions(_TRAINING_PACKAGES))
                 run = folder / "systems" / f"{seeded.name}-{seed}-{key}"
-                trainings[protocol.condition.name, system, seed] = Training(name, seeded, protocol, run)
+                trainings[protocol.condition.name, system, seed] = Training(seeded, protocol, run)
     return trainings
 
 
@@ -168,7 +185,7 @@ def run(
         All results, in the order of conditions, systems, seeds and mixtures, and costs.
 
     Raises:
-        DataError: A process ended abruptly.
+        DataError: A task failed, or a process ended abruptly; what is done is kept.
     """
     trainings = plan_trainings(protocols, systems, seeds, settings, folder)
     scorings: list[Scoring] = []
@@ -178,17 +195,26 @@ def run(
                 training = None if seed is None else trainings[protocol.condition.name, system, seed]
                 scorings += _scorings(protocol, system, seed, training, folder, first=seed in (None, seeds[0]))
     tracker = _Tracker(list(trainings.values()), scorings, on_progress)
-    _execute(list({t.folder: t for t in trainings.values()}.values()), scorings, jobs, tracker)
+    failures = _execute(list({t.folder: t for t in trainings.values()}.values()), scorings, jobs, tracker)
+    if failures:
+        raise DataError(
+            f"found {len(failures)} tasks that failed, the first: {failures[0]}. All others are done and kept: repeat "
+            "the command, or leave these systems out."
+        )
     return _collect(scorings, trainings)
 
 
 def _scorings(
     protocol: Protocol, system: str, seed: int | None, training: Training | None, folder: Path, *, first: bool
 ) -> Iterator[Scoring]:
-    origin = training.folder.name if training is not None else sottovoce.__version__
+    entry = SYSTEMS[system]
+    origin = [training.folder.name] if training is not None else []
+    origin += [_sha256(entry.model)] if entry.model is not None else []
+    origin += _versions([*_SCORING_PACKAGES, *([entry.package] if entry.package else [])])
+    kept = {test.snr_db: test.name for test in reversed(protocol.tests)}.values() if first else ()
     for start in range(0, len(protocol.tests), _CHUNK):
         tests = protocol.tests[start : start + _CHUNK]
-        key = _digest(system, origin, *(f"{test.name} {_sha256(test.noisy)} {_sha256(test.clean)}" for test in tests))
+        key = _digest(system, *origin, *(f"{test.name} {_sha256(test.noisy)} {_sha256(test.clean)}" for test in tests))
         yield Scoring(
             system,
             seed,
@@ -196,7 +222,11 @@ def _scorings(
             tests,
             None if training is None else training.checkpoint,
             folder / "scores" / f"{system}-{key}.jsonl",
-            folder / "listening" / protocol.condition.name if first and not start else None,
+            {
+                test.name: folder / "listening" / protocol.condition.name / f"{system}-{key}" / f"{test.name}.flac"
+                for test in tests
+                if test.name in kept
+            },
         )
 
 
@@ -210,38 +240,56 @@ class _Tracker:
             "scoring": sum(len(scoring.tests) for scoring in scorings),
         }
         self._done = {
-            "training": sum(training.steps for training in distinct if training.checkpoint.exists()),
-            "scoring": sum(len(_read_table(scoring.table)) for scoring in scorings),
+            "training": sum(training.steps_done() for training in distinct),
+            "scoring": sum(len(scoring.tests) - len(scoring.missing()) for scoring in scorings),
         }
         self._report = report
+        self._warned: set[str] = set()
+
+    def warn(self, text: str) -> None:
+        """Pass a warning on, once: all trainings look at the same recordings."""
+        if text not in self._warned:
+            _log.warning("%s", text)
+        self._warned.add(text)
 
     def add(self, task: str, units: int) -> None:
+        """Count what was done."""
         self._done[task] = min(self._done[task] + units, self._total[task])
         if self._report is not None:
             self._report(task, self._done[task], self._total[task])
 
 
-def _execute(trainings: list[Training], scorings: list[Scoring], jobs: int, tracker: _Tracker) -> None:
-    """Trainings first, since they take longest; a system is scored as soon as it is trained."""
+def _execute(trainings: list[Training], scorings: list[Scoring], jobs: int, tracker: _Tracker) -> list[str]:
+    """Trainings first, since they take longest; a system is scored as soon as it is trained.
+
+    Returns:
+        A sentence for each task that failed; all others are finished.
+    """
     context = get_context("spawn")
-    messages: Queue[tuple[str, int]] = context.Queue()
+    messages: Queue[tuple[str, int | str]] = context.Queue()
     untrained = [training for training in trainings if not training.checkpoint.exists()]
-    unscored = [scoring for scoring in scorings if len(_read_table(scoring.table)) < len(scoring.tests)]
-    waiting = {training.checkpoint: training for training in untrained}
+    unscored = [scoring for scoring in scorings if scoring.missing()]
+    waiting = {training.checkpoint for training in untrained}
+    failures: list[str] = []
     if not untrained and not unscored:
-        return
+        return failures
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=(messages, os.getpid())) as pool:
-        futures: dict[Future[None], Training | None] = {pool.submit(_train, t): t for t in untrained}
-        futures |= {pool.submit(_score, s): None for s in unscored if s.checkpoint not in waiting}
+        futures: dict[Future[None], Training | Scoring] = {pool.submit(_train, t): t for t in untrained}
+        futures |= {pool.submit(_score, s): s for s in unscored if s.checkpoint not in waiting}
         try:
             while futures:
                 done, _ = wait(futures, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
                 for future in done:
-                    training = futures.pop(future)
-                    future.result()
-                    if training is not None:
-                        ready = [s for s in unscored if s.checkpoint == training.checkpoint]
-                        futures |= {pool.submit(_score, scoring): None for scoring in ready}
+                    task = futures.pop(future)
+                    problem = future.exception()
+                    if isinstance(problem, BrokenProcessPool):
+                        raise problem
+                    if problem is not None:
+                        what = task.folder.name if isinstance(task, Training) else f"scoring of {task.system}"
+                        failures.append(f"{what}: {problem or type(problem).__name__}")
+                    elif isinstance(task, Training):
+                        ready = [s for s in unscored if s.checkpoint == task.checkpoint]
+                        futures |= {pool.submit(_score, scoring): scoring for scoring in ready}
                 _drain(messages, tracker)
         except BrokenProcessPool as error:
             raise DataError(
@@ -251,18 +299,23 @@ def _execute(trainings: list[Training], scorings: list[Scoring], jobs: int, trac
         finally:
             pool.shutdown(cancel_futures=True)
     _drain(messages, tracker)
+    return failures
 
 
-def _drain(messages: "Queue[tuple[str, int]]", tracker: _Tracker) -> None:
+def _drain(messages: "Queue[tuple[str, int | str]]", tracker: _Tracker) -> None:
     try:
         while True:
-            tracker.add(*messages.get_nowait())
+            task, told = messages.get_nowait()
+            if isinstance(told, int):
+                tracker.add(task, told)
+            else:
+                tracker.warn(told)
     except Empty:
         return
 
 
-def _begin(messages: "Queue[tuple[str, int]]", parent: int) -> None:
-    """Set a process up: one thread, so that results are the same on any machine of its kind; and no life of its own."""
+def _begin(messages: "Queue[tuple[str, int | str]]", parent: int) -> None:
+    """Set a process up: it tells what it does, and ends with its parent."""
     global _messages  # noqa: PLW0603 (what a process of the pool is given at its start)
     _messages = messages
 
@@ -275,9 +328,16 @@ def _begin(messages: "Queue[tuple[str, int]]", parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _tell(task: str, units: int) -> None:
+def _tell(task: str, told: int | str) -> None:
     if _messages is not None:
-        _messages.put((task, units))
+        _messages.put((task, told))
+
+
+class _Warnings(logging.Handler):
+    """Sends warnings of a training to who started it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _tell("training", record.getMessage())
 
 
 def _train(task: Training) -> None:
@@ -287,7 +347,8 @@ def _train(task: Training) -> None:
 
     torch.set_num_threads(1)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    logging.getLogger("sottovoce").setLevel(logging.ERROR)  # every training would warn of the same recordings
+    log = logging.getLogger("sottovoce")
+    log.handlers, log.propagate = [_Warnings(logging.WARNING)], False
     protocol = task.protocol
     clean = protocol.clean if task.settings.training.data.pairs else None
     task.folder.mkdir(parents=True, exist_ok=True)
@@ -305,31 +366,30 @@ def _score(task: Scoring) -> None:
     entry = SYSTEMS[task.system]
     network = None if task.checkpoint is None else _load(task.checkpoint)
     kept = _read_table(task.table)
-    done = {line["file"] for line in kept}
+    scored = {line["file"] for line in kept}
+    missing = task.missing()
     task.table.parent.mkdir(parents=True, exist_ok=True)
     # An interrupted run leaves at most one cut line, which is not kept.
     with replacing(task.table) as temporary:
         temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
     with task.table.open("a", encoding="utf-8") as table:
-        for test in task.tests:
-            if test.name in done:
-                continue
+        for test in missing:
             noisy, clean = (_read(path) for path in (test.noisy, test.clean))
             system = build(entry, network, clean)
             start = time.process_time()
             enhanced = system.enhance(noisy, SAMPLE_RATE)
             cpu_seconds = time.process_time() - start
-            if task.listening is not None and test in _one_of_each_ratio(task.tests):
-                _keep(task.listening / task.system / f"{test.name}.flac", enhanced)
-            scores = asdict(score(clean, enhanced))
-            line = {
-                "file": test.name,
-                "scores": scores,
-                "cpu_seconds": cpu_seconds,
-                "seconds": len(noisy) / SAMPLE_RATE,
-            }
-            table.write(json.dumps(line) + "\n")
-            table.flush()
+            if test.name in task.heard:
+                _keep(task.heard[test.name], enhanced)
+            if test.name not in scored:
+                line = {
+                    "file": test.name,
+                    "scores": asdict(score(clean, enhanced)),
+                    "cpu_seconds": cpu_seconds,
+                    "seconds": len(noisy) / SAMPLE_RATE,
+                }
+                table.write(json.dumps(line) + "\n")
+                table.flush()
             _tell("scoring", 1)
 
 
@@ -380,8 +440,8 @@ def _keep(path: Path, waveform: NDArray[np.float32]) -> None:
         writer.write(np.clip(waveform, -1.0, 1.0)[np.newaxis])
 
 
-def _one_of_each_ratio(tests: Sequence[TestMixture]) -> list[TestMixture]:
-    return list({test.snr_db: test for test in reversed(tests)}.values())
+def _there(path: Path | None) -> bool:
+    return path is None or path.exists()
 
 
 def _read_table(path: Path) -> list[dict[str, Any]]:
@@ -404,18 +464,49 @@ def _collect(scorings: list[Scoring], trainings: dict[tuple[str, str, int], Trai
             sums = spent.setdefault(scoring.system, [0.0, 0.0])
             sums[0] += line["cpu_seconds"]
             sums[1] += line["seconds"]
-    parameters = {system: _parameters(training) for (_, system, _), training in trainings.items()}
-    costs = [Cost(system, parameters.get(system), cpu / seconds) for system, (cpu, seconds) in spent.items()]
-    return Outcome(results, costs)
+    settings = {system: training.settings for (_, system, _), training in trainings.items()}
+    costs = [
+        Cost(system, parameters(SYSTEMS[system], settings.get(system)), cpu / seconds)
+        for system, (cpu, seconds) in spent.items()
+    ]
+    heard = {(s.condition, s.system, name): path for s in scorings for name, path in s.heard.items()}
+    return Outcome(results, costs, heard)
 
 
-def _parameters(training: Training) -> int:
-    """Trained values that enhancing needs."""
+def parameters(entry: Entry, settings: SystemSettings | None) -> int | None:
+    """Number of trained values that enhancing needs.
+
+    Args:
+        entry: The row.
+        settings: Settings of its training; None for a row without.
+
+    Returns:
+        The number; None where nothing is trained, or where a peer does not tell.
+    """
+    if entry.model is not None:
+        from sottovoce.engine.model import Model
+
+        return Model.load(entry.model).metadata.parameters
+    if settings is None:
+        return None
     from sottovoce.baselines import build_network
     from sottovoce.models.joint import JointAutoencoder, count_parameters
 
-    network = build_network(training.settings)
-    return count_parameters(network.run_time_parts() if isinstance(network, JointAutoencoder) else [network])
+    network = build_network(settings)
+    if entry.ceiling and isinstance(network, JointAutoencoder):
+        return count_parameters(network.speech_parts())
+    return count_parameters(network.run_time_parts())
+
+
+def _versions(packages: Sequence[str]) -> list[str]:
+    """Versions of packages, as far as they are installed."""
+    found = []
+    for package in packages:
+        try:
+            found.append(f"{package} {version(package.replace('_', '-'))}")
+        except PackageNotFoundError:
+            found.append(f"{package} is missing")
+    return found
 
 
 def _digest(*parts: str) -> str:

@@ -4,12 +4,14 @@ import functools
 import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sottovoce.baselines.system import System, Unprocessed
+from sottovoce.weights import DEFAULT_MODEL
 
 Supervision = Literal["none", "unpaired", "pairs", "oracle"]
 
@@ -27,6 +29,7 @@ class Entry:
         make: Builds a system without training; it is given the clean speech, which oracles alone may use.
         ceiling: Whether the trained network hears the clean speech itself: what its decoders can give at best.
         package: Package that a peer needs.
+        model: File of an exported model.
         main: Whether it is in the table by itself; the others are ablations and remedies.
     """
 
@@ -36,6 +39,7 @@ class Entry:
     make: Callable[[_FloatArray], System] | None = None
     ceiling: bool = False
     package: str | None = None
+    model: Path | None = None
     main: bool = True
 
     def seeds(self, seeds: Sequence[int]) -> Sequence[int | None]:
@@ -130,9 +134,9 @@ SYSTEMS: dict[str, Entry] = {
     "supervised": Entry("joint's networks with pairs", "pairs", settings="baselines/supervised"),
     "oracle_irm": Entry("oracle IRM", "oracle", make=_oracle_irm),
     "oracle_cirm": Entry("oracle cIRM", "oracle", make=_oracle_cirm),
-    "sse_ceiling": Entry("clean speech through SSE's SAE", "oracle", settings="baselines/sse", ceiling=True),
-    "joint_ceiling": Entry("clean speech through joint's SAE", "oracle", settings="poster_cpu", ceiling=True),
-    "default": Entry("sottovoce's bundled model", "unpaired", make=_default),
+    "sse_ceiling": Entry("clean amplitudes through SSE's SAE", "oracle", settings="baselines/sse", ceiling=True),
+    "joint_ceiling": Entry("clean amplitudes through joint's SAE", "oracle", settings="poster_cpu", ceiling=True),
+    "default": Entry("sottovoce's bundled model", "unpaired", make=_default, model=DEFAULT_MODEL),
     "plus_second_decoder": Entry(
         "SSE + second decoder", "unpaired", settings="ablations/plus_second_decoder", main=False
     ),

@@ -25,10 +25,11 @@ Progress = Callable[[int, int], None]
 _MIN_SECONDS: dict[Kind, float] = {"speech": 0.5, "noise": 0.5, "rooms": 0.05}
 _NAMED = 3
 
-_NOISEX_KINDS = [
+_NOISEX_FILES = [
     *("babble", "buccaneer1", "buccaneer2", "destroyerengine", "destroyerops", "f16", "factory1", "factory2"),
     *("hfchannel", "leopard", "m109", "machinegun", "pink", "volvo", "white"),
 ]
+_NOISEX_TWIN = r"^(buccaneer|destroyer|factory)"
 _DAPS_SPEAKERS = [f"{sex}{number}" for sex in "fm" for number in range(1, 11)]
 _DAPS_SCRIPTS = range(1, 6)
 
@@ -239,8 +240,9 @@ def _read_daps(folder: Path, progress: Progress | None) -> Manifest:
 
 
 def _read_noisex(folder: Path, progress: Progress | None) -> Manifest:
-    _require_names("noisex92", folder, _NOISEX_KINDS)
-    return scan(folder, progress=progress)
+    _require_names("noisex92", folder, _NOISEX_FILES)
+    # Two factories, cockpits or destroyers are one kind: one must not be in training and the other in the test.
+    return _group(scan(folder, progress=progress), folder, _NOISEX_TWIN)
 
 
 def _read_librispeech(folder: Path, progress: Progress | None) -> Manifest:

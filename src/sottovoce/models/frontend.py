@@ -115,12 +115,12 @@ class FeatureMaps(nn.Module):
         bins: Bins of all windows together.
         compression: Exponent p of the amplitude.
         phase: "unit" for cosine and sine of the phase, as in the poster; "compressed" for both times amplitude^p, which
-            tells a phase only where there is energy to have one.
+            tells a phase only where there is energy to have one; "none" for amplitude alone.
     """
 
-    def __init__(self, bins: int, compression: float, phase: Literal["unit", "compressed"]) -> None:
+    def __init__(self, bins: int, compression: float, phase: Literal["none", "unit", "compressed"]) -> None:
         super().__init__()
-        self.channels = 3 * bins
+        self.channels = bins if phase == "none" else 3 * bins
         self._compression = compression
         self._phase = phase
 
@@ -131,9 +131,11 @@ class FeatureMaps(nn.Module):
             spectra: Real and imaginary parts `(B, 2, F, N)`.
 
         Returns:
-            `(B, 3 F, N)`: amplitude^p, real and imaginary maps.
+            `(B, 3 F, N)`: amplitude^p, real and imaginary maps; `(B, F, N)` without phase.
         """
         compressed = amplitude(spectra) ** self._compression
+        if self._phase == "none":
+            return compressed
         phases = phasor(spectra)
         if self._phase == "compressed":
             phases = phases * compressed.unsqueeze(1)

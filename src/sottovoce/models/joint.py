@@ -272,20 +272,23 @@ class JointAutoencoder(nn.Module):
         return self.stft.synthesise(enhanced, waveform.shape[-1])
 
     @torch.no_grad()
-    def reconstruct(self, speech: Tensor) -> Tensor:
+    def reconstruct(self, speech: Tensor, phase_of: Tensor | None = None) -> Tensor:
         """Clean speech through the speech autoencoder: what its decoders can give at best.
 
         Args:
             speech: Samples `(B, T)`.
+            phase_of: Signals whose phase the decoded speech takes or corrects, `(B, T)`, such as mixtures; the speech
+                itself if None.
 
         Returns:
             Samples `(B, T)`, aligned.
         """
         spectra = self.stft.analyse(speech)
         level = self.level(spectra, Past())
-        spectra = spectra / level
-        decoded = self.decode_speech(self.encode_speech(spectra))
-        return self.stft.synthesise(self.spectrum_of(decoded, spectra[:, :, : self.bins]) * level, speech.shape[-1])
+        reference = spectra if phase_of is None else self.stft.analyse(phase_of)
+        decoded = self.decode_speech(self.encode_speech(spectra / level))
+        spectrum = self.spectrum_of(decoded, reference[:, :, : self.bins])
+        return self.stft.synthesise(spectrum * level, speech.shape[-1])
 
     def compressed(self, spectrum: Tensor) -> Tensor:
         """Compressed amplitude A^p of the longest window.

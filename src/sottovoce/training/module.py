@@ -42,8 +42,11 @@ def stages(settings: SystemSettings) -> tuple[Stage, ...]:
 
 
 def stage_steps(settings: SystemSettings, stage: Stage) -> int:
-    """Number of steps of a stage."""
-    return settings.training.speech_steps if stage in FIRST_STAGES else settings.training.joint_steps
+    """Number of steps of a stage; a training of one stage has the steps of both, for an equal budget."""
+    training = settings.training
+    if len(stages(settings)) == 1:
+        return training.speech_steps + training.joint_steps
+    return training.speech_steps if stage in FIRST_STAGES else training.joint_steps
 
 
 class UnpairedSteps(IterableDataset[UnpairedTensors]):

@@ -122,14 +122,7 @@ def prepare(
         DataError: A folder is missing or has nothing usable, or `out` holds a run on other recordings.
         ConfigError: Clean versions are given to settings without pairs, or not given to settings with them.
     """
-    if settings.training.data.pairs and clean is None:
-        raise ConfigError(
-            f"{settings.name} learns from pairs: give the folder of the mixtures' clean versions (--clean)"
-        )
-    if clean is not None and not settings.training.data.pairs:
-        raise ConfigError(
-            f"{settings.name} learns without pairs and must not see clean versions of its mixtures: leave out --clean"
-        )
+    _check_pairs(settings, clean)
 
     def tell(task: str) -> Callable[[int, int], None] | None:
         if on_preparation is None:
@@ -160,12 +153,14 @@ def prepare(
         if share and len(manifest.groups) > 1:
             parts[name] = split(manifest, (1 - share, share), np.random.default_rng([training.seed, 100 + index]))
         else:
-            _log.warning("%s: one speaker or session alone, so the health checks hear what is trained on", name)
+            if share:
+                _log.warning("%s: one speaker or session alone, so the health checks hear what is trained on", name)
             parts[name] = (manifest, manifest)
-    stretches, held_back_stretches = (
-        harvest(part, progress=tell(f"finding noise-only stretches {what}"))
-        for part, what in zip(parts["mixtures"], ("to train on", "to check with"), strict=True)
-    )
+    trained_on, held_back = parts["mixtures"]
+    stretches = harvest(trained_on, progress=tell("finding noise-only stretches to train on"))
+    held_back_stretches = stretches
+    if held_back is not trained_on:
+        held_back_stretches = harvest(held_back, progress=tell("finding noise-only stretches to check with"))
     if not stretches:
         _log.warning(
             "found no noise-only stretch in the mixtures: their stationary noise between words stands in; recordings "
@@ -187,6 +182,18 @@ def prepare(
         tuple(rooms),
         match_pairs(parts["mixtures"][0], mixtures, clean) if clean is not None else (),
     )
+
+
+def _check_pairs(settings: SystemSettings, clean: Path | None) -> None:
+    """Clean versions of the mixtures are for those alone who ask for them."""
+    if settings.training.data.pairs and clean is None:
+        raise ConfigError(
+            f"{settings.name} learns from pairs: give the folder of the mixtures' clean versions (--clean)"
+        )
+    if clean is not None and not settings.training.data.pairs:
+        raise ConfigError(
+            f"{settings.name} learns without pairs and must not see clean versions of its mixtures: leave out --clean"
+        )
 
 
 def train(
