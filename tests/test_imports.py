@@ -25,7 +25,7 @@ MAY_KNOW = {
     "data": {"signal", "config"},
     "training": {"signal", "config", "models", "objectives", "data", "metrics", "baselines"},
     "baselines": {"signal", "config", "models", "objectives"},
-    "benchmark": {"signal", "config", "models", "data", "training", "metrics", "baselines"},
+    "benchmark": {"signal", "config", "engine", "models", "data", "training", "metrics", "baselines", "weights"},
     "metrics": {"signal"},
     "cli": {
         "signal",
