@@ -43,7 +43,7 @@ def test_a_quick_look_at_the_bundled_recordings(tmp_path, monkeypatch, capsys):
     arguments = ("--protocol", "poster", "--quick", "--systems", *SHORT_ROWS, "--jobs", 1, "-o")
     assert command(monkeypatch, *arguments, tmp_path / "quick") == 0
     told = capsys.readouterr()
-    assert "unprocessed" in told.out
+    assert "poster: means ± 95 % over 6 mixtures" in told.out
     assert "12 training mixtures of 8 s and 6 test mixtures of 5 s" in told.err
     text = (tmp_path / "quick" / "results.md").read_text(encoding="utf-8")
     assert "12 training mixtures of 8 s and 6 test mixtures of 5 s" in text

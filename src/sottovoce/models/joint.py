@@ -285,8 +285,9 @@ class JointAutoencoder(nn.Module):
         """
         spectra = self.stft.analyse(speech)
         level = self.level(spectra, Past())
-        reference = spectra if phase_of is None else self.stft.analyse(phase_of)
-        decoded = self.decode_speech(self.encode_speech(spectra / level))
+        scaled = spectra / level
+        reference = scaled if phase_of is None else self.stft.analyse(phase_of)
+        decoded = self.decode_speech(self.encode_speech(scaled))
         spectrum = self.spectrum_of(decoded, reference[:, :, : self.bins])
         return self.stft.synthesise(spectrum * level, speech.shape[-1])
 
