@@ -25,15 +25,15 @@ LossTerms = dict[str, Tensor]
 
 
 class UnpairedTensors(NamedTuple):
-    """Clips of one step; no part of it knows the clean version of a mixture, but for supervised systems to compare with.
+    """Clips of one step; no part of it knows the clean version of a mixture, unless the settings ask for pairs.
 
     Attributes:
         speech: Clean speech of anyone, `(B, T)`.
         mixtures: Noisy recordings, `(M, T)`.
         noise: Noise-only stretches of noisy recordings, `(K, T)`; K may be 0.
-        pseudo_mixtures: Clean speech, in a simulated room, plus harvested noise, `(P, T)`; P may be 0. Mixtures of pairs
-            if, and only if, the settings ask for pairs.
-        pseudo_targets: Its speech with early reflections, `(P, T)`; of pairs, the clean versions.
+        pseudo_mixtures: Clean speech, in a simulated room, plus harvested noise, `(P, T)`; P may be 0. With pairs,
+            noisy recordings.
+        pseudo_targets: Its speech with early reflections, `(P, T)`; with pairs, the clean versions.
     """
 
     speech: Tensor
