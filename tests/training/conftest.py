@@ -8,6 +8,8 @@ pytest.importorskip("lightning")
 from sottovoce.config import SystemSettings
 from sottovoce.data.manifest import scan
 from sottovoce.data.mixtures import make_mixtures
+from sottovoce.training import log
+from sottovoce.training import run as run_module
 
 from ..data.synthetic import RATE, tone, write
 
@@ -75,3 +77,13 @@ def folders(tmp_path_factory):
     folder = tmp_path_factory.mktemp("unpaired")
     talkers(folder / "speech", ("anna", "bert", "carl"), 1)
     return folder / "speech", make_recordings(folder, 2)
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Trainings without pictures, which take far longer than the steps: for tests of weights alone."""
+    from matplotlib.figure import Figure
+
+    for module in (log, run_module):
+        monkeypatch.setattr(module, "plot_run", lambda _: None)
+    monkeypatch.setattr(log.plots, "recordings", lambda _: Figure(figsize=(1, 1)))

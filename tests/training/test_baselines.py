@@ -54,7 +54,7 @@ def test_a_baseline_is_trained_and_kept(folders, tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", BASELINES)
-def test_an_interrupted_training_ends_like_an_unbroken_one(folders, tmp_path, monkeypatch, kind):
+def test_an_interrupted_training_ends_like_an_unbroken_one(folders, undrawn, tmp_path, monkeypatch, kind):
     unbroken = run(folders, tmp_path / "unbroken", kind).read_bytes()
     real = run_module.RunLog.on_train_batch_end
 
@@ -87,7 +87,7 @@ def test_a_supervised_system_asks_for_pairs(folders, tmp_path, monkeypatch, caps
 
 
 @pytest.mark.parametrize("kind", ["pvq", "cf"])
-def test_unpaired_baselines_never_open_a_clean_version(folders, tmp_path, kind):
+def test_unpaired_baselines_never_open_a_clean_version(folders, undrawn, tmp_path, kind):
     """Hidden clean versions that are replaced by noise change nothing."""
     speech, made = folders
     first = run(folders, tmp_path / "first", kind).read_bytes()
@@ -103,7 +103,7 @@ def test_unpaired_baselines_never_open_a_clean_version(folders, tmp_path, kind):
     assert first == second
 
 
-def test_pairs_that_are_asked_for_have_an_effect(folders, tmp_path):
+def test_pairs_that_are_asked_for_have_an_effect(folders, undrawn, tmp_path):
     speech, made = folders
     first = run(folders, tmp_path / "first", "irm").read_bytes()
     # The mixtures as their own clean versions: another target, so other weights.
