@@ -48,8 +48,8 @@ _ABLATION_PAIRS = (
     *(
         (row, "joint")
         for row in (
-            *("shift_128", "shift_32", "one_decoder", "absolute_phase", "latent_noise_03", "no_latent_noise"),
-            *("aligned_latents", "aligned_noise_code", "aligned_mask"),
+            *("shift_128", "shift_32", "one_decoder", "absolute_phase", "latent_noise_1", "no_latent_noise"),
+            *("equaliser", "unit_phasors", "aligned_clean", "aligned_latents", "aligned_noise_code", "aligned_mask"),
         )
     ),
 )

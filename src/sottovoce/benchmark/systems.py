@@ -148,8 +148,18 @@ SYSTEMS: dict[str, Entry] = {
     "shift_32": Entry("joint, frame shift 32", "unpaired", settings="ablations/shift_32", main=False),
     "one_decoder": Entry("joint, phase of the mixture", "unpaired", settings="ablations/one_decoder", main=False),
     "absolute_phase": Entry("joint, absolute phase", "unpaired", settings="ablations/absolute_phase", main=False),
-    "latent_noise_03": Entry("joint, latent noise 0.3", "unpaired", settings="ablations/latent_noise_03", main=False),
+    "latent_noise_1": Entry("joint, latent noise 1", "unpaired", settings="ablations/latent_noise_1", main=False),
     "no_latent_noise": Entry("joint, no latent noise", "unpaired", settings="ablations/no_latent_noise", main=False),
+    "equaliser": Entry("joint, equaliser in the encoders", "unpaired", settings="ablations/equaliser", main=False),
+    "unit_phasors": Entry(
+        "joint, phases heard without their amplitude", "unpaired", settings="ablations/unit_phasors", main=False
+    ),
+    "aligned_clean": Entry(
+        "joint + one latent of clean speech for both encoders",
+        "unpaired",
+        settings="ablations/aligned_clean",
+        main=False,
+    ),
     "aligned_latents": Entry(
         "joint + latents aligned by pseudo-pairs", "unpaired", settings="ablations/aligned_latents", main=False
     ),

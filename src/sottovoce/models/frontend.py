@@ -23,6 +23,19 @@ def amplitude(spectrum: Tensor) -> Tensor:
     return torch.sqrt(spectrum.square().sum(dim=1) + _TINY**2)
 
 
+def compressed_amplitude(spectrum: Tensor, compression: float) -> Tensor:
+    """Power-law compressed amplitude A^p in one step, with a finite gradient at 0.
+
+    Args:
+        spectrum: Real and imaginary parts `(B, 2, F, N)`.
+        compression: p.
+
+    Returns:
+        `(B, F, N)`.
+    """
+    return (spectrum.square().sum(dim=1) + _TINY**2) ** (compression / 2)
+
+
 def phasor(spectrum: Tensor) -> Tensor:
     """Unit phasors, the cosine and sine of the phase; (1, 0) where there is nothing.
 
@@ -86,8 +99,9 @@ class TorchSTFT(nn.Module):
         for length, window in zip(stft.windows, self._analysis, strict=True):
             start = (stft.window - length) // 2
             parts.append(torch.fft.rfft(frames[..., start : start + length] * window.to(waveform)))
-        spectrum = torch.cat(parts, dim=-1).transpose(1, 2)
-        return torch.stack([spectrum.real, spectrum.imag], dim=1)
+        spectrum = torch.cat(parts, dim=-1)
+        # Frames stay together in memory, as the transform gives them: turning the copy itself would take longer.
+        return torch.stack([spectrum.real, spectrum.imag], dim=1).transpose(2, 3)
 
     def synthesise(self, spectrum: Tensor, samples: int) -> Tensor:
         """Signals of which `spectrum` are the spectra.
@@ -133,7 +147,7 @@ class FeatureMaps(nn.Module):
         Returns:
             `(B, 3 F, N)`: amplitude^p, real and imaginary maps; `(B, F, N)` without phase.
         """
-        compressed = amplitude(spectra) ** self._compression
+        compressed = compressed_amplitude(spectra, self._compression)
         if self._phase == "none":
             return compressed
         phases = phasor(spectra)

@@ -15,7 +15,7 @@ from sottovoce.models.autoencoder import (
     aligned,
 )
 from sottovoce.models.blocks import ConvBlock, Past
-from sottovoce.models.frontend import FeatureMaps, RunningLevel, TorchSTFT, amplitude, phasor, rotate
+from sottovoce.models.frontend import FeatureMaps, RunningLevel, TorchSTFT, compressed_amplitude, phasor, rotate
 
 
 @dataclass(frozen=True)
@@ -300,7 +300,7 @@ class JointAutoencoder(nn.Module):
         Returns:
             `(B, F, N)`.
         """
-        return amplitude(spectrum[:, :, : self.bins]) ** self.compression
+        return compressed_amplitude(spectrum[:, :, : self.bins], self.compression)
 
 
 def _pointwise(inputs: int, outputs: int, model: ModelSettings) -> ConvBlock:

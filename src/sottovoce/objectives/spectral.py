@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from sottovoce.models.frontend import TorchSTFT, amplitude, phasor
+from sottovoce.models.frontend import TorchSTFT, compressed_amplitude, phasor
 
 
 def reconstruction(estimate: Tensor, target: Tensor) -> Tensor:
@@ -38,7 +38,7 @@ def complex_reconstruction(estimate: Tensor, target: Tensor, compression: float)
     """
 
     def compress(spectrum: Tensor) -> Tensor:
-        return phasor(spectrum) * (amplitude(spectrum) ** compression).unsqueeze(1)
+        return phasor(spectrum) * compressed_amplitude(spectrum, compression).unsqueeze(1)
 
     return (compress(estimate) - compress(target)).square().sum(dim=1).mean()
 
@@ -58,10 +58,12 @@ def multi_resolution(estimate: Tensor, target: Tensor, resolutions: list[TorchST
     Source:
         Li, Sun, Wang and Naqvi (SSPD 2023): losses summed over windows of 1024, 512, 256 and 128.
     """
-    both = torch.cat([estimate, target])
     total = estimate.new_zeros(())
     for stft in resolutions:
-        estimated, wanted = (amplitude(stft.analyse(both)) ** compression).chunk(2)
+        # The target is a constant: no gradient is taken back through its spectra.
+        estimated, wanted = (
+            compressed_amplitude(stft.analyse(waveform), compression) for waveform in (estimate, target.detach())
+        )
         total = total + reconstruction(estimated, wanted)
     return total
 
