@@ -6,6 +6,7 @@ import itertools
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -505,18 +506,18 @@ def _describe_model(metadata: "ModelMetadata") -> dict[str, str]:
 
 @contextlib.contextmanager
 def _progress() -> Iterator[Callable[[str, float, float, str], None]]:
-    """Give a function of task, done, total and a note that draws a bar per task on a terminal.
+    """Give a function of task, done, total and a note that draws a bar per task on a terminal, or else writes lines.
 
     Warnings of the package go above the bars, or to stderr where there is no terminal.
     """
     log = logging.getLogger("sottovoce")
     if not sys.stderr.isatty():
-        # Nobody watches: rich is not even imported.
+        # A log, perhaps: rich is not even imported.
         handler: logging.Handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("sottovoce: %(message)s"))
         log.addHandler(handler)
         try:
-            yield lambda task, done, total, note: None
+            yield ProgressLines()
         finally:
             log.removeHandler(handler)
         return
@@ -550,6 +551,32 @@ def _progress() -> Iterator[Callable[[str, float, float, str], None]]:
             yield show
     finally:
         log.removeHandler(handler)
+
+
+class ProgressLines:
+    """Progress where there is no terminal, such as in a log: a line a minute, for what takes longer than that.
+
+    Args:
+        clock: Gives the time in seconds.
+    """
+
+    _INTERVAL_SECONDS = 60.0
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._told = clock()
+        self._began: dict[str, tuple[float, float]] = {}
+
+    def __call__(self, task: str, done: float, total: float, note: str) -> None:
+        """Write a line to stderr if the last one was a minute ago."""
+        now = self._clock()
+        since, at_first = self._began.setdefault(task, (now, done))
+        if now - self._told < self._INTERVAL_SECONDS or not at_first < done < total:
+            return
+        self._told = now
+        left = (now - since) / (done - at_first) * (total - done)
+        details = f" ({note.strip()})" if note else ""
+        print(f"sottovoce: {task} {done / total:.0%}{details}, {_duration(left)} left", file=sys.stderr)
 
 
 def _duration(seconds: float) -> str:
