@@ -29,16 +29,21 @@ Progress = Callable[[str, int, int], None]
 _QUICK_COUNTS = Counts(6, 8.0, 12, 8.0, 6, 5.0)
 _QUICK_STEPS = (12, 12)
 _QUICK_CLIPS = {"clip_seconds": 1.0, "speech_clips": 3, "mixture_clips": 2, "noise_clips": 1}
-_SHOWN = ("sse", "pvq", "cf", "joint", "irm", "supervised")
+_SHOWN = ("sse", "pvq", "cf", "joint", "aligned_mask", "irm", "supervised")
 _PAIRS = (
     ("joint", "sse"),
     ("joint", "pvq"),
     ("joint", "cf"),
     ("cf", "pvq"),
     ("pvq", "sse"),
+    ("aligned_mask", "joint"),
+    ("aligned_mask", "cf"),
     ("supervised", "joint"),
 )
-"""Systems that the poster ranks, and the bound: whose paired differences are shown."""
+"""Systems that the poster ranks, the remedy and the bound: whose paired differences are shown."""
+
+_ABLATED = ("unprocessed", "sse", "joint", "aligned_mask", "sse_ceiling", "joint_ceiling")
+"""Main rows that stand beside the ablations."""
 
 _ABLATION_PAIRS = (
     ("plus_second_decoder", "sse"),
@@ -51,6 +56,10 @@ _ABLATION_PAIRS = (
             *("shift_128", "shift_32", "one_decoder", "absolute_phase", "latent_noise_1", "no_latent_noise"),
             *("equaliser", "unit_phasors", "aligned_clean", "aligned_latents", "aligned_noise_code", "aligned_mask"),
         )
+    ),
+    *(
+        (f"{row}_ceiling", "joint_ceiling")
+        for row in ("latent_noise_1", "no_latent_noise", "equaliser", "unit_phasors")
     ),
 )
 """Every ablation and the row that it changes in one thing."""
@@ -213,7 +222,7 @@ def _rows(names: Sequence[str]) -> tuple[list[str], list[str]]:
     """Rows in the order of the tables, and a sentence for each peer that is not installed."""
     sets = {
         "main": [row for row, entry in SYSTEMS.items() if entry.main],
-        "ablations": ["unprocessed", "sse", "joint", *(row for row, entry in SYSTEMS.items() if not entry.main)],
+        "ablations": [*_ABLATED, *(row for row, entry in SYSTEMS.items() if not entry.main)],
         "all": list(SYSTEMS),
     }
     wanted = {row for name in names for row in sets.get(name, [name])} | {"unprocessed"}
@@ -329,7 +338,7 @@ def _write(
     labels = {row: SYSTEMS[row].label for row in rows if SYSTEMS[row].main}
     ablations = {row: SYSTEMS[row].label for row in rows if not SYSTEMS[row].main}
     if ablations:
-        ablations = {row: labels[row] for row in ("unprocessed", "sse", "joint") if row in labels} | ablations
+        ablations = {row: labels[row] for row in _ABLATED if row in labels} | ablations
     pairs = [(one, other) for one, other in _PAIRS if one in labels and other in labels]
     pairs += [(row, "unprocessed") for row in labels if SYSTEMS[row].settings is not None and not SYSTEMS[row].ceiling]
     facts = {

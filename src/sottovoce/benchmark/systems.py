@@ -129,6 +129,7 @@ SYSTEMS: dict[str, Entry] = {
     "pvq": Entry("P-VQ", "unpaired", settings="baselines/pvq"),
     "cf": Entry("CF", "unpaired", settings="baselines/cf"),
     "joint": Entry("joint (poster)", "unpaired", settings="poster_cpu"),
+    "aligned_mask": Entry("joint + pseudo-pairs + mask", "unpaired", settings="ablations/aligned_mask"),
     "irm": Entry("IRM", "pairs", settings="baselines/irm"),
     "cirm": Entry("cIRM", "pairs", settings="baselines/cirm"),
     "supervised": Entry("joint's networks with pairs", "pairs", settings="baselines/supervised"),
@@ -154,6 +155,34 @@ SYSTEMS: dict[str, Entry] = {
     "unit_phasors": Entry(
         "joint, phases heard without their amplitude", "unpaired", settings="ablations/unit_phasors", main=False
     ),
+    "latent_noise_1_ceiling": Entry(
+        "clean amplitudes through the SAE, latent noise 1",
+        "oracle",
+        settings="ablations/latent_noise_1",
+        ceiling=True,
+        main=False,
+    ),
+    "no_latent_noise_ceiling": Entry(
+        "clean amplitudes through the SAE, no latent noise",
+        "oracle",
+        settings="ablations/no_latent_noise",
+        ceiling=True,
+        main=False,
+    ),
+    "equaliser_ceiling": Entry(
+        "clean amplitudes through the SAE, equaliser",
+        "oracle",
+        settings="ablations/equaliser",
+        ceiling=True,
+        main=False,
+    ),
+    "unit_phasors_ceiling": Entry(
+        "clean amplitudes through the SAE, phases without their amplitude",
+        "oracle",
+        settings="ablations/unit_phasors",
+        ceiling=True,
+        main=False,
+    ),
     "aligned_clean": Entry(
         "joint + one latent of clean speech for both encoders",
         "unpaired",
@@ -164,8 +193,5 @@ SYSTEMS: dict[str, Entry] = {
         "joint + latents aligned by pseudo-pairs", "unpaired", settings="ablations/aligned_latents", main=False
     ),
     "aligned_noise_code": Entry("… + noise code", "unpaired", settings="ablations/aligned_noise_code", main=False),
-    "aligned_mask": Entry(
-        "joint + pseudo-pairs + mask on the mixture", "unpaired", settings="ablations/aligned_mask", main=False
-    ),
 }
 """Rows by name, in the order of the tables."""
