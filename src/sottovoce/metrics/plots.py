@@ -190,6 +190,37 @@ def curves(rows: Sequence[Mapping[str, str]], *, logarithmic: bool) -> "Figure":
     return figure
 
 
+def noise_spectra(bands_db: NDArray[np.float64], centres_hz: NDArray[np.float64]) -> "Figure":
+    """Spectra of the noise of several recordings, and their mean.
+
+    Args:
+        bands_db: Levels in dB re full scale, `(recordings, bands)`.
+        centres_hz: Centres of the bands, `(bands,)`.
+
+    Returns:
+        The figure.
+
+    Raises:
+        MissingExtraError: The package matplotlib is not installed.
+    """
+    figure = new_figure(6.0, 3.4)
+    axis = figure.subplots()
+    for index, levels_db in enumerate(bands_db):
+        label = "one recording" if index == 0 else None
+        axis.plot(centres_hz, levels_db, color=COLOURS[1], linewidth=0.7, label=label)
+    axis.plot(centres_hz, bands_db.mean(axis=0), color=COLOURS[0], linewidth=2.0, label="mean")
+    axis.set_xscale("log")
+    ticks = [125, 250, 500, 1000, 2000, 4000, 8000]
+    axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.minorticks_off()
+    axis.set_xlabel("frequency in Hz", fontsize=9, color=INK)
+    axis.set_ylabel("noise in dB per third of an octave", fontsize=9, color=INK)
+    axis.grid(color=GRID)
+    axis.legend(frameon=False, fontsize=8, labelcolor=INK)
+    tidy(axis)
+    return figure
+
+
 def save(figure: "Figure", path: Path) -> None:
     """Write a figure atomically; the suffix chooses the format.
 

@@ -247,7 +247,12 @@ def train(
 
 
 def fit(
-    data: TrainingData, out: Path, settings: SystemSettings, *, on_progress: Progress | None = None
+    data: TrainingData,
+    out: Path,
+    settings: SystemSettings,
+    *,
+    start: JointAutoencoder | None = None,
+    on_progress: Progress | None = None,
 ) -> JointAutoencoder | Baseline:
     """Train all stages and write the checkpoint; an interrupted run in `out` is resumed.
 
@@ -255,6 +260,7 @@ def fit(
         data: What the training draws from.
         out: The run's folder.
         settings: All settings.
+        start: A trained system to go on from, which becomes the new one: the joint stage alone is trained.
         on_progress: Called with stage, steps done, steps in all and the running loss.
 
     Returns:
@@ -265,10 +271,14 @@ def fit(
     """
     _record(out, settings)
     run = _Run(out, settings, data, on_progress)
-    with torch.random.fork_rng(devices=[]):  # torch draws initial weights from its global generator alone
-        torch.manual_seed(settings.training.seed)
-        model = build_network(settings)
-    for stage in stages(settings):
+    model: JointAutoencoder | Baseline
+    if start is not None:
+        model = start
+    else:
+        with torch.random.fork_rng(devices=[]):  # torch draws initial weights from its global generator alone
+            torch.manual_seed(settings.training.seed)
+            model = build_network(settings)
+    for stage in stages(settings) if start is None else stages(settings)[-1:]:
         run.train(stage, model)
     model.eval()
     save_checkpoint(out / CHECKPOINT, model, settings)

@@ -1,0 +1,245 @@
+"""What a place sounds like, from its noisy recordings alone, and excerpts of them that are enough to learn from."""
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sottovoce.data.harvest import NoiseStretch
+from sottovoce.data.manifest import Manifest
+from sottovoce.errors import AudioError, DataError
+from sottovoce.signal import audio, levels, segments
+
+_log = logging.getLogger(__name__)
+
+MOST_SECONDS = 1800.0
+"""Of longer recordings, excerpts of this length together are taken: more teaches little and costs time and disk."""
+
+LEAST_SECONDS = 30.0
+"""Less than this shows neither the noise of a place nor whether a model has become better there."""
+
+_EXCERPT_SECONDS = 20.0
+_LEAST_EXCERPTS = 6
+_CLIPPED = 0.999
+_CLIPPED_SHARE = 1e-4
+_VOICED = 0.8
+_SPEECH_SHARE = 0.02  # Of the frames; where fewer are voiced, nobody speaks.
+_SMOOTHING_FRAMES = 5
+_DECAY_SECONDS = (0.08, 0.6)
+_DECAY_DB = 12.0
+_ABOVE_NOISE_DB = 6.0
+_LEAST_DECAYS = 8
+_FASTEST_PERCENTILE = 25.0
+_BAND_EDGES_HZ = 62.5 * 2.0 ** (np.arange(22) / 3.0)
+"""Edges of 21 bands of a third of an octave, from 62.5 Hz to 8 kHz."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """What is heard in the recordings of a place; levels re full scale.
+
+    Attributes:
+        seconds: Length of what was listened to.
+        speech_share: Share of the time with a clear voice.
+        speech_db: Level of clear voices without the noise below them; NaN without voices.
+        noise_db: Level of the noise; NaN where none could be told from speech.
+        snr_db: Difference of the two.
+        t60_seconds: Reverberation time as the decay of the voices tells it, good to a factor of two; NaN if unknown.
+        clipped_share: Share of samples at full scale.
+        noise_bands_db: Noise level in each of the bands of `BAND_CENTRES_HZ`, one row per recording with noise.
+    """
+
+    seconds: float
+    speech_share: float
+    speech_db: float
+    noise_db: float
+    snr_db: float
+    t60_seconds: float
+    clipped_share: float
+    noise_bands_db: NDArray[np.float64]
+
+    @property
+    def has_speech(self) -> bool:
+        """Whether somebody speaks clearly enough to be noticed."""
+        return self.speech_share >= _SPEECH_SHARE
+
+    def sentences(self) -> list[str]:
+        """What was heard, for people."""
+        found = [f"Listened to {self.seconds / 60:.1f} minutes; a clear voice in {self.speech_share:.0%} of the time."]
+        if not math.isnan(self.noise_db):
+            found.append(f"Noise: {self.noise_db:.0f} dB re full scale, {self._colour()}.")
+        else:
+            found.append("Noise: no pause shows it alone; what is steady in it was taken from between the words.")
+        if not math.isnan(self.snr_db):
+            found.append(f"Voices are {self.snr_db:.0f} dB above the noise.")
+        if not math.isnan(self.t60_seconds):
+            found.append(f"Reverberation: about {self.t60_seconds:.1f} s.")
+        if self.clipped_share > _CLIPPED_SHARE:
+            found.append(
+                f"{self.clipped_share:.1%} of the samples are at full scale: turn the recorder's level down next time."
+            )
+        return found
+
+    def _colour(self) -> str:
+        """Where most of the noise is."""
+        bands = 10.0 ** (self.noise_bands_db / 10.0)
+        powers = bands.mean(axis=0)
+        low, high = powers[BAND_CENTRES_HZ < 500.0].sum(), powers[BAND_CENTRES_HZ >= 2000.0].sum()
+        middle = powers.sum() - low - high
+        strongest = max((low, "mostly below 500 Hz"), (middle, "mostly around 1 kHz"), (high, "mostly above 2 kHz"))
+        return strongest[1]
+
+
+BAND_CENTRES_HZ = np.sqrt(_BAND_EDGES_HZ[1:] * _BAND_EDGES_HZ[:-1])
+"""Centres of the bands of `Place.noise_bands_db` in Hz."""
+
+
+def take_excerpts(
+    source: Path, folder: Path, sample_rate: int, *, progress: Callable[[int, int], None] | None = None
+) -> None:
+    """Cut recordings into mono excerpts that are spread evenly over them.
+
+    Args:
+        source: A recording, or a folder of recordings; no more than the excerpts is read, however long they are.
+        folder: Folder to write `000.flac`, `001.flac`, ... to, in order of file and time; what is there is kept.
+        sample_rate: Rate of the excerpts in Hz.
+        progress: Called with (excerpts done, excerpts in all).
+
+    Raises:
+        AudioError: There is no recording at `source`, or the disk takes no more.
+        DataError: Less than `LEAST_SECONDS` can be used.
+    """
+    infos = []
+    problems: list[str] = []
+    for path in [source] if source.is_file() else audio.find_audio(source):
+        try:
+            infos.append(audio.probe(path))
+        except AudioError as error:
+            problems.append(str(error))
+    total = sum(info.seconds for info in infos)
+    if total < LEAST_SECONDS:
+        also = f"; left out: {problems[0]}" if problems else ""
+        raise DataError(
+            f"found {total:.1f} s of recordings at {source}, expected at least {LEAST_SECONDS:g} s, better some "
+            f"minutes: record more of the place{also}"
+        )
+    for problem in problems:
+        _log.warning("left out: %s", problem)
+    length = min(_EXCERPT_SECONDS, total / _LEAST_EXCERPTS)
+    wanted = min(total, MOST_SECONDS)
+    plan = []
+    for info in infos:
+        count = max(1, round(info.seconds / total * wanted / length))
+        frames = min(info.frames, round(length * info.sample_rate))
+        starts = np.linspace(0, info.frames - frames, count).astype(int)
+        plan += [(info, int(start), frames) for start in starts]
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, (info, start, frames) in enumerate(plan):
+        target = folder / f"{index:04d}.flac"
+        if not target.exists():
+            waveform, rate = audio.read(info.path, start=start, frames=frames)
+            mono = audio.resample(waveform.mean(axis=0), rate, sample_rate)
+            with audio.Writer(target, sample_rate, 1) as writer:
+                writer.write(np.clip(mono, -1.0, 1.0)[np.newaxis])
+        if progress is not None:
+            progress(index + 1, len(plan))
+
+
+def listen(recordings: Manifest, stretches: Sequence[NoiseStretch]) -> Place:
+    """Estimate levels, signal-to-noise ratio, reverberation and noise spectra.
+
+    Args:
+        recordings: Short recordings, such as excerpts.
+        stretches: Their noise-only stretches.
+
+    Returns:
+        What is heard.
+    """
+    noise_of = {
+        recording.path: [s for s in stretches if s.recording == recording] for recording in recordings.recordings
+    }
+    speech_power: list[float] = []
+    noise_power: list[float] = []
+    voiced, frames, clipped, samples = 0, 0, 0, 0
+    decays: list[float] = []
+    bands = []
+    for recording in recordings.recordings:
+        waveform, rate = audio.read(recording.path)
+        mono = waveform.mean(axis=0)
+        clipped += int(np.count_nonzero(np.abs(waveform) >= _CLIPPED))
+        samples += waveform.size
+        noise = [mono[stretch.start : stretch.start + stretch.frames] for stretch in noise_of[recording.path]]
+        power = float(np.mean(np.square(np.concatenate(noise), dtype=np.float64))) if noise else math.nan
+        if noise:
+            noise_power.append(power)
+            bands.append(_bands_db(np.concatenate(noise), rate))
+        activity = segments.voice_activity(mono, rate)
+        clear = activity.voicing > _VOICED
+        voiced, frames = voiced + int(clear.sum()), frames + clear.size
+        if clear.any():
+            windows = np.lib.stride_tricks.sliding_window_view(mono, activity.window)[:: activity.hop]
+            loud = np.square(windows[clear], dtype=np.float64).mean(axis=1)
+            below = power if noise else float(np.percentile(np.square(windows).mean(axis=1), 10))
+            speech_power.append(float(np.maximum(loud - below, 1e-12).mean()))
+        decays += _decay_times(mono, rate)
+    speech_db, noise_db = (_mean_db(powers) for powers in (speech_power, noise_power))
+    known = len(decays) >= _LEAST_DECAYS
+    return Place(
+        seconds=recordings.seconds,
+        speech_share=voiced / frames if frames else 0.0,
+        speech_db=speech_db,
+        noise_db=noise_db,
+        snr_db=speech_db - noise_db,
+        t60_seconds=float(np.percentile(decays, _FASTEST_PERCENTILE)) if known else math.nan,
+        clipped_share=clipped / max(1, samples),
+        noise_bands_db=np.array(bands).reshape(len(bands), BAND_CENTRES_HZ.size),
+    )
+
+
+def _mean_db(powers: Sequence[float]) -> float:
+    return float(levels.to_db(math.sqrt(np.mean(powers)))) if powers else math.nan
+
+
+def _bands_db(noise: NDArray[np.floating], sample_rate: int) -> NDArray[np.float64]:
+    """Level in each band, from the mean power spectrum of windows of 64 ms."""
+    window = round(0.064 * sample_rate)
+    padded = np.pad(noise, (0, max(0, window - noise.size)))
+    frames = np.lib.stride_tricks.sliding_window_view(padded, window)[:: window // 2]
+    taper = np.hanning(window)
+    # One-sided, so that the bands' powers add up to the mean square.
+    power = 2.0 * (np.abs(np.fft.rfft(frames * taper)) ** 2).mean(axis=0) / (window * np.square(taper).sum())
+    frequency_hz = np.fft.rfftfreq(window, 1.0 / sample_rate)
+    edges = np.searchsorted(frequency_hz, _BAND_EDGES_HZ)
+    sums = np.array([power[a:b].sum() for a, b in zip(edges[:-1], np.maximum(edges[1:], edges[:-1] + 1), strict=True)])
+    return levels.to_db(np.sqrt(sums))
+
+
+def _decay_times(waveform: NDArray[np.floating], sample_rate: int) -> list[float]:
+    """Times in which the level would fall by 60 dB, from every stretch in which it falls steadily.
+
+    A voice that stops leaves the room's decay; other falls of its level are slower, so that the fastest of many tell
+    the room's.
+    """
+    hop = round(segments.FRAME_SECONDS * sample_rate)
+    count = waveform.size // hop
+    if count < 2 * _SMOOTHING_FRAMES:
+        return []
+    power = np.square(waveform[: count * hop], dtype=np.float64).reshape(count, hop).mean(axis=1)
+    smooth = np.convolve(power, np.full(_SMOOTHING_FRAMES, 1.0 / _SMOOTHING_FRAMES), mode="same")
+    level_db = 10.0 * np.log10(smooth + 1e-12)
+    heard = level_db > np.percentile(level_db, 10) + _ABOVE_NOISE_DB
+    falling = np.concatenate([np.diff(level_db) < 0, [False]]) & heard
+    shortest, longest = (round(seconds / segments.FRAME_SECONDS) for seconds in _DECAY_SECONDS)
+    times = []
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], falling, [False]]).astype(np.int8))).reshape(-1, 2)
+    for start, end in edges:
+        # The level leaves its peak slowly.
+        first, last = start + _SMOOTHING_FRAMES // 2, min(end, start + longest)
+        if last - first >= shortest and level_db[first] - level_db[last - 1] >= _DECAY_DB:
+            slope = np.polyfit(np.arange(last - first) * segments.FRAME_SECONDS, level_db[first:last], 1)[0]
+            times.append(-60.0 / slope)
+    return times

@@ -1,0 +1,294 @@
+"""A trained system learns from recordings of one place, and is kept only if it has become better there."""
+
+import dataclasses
+import json
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sottovoce.atomic import replacing
+from sottovoce.config import SystemSettings
+from sottovoce.data.harvest import NoiseStretch
+from sottovoce.data.manifest import Manifest
+from sottovoce.data.place import BAND_CENTRES_HZ, Place, listen, take_excerpts
+from sottovoce.data.unpaired import UnpairedClips
+from sottovoce.errors import ConfigError
+from sottovoce.metrics import plots
+from sottovoce.metrics.report import Mean, mean
+from sottovoce.models.checkpoint import load_checkpoint, save_checkpoint
+from sottovoce.models.export import export_model
+from sottovoce.models.joint import JointAutoencoder
+from sottovoce.objectives.joint import UnpairedTensors
+from sottovoce.signal import audio, levels
+from sottovoce.training.log import Progress, plot_run
+from sottovoce.training.run import CHECKPOINT, Preparation, TrainingData, fit, prepare
+
+_log = logging.getLogger(__name__)
+
+_SUFFIX = "_adapted"
+_LEARNING_RATE = 3e-4
+_HELD_BACK_SHARE = 0.25
+_CHECK_CLIPS = 32
+_SNR_SPREAD_DB = 8.0
+_UNKNOWN_SNR_DB = (-5.0, 15.0)
+_CLEAN_SNR_DB = 35.0
+# What an adapted system may lose elsewhere: level of clean speech, and of the noise that it used to take away.
+_SPEECH_TOLERANCE_DB = 0.3
+_NOISE_TOLERANCE_DB = 1.0
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The adapted system against the one that it came from, on what was held back; no clean version is known.
+
+    Attributes:
+        gain_db: Error below that of the old system, on held-back noise of the place put on held-back clean speech.
+        speech_change_db: Level of clean speech after the new system against the old one.
+        noise_change_db: Level of held-back noise after the new system against the old one.
+    """
+
+    gain_db: Mean
+    speech_change_db: float
+    noise_change_db: float
+
+    @property
+    def is_better(self) -> bool:
+        """Whether the gain is more than chance, speech is not eaten and noise not let through."""
+        return (
+            self.gain_db.value - self.gain_db.half_width > 0.0
+            and self.speech_change_db >= -_SPEECH_TOLERANCE_DB
+            and self.noise_change_db <= _NOISE_TOLERANCE_DB
+        )
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """What came out.
+
+    Attributes:
+        model: The exported model: the adapted one, or the old one.
+        adopted: Whether it is the adapted one.
+        reason: Why, as a sentence.
+        place: What was heard.
+        comparison: What was compared; None where there was nothing to learn.
+    """
+
+    model: Path
+    adopted: bool
+    reason: str
+    place: Place
+    comparison: Comparison | None
+
+
+def adapt(
+    mixtures: Path,
+    out: Path,
+    *,
+    checkpoint: Path,
+    speech: Path,
+    steps: int = 300,
+    seed: int = 1,
+    command: str = "",
+    on_preparation: Preparation | None = None,
+    on_progress: Progress | None = None,
+) -> Adaptation:
+    """Let a trained system learn from noisy recordings of a place; an interrupted adaptation in `out` goes on.
+
+    Noise is taken from the pauses of the recordings and put on clean speech of anyone, and the losses of the joint
+    stage are taken on the recordings themselves, as in the training. A quarter of the recordings and talkers is held
+    back; whether the new system is better is measured on these alone.
+
+    Args:
+        mixtures: A noisy recording, or a folder of them.
+        out: Folder to write to: `model.onnx`, `checkpoint.safetensors`, `adaptation.json`, pictures.
+        checkpoint: Training checkpoint of a joint system.
+        speech: Folder of clean speech of anyone.
+        steps: Steps of the training.
+        seed: Seed of all draws.
+        command: The command line, to be kept in the model.
+        on_preparation: Called with the name of a task, units done and units in all.
+        on_progress: Called with stage, steps done, steps in all and the running loss.
+
+    Returns:
+        The model and what was found.
+
+    Raises:
+        DataError: There is too little to learn from, or `out` holds something else.
+        ModelError: The checkpoint cannot be used.
+        AudioError: There is no recording at `mixtures`.
+    """
+    if steps < 1:
+        raise ConfigError(f"found {steps} steps, expected 1 or more.")
+    old, settings = load_checkpoint(checkpoint)
+    rate = settings.frontend.sample_rate
+
+    def tell(task: str) -> Callable[[int, int], None] | None:
+        return None if on_preparation is None else lambda done, total: on_preparation(task, done, total)
+
+    take_excerpts(mixtures, out / "excerpts", rate, progress=tell("cutting excerpts"))
+    data = prepare(speech, out / "excerpts", out, _settings(settings, steps, seed, _UNKNOWN_SNR_DB), on_preparation)
+    heard = Manifest((*data.mixtures.recordings, *data.held_back_mixtures.recordings))
+    place = listen(heard, (*data.stretches, *data.held_back_stretches))
+    settings = _settings(settings, steps, seed, _snr_range(place))
+    chosen, comparison = old, None
+    reason = _nothing_to_learn(place)
+    if not reason:
+        if not place.has_speech:
+            _log.warning("found no clear voice in the recordings: all of their sound is taken for noise")
+            data = _all_noise(data)
+        new = fit(data, out, settings, start=load_checkpoint(checkpoint)[0], on_progress=on_progress)
+        assert isinstance(new, JointAutoencoder)
+        comparison = compare(old, new, data, settings)
+        chosen, reason = (new if comparison.is_better else old), _verdict(comparison)
+        plot_run(out)
+    adaptation = Adaptation(out / "model.onnx", chosen is not old, reason, place, comparison)
+    save_checkpoint(out / CHECKPOINT, chosen, settings)
+    export_model(
+        adaptation.model,
+        chosen,
+        settings,
+        licence="not stated",
+        training_data=(f"{checkpoint.name}, adapted to a place" if adaptation.adopted else checkpoint.name,),
+        command=command,
+    )
+    with replacing(out / "adaptation.json") as temporary:
+        temporary.write_text(json.dumps(_as_json(adaptation), indent=2) + "\n", encoding="utf-8")
+    if len(place.noise_bands_db):
+        plots.save(plots.noise_spectra(place.noise_bands_db, BAND_CENTRES_HZ), out / "noise.png")
+    _draw_before_after(out / "before_after.png", data.held_back_mixtures, {"before": old, "after": chosen})
+    return adaptation
+
+
+@torch.no_grad()
+def compare(old: JointAutoencoder, new: JointAutoencoder, data: TrainingData, settings: SystemSettings) -> Comparison:
+    """Compare two systems on recordings and talkers that were held back, without the clean version of any recording.
+
+    Args:
+        old: The system before, in evaluation mode.
+        new: The system after, in evaluation mode.
+        data: What was held back.
+        settings: Settings of the training.
+
+    Returns:
+        The comparison.
+    """
+    counts = {"speech_clips": _CHECK_CLIPS // 4, "noise_clips": _CHECK_CLIPS // 4, "mixture_clips": 1}
+    clips = UnpairedClips(
+        data.held_back_speech,
+        data.held_back_mixtures,
+        data.held_back_stretches,
+        rooms=data.rooms,
+        settings=settings.training.data.model_copy(update={**counts, "pseudo_clips": _CHECK_CLIPS}),
+        sample_rate=settings.frontend.sample_rate,
+        seed=settings.training.seed + 1,
+    )
+    batch = UnpairedTensors(*map(torch.from_numpy, clips.batch(0, "check")))
+    target = old.compressed(old.stft.analyse(batch.pseudo_targets))
+
+    def error_db(model: JointAutoencoder) -> Tensor:
+        estimate = model.compressed(model.stft.analyse(model.enhance(batch.pseudo_mixtures)))
+        return 10.0 * torch.log10((estimate - target).square().mean(dim=(1, 2)) + 1e-12)
+
+    def change_db(clips: Tensor) -> float:
+        return levels.rms_db(new.enhance(clips).numpy()) - levels.rms_db(old.enhance(clips).numpy())
+
+    gains_db = (error_db(old) - error_db(new)).tolist()
+    return Comparison(mean(gains_db), change_db(batch.speech), change_db(batch.noise))
+
+
+def _settings(settings: SystemSettings, steps: int, seed: int, snr_db: tuple[float, float]) -> SystemSettings:
+    """A short joint stage at a low rate, on pseudo-mixtures above all."""
+    training = settings.training
+    data = training.data.model_copy(
+        update={
+            "mixture_clips": 2,
+            "noise_clips": 1,
+            "pseudo_clips": 8 if training.data.pseudo_clips else 0,
+            "pseudo_snr_db": snr_db,
+            "held_back_share": _HELD_BACK_SHARE,
+        }
+    )
+    optimiser = training.optimiser.model_copy(
+        update={"learning_rate": _LEARNING_RATE, "final_learning_rate": 0.05 * _LEARNING_RATE, "warmup_steps": 10}
+    )
+    update = {
+        "seed": seed,
+        "joint_steps": steps,
+        "check_every": max(1, steps // 4),
+        "optimiser": optimiser,
+        "data": data,
+    }
+    name = settings.name if settings.name.endswith(_SUFFIX) else settings.name + _SUFFIX
+    return settings.model_copy(update={"name": name, "training": training.model_copy(update=update)})
+
+
+def _snr_range(place: Place) -> tuple[float, float]:
+    if math.isnan(place.snr_db):
+        return _UNKNOWN_SNR_DB
+    middle = round(min(max(place.snr_db, _UNKNOWN_SNR_DB[0]), 2 * _UNKNOWN_SNR_DB[1]))
+    return middle - _SNR_SPREAD_DB, middle + _SNR_SPREAD_DB
+
+
+def _nothing_to_learn(place: Place) -> str:
+    """Why the old system is kept without a training; nothing if there is something to learn."""
+    if place.has_speech and place.snr_db > _CLEAN_SNR_DB:
+        return f"the recordings are clean already (voices {place.snr_db:.0f} dB above the noise): nothing to learn here"
+    return ""
+
+
+def _all_noise(data: TrainingData) -> TrainingData:
+    """Take recordings in which nobody speaks as they are."""
+
+    def whole(manifest: Manifest) -> tuple[NoiseStretch, ...]:
+        return tuple(NoiseStretch(recording, 0, recording.frames) for recording in manifest.recordings)
+
+    return dataclasses.replace(data, stretches=whole(data.mixtures), held_back_stretches=whole(data.held_back_mixtures))
+
+
+def _verdict(comparison: Comparison) -> str:
+    gain = f"error {comparison.gain_db.value:.2f} ± {comparison.gain_db.half_width:.2f} dB lower"
+    if comparison.is_better:
+        return f"better on what was held back: {gain}"
+    if comparison.speech_change_db < -_SPEECH_TOLERANCE_DB:
+        return f"not better: clean speech would lose {-comparison.speech_change_db:.1f} dB ({gain})"
+    if comparison.noise_change_db > _NOISE_TOLERANCE_DB:
+        return f"not better: {comparison.noise_change_db:.1f} dB more noise would pass ({gain})"
+    return f"not better by more than chance on what was held back ({gain})"
+
+
+def _as_json(adaptation: Adaptation) -> dict[str, object]:
+    """All numbers; what is unknown is null."""
+
+    def known(value: object) -> object:
+        if isinstance(value, dict):
+            return {name: known(part) for name, part in value.items()}
+        return None if isinstance(value, float) and math.isnan(value) else value
+
+    place = {name: value for name, value in asdict(adaptation.place).items() if name != "noise_bands_db"}
+    bands = adaptation.place.noise_bands_db
+    place["noise_bands_db"] = (
+        dict(zip(map(round, BAND_CENTRES_HZ.tolist()), bands.mean(axis=0).round(1).tolist(), strict=True))
+        if len(bands)
+        else None
+    )
+    comparison = None if adaptation.comparison is None else asdict(adaptation.comparison)
+    return {
+        "adopted": adaptation.adopted,
+        "reason": adaptation.reason,
+        "heard": known(place),
+        "compared": known(comparison),
+    }
+
+
+def _draw_before_after(path: Path, held_back: Manifest, systems: dict[str, JointAutoencoder]) -> None:
+    """Spectrograms of a recording that was held back, as it is and as two systems give it."""
+    waveform, rate = audio.read(held_back.recordings[0].path)
+    signals = [("held-back recording", waveform[0], rate)]
+    for name, system in systems.items():
+        signals.append((name, system.enhance(torch.from_numpy(waveform))[0].numpy(), rate))
+    plots.save(plots.recordings(signals), path)
