@@ -1,5 +1,6 @@
 """What a place sounds like, from its noisy recordings alone, and excerpts of them that are enough to learn from."""
 
+import itertools
 import logging
 import math
 from collections.abc import Callable, Sequence
@@ -130,13 +131,13 @@ def take_excerpts(
     for problem in problems:
         _log.warning("left out: %s", problem)
     length = min(_EXCERPT_SECONDS, total / _LEAST_EXCERPTS)
-    wanted = min(total, MOST_SECONDS)
-    plan = []
+    pieces = []
     for info in infos:
-        count = max(1, round(info.seconds / total * wanted / length))
-        frames = min(info.frames, round(length * info.sample_rate))
-        starts = np.linspace(0, info.frames - frames, count).astype(int)
-        plan += [(info, int(start), frames) for start in starts]
+        # None overlaps another: one may be trained on and the next held back.
+        edges = np.linspace(0, info.frames, max(1, round(info.seconds / length)) + 1).astype(int)
+        pieces += [(info, int(start), int(end - start)) for start, end in itertools.pairwise(edges)]
+    wanted = min(len(pieces), round(MOST_SECONDS / length))
+    plan = [pieces[index] for index in np.linspace(0, len(pieces) - 1, wanted).round().astype(int)]
     folder.mkdir(parents=True, exist_ok=True)
     for index, (info, start, frames) in enumerate(plan):
         target = folder / f"{index:04d}.flac"

@@ -34,7 +34,8 @@ _SUFFIX = "_adapted"
 _LEARNING_RATE = 3e-4
 _HELD_BACK_SHARE = 0.25
 _CHECK_CLIPS = 32
-_SNR_SPREAD_DB = 8.0
+# Pauses are found where the noise is low, and voiced sounds are the loudest: what is heard is the upper end.
+_BELOW_HEARD_DB, _ABOVE_HEARD_DB = 15.0, 5.0
 _UNKNOWN_SNR_DB = (-5.0, 15.0)
 _CLEAN_SNR_DB = 35.0
 # What an adapted system may lose elsewhere: level of clean speech, and of the noise that it used to take away.
@@ -230,8 +231,8 @@ def _settings(settings: SystemSettings, steps: int, seed: int, snr_db: tuple[flo
 def _snr_range(place: Place) -> tuple[float, float]:
     if math.isnan(place.snr_db):
         return _UNKNOWN_SNR_DB
-    middle = round(min(max(place.snr_db, _UNKNOWN_SNR_DB[0]), 2 * _UNKNOWN_SNR_DB[1]))
-    return middle - _SNR_SPREAD_DB, middle + _SNR_SPREAD_DB
+    heard = round(min(max(place.snr_db, 0.0), _CLEAN_SNR_DB))
+    return heard - _BELOW_HEARD_DB, heard + _ABOVE_HEARD_DB
 
 
 def _nothing_to_learn(place: Place) -> str:
@@ -251,7 +252,7 @@ def _all_noise(data: TrainingData) -> TrainingData:
 
 
 def _verdict(comparison: Comparison) -> str:
-    gain = f"error {comparison.gain_db.value:.2f} ± {comparison.gain_db.half_width:.2f} dB lower"
+    gain = f"{comparison.gain_db.value:+.2f} ± {comparison.gain_db.half_width:.2f} dB less error".replace("-", "−")
     if comparison.is_better:
         return f"better on what was held back: {gain}"
     if comparison.speech_change_db < -_SPEECH_TOLERANCE_DB:

@@ -1,0 +1,149 @@
+"""What is heard in a place, against sounds whose levels, spectra and rooms are known."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from sottovoce.data import place as place_module
+from sottovoce.data.harvest import harvest
+from sottovoce.data.manifest import scan
+from sottovoce.data.place import BAND_CENTRES_HZ, LEAST_SECONDS, listen, take_excerpts
+from sottovoce.data.rooms import simulate_room
+from sottovoce.errors import AudioError, DataError
+from sottovoce.signal import audio, levels
+from sottovoce.weights import DEFAULT_SPEECH
+
+from .synthetic import RATE, tone, write
+
+
+def talk(seconds, rng, room=None):
+    """Real clean speech with a pause of a second behind every utterance."""
+    files = audio.find_audio(DEFAULT_SPEECH)
+    pieces, length = [], 0
+    while length < seconds * RATE:
+        waveform, rate = audio.read(files[rng.integers(len(files))])
+        utterance = audio.resample(waveform[0], rate, RATE)
+        pieces += [0.05 * utterance / levels.rms(utterance), np.zeros(RATE, np.float32)]
+        length += utterance.size + RATE
+    speech = np.concatenate(pieces)[: round(seconds * RATE)].astype(np.float32)
+    return speech if room is None else room.apply(speech)
+
+
+def white(samples, level_db, rng):
+    return (levels.from_db(level_db) * rng.standard_normal(samples)).astype(np.float32)
+
+
+def hear(folder):
+    manifest = scan(folder)
+    return listen(manifest, harvest(manifest))
+
+
+def test_levels_and_spectrum_of_white_noise(tmp_path):
+    rng = np.random.default_rng(1)
+    for index in range(3):
+        speech = talk(20.0, rng)
+        write(tmp_path / f"{index}.wav", speech + white(speech.size, -46.0, rng))
+    place = hear(tmp_path)
+    assert place.seconds == pytest.approx(60.0)
+    assert place.has_speech
+    assert place.noise_db == pytest.approx(-46.0, abs=1.0)
+    # Voiced frames of speech of -26 dB are somewhat above it.
+    assert 18.0 < place.snr_db < 28.0
+    assert place.clipped_share == 0.0
+    bands_db = place.noise_bands_db.mean(axis=0)
+    # White noise has equal power per hertz, so a doubled bandwidth has 3 dB more; the bands end at half the rate.
+    wide = (BAND_CENTRES_HZ > 400.0) & (BAND_CENTRES_HZ < 7000.0)
+    slope_db = np.polyfit(np.log2(BAND_CENTRES_HZ[wide]), bands_db[wide], 1)[0]
+    assert slope_db == pytest.approx(3.01, abs=0.3)
+    assert levels.to_db(np.sqrt((10.0 ** (bands_db / 10.0)).sum())) == pytest.approx(place.noise_db, abs=1.5)
+
+
+@pytest.mark.parametrize("t60_seconds", [0.3, 0.7])
+def test_the_reverberation_time_is_heard(tmp_path, t60_seconds):
+    rng = np.random.default_rng(2)
+    room = simulate_room(rng, RATE, (t60_seconds, t60_seconds + 0.01))
+    for index in range(3):
+        speech = talk(20.0, rng, room)
+        write(tmp_path / f"{index}.wav", speech + white(speech.size, -60.0, rng))
+    assert t60_seconds / 2 < hear(tmp_path).t60_seconds < 2 * t60_seconds
+
+
+def test_noise_alone_has_no_speech_and_no_reverberation(tmp_path):
+    write(tmp_path / "a.wav", white(30 * RATE, -30.0, np.random.default_rng(3)))
+    place = hear(tmp_path)
+    assert not place.has_speech
+    assert np.isnan(place.t60_seconds)
+    assert any("no pause shows it alone" in sentence for sentence in place.sentences())
+
+
+def test_clipping_is_told(tmp_path):
+    rng = np.random.default_rng(4)
+    write(tmp_path / "a.wav", np.clip(40 * talk(20.0, rng), -1.0, 1.0))
+    place = hear(tmp_path)
+    assert place.clipped_share > 0.01
+    assert any("at full scale" in sentence for sentence in place.sentences())
+
+
+def test_excerpts_of_a_long_recording_are_spread_over_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(place_module, "MOST_SECONDS", 60.0)
+    # The time is written into the level: excerpts tell where they are from.
+    ramp = np.linspace(0.0, 1.0, 400 * RATE, dtype=np.float32)
+    write(tmp_path / "long.wav", ramp)
+    read, original = [], audio.read
+
+    def spy(path, *, start=0, frames=None):
+        read.append(frames)
+        return original(path, start=start, frames=frames)
+
+    monkeypatch.setattr(place_module.audio, "read", spy)
+    take_excerpts(tmp_path / "long.wav", tmp_path / "out", RATE)
+    manifest = scan(tmp_path / "out")
+    assert manifest.seconds == pytest.approx(60.0)
+    places = [float(original(r.path)[0].mean()) for r in manifest.recordings]
+    assert places == sorted(places)
+    assert places[0] < 0.05
+    assert places[-1] > 0.95
+    # No more is read than is needed, however long the recording is.
+    assert sum(frames for frames in read[:3]) == 60 * RATE
+
+
+def test_excerpts_do_not_overlap(tmp_path):
+    write(tmp_path / "in" / "a.wav", np.linspace(0.0, 1.0, 30 * RATE, dtype=np.float32))
+    write(tmp_path / "in" / "b.wav", np.linspace(0.0, 1.0, 190 * RATE, dtype=np.float32))
+    take_excerpts(tmp_path / "in", tmp_path / "out", RATE)
+    manifest = scan(tmp_path / "out")
+    assert manifest.seconds == pytest.approx(220.0, abs=0.1)
+    ramps = [audio.read(recording.path)[0][0] for recording in manifest.recordings]
+    for one, other in itertools.pairwise(ramps):
+        assert other[0] >= one[-1] or other[0] == 0.0
+
+
+def test_short_recordings_still_give_several_excerpts(tmp_path):
+    rng = np.random.default_rng(5)
+    write(tmp_path / "in" / "a.wav", tone(20.0, 150, rng))
+    write(tmp_path / "in" / "b.wav", tone(15.0, 150, rng, 44100), 44100)
+    take_excerpts(tmp_path / "in", tmp_path / "out", RATE)
+    recordings = scan(tmp_path / "out").recordings
+    assert len(recordings) >= 6
+    assert {(r.sample_rate, r.channels) for r in recordings} == {(RATE, 1)}
+    # Again: what is there is kept.
+    before = {path: path.stat().st_mtime_ns for path in audio.find_audio(tmp_path / "out")}
+    take_excerpts(tmp_path / "in", tmp_path / "out", RATE)
+    assert before == {path: path.stat().st_mtime_ns for path in audio.find_audio(tmp_path / "out")}
+
+
+def test_too_little_and_nothing(tmp_path):
+    write(tmp_path / "a.wav", tone(3.0, 150, np.random.default_rng(6)))
+    with pytest.raises(DataError, match=f"found 3.0 s of recordings.* at least {LEAST_SECONDS:g} s"):
+        take_excerpts(tmp_path, tmp_path / "out", RATE)
+    with pytest.raises(AudioError, match="expected a folder with recordings"):
+        take_excerpts(tmp_path / "nowhere", tmp_path / "out", RATE)
+
+
+def test_a_damaged_recording_is_left_out(tmp_path, caplog):
+    write(tmp_path / "in" / "a.wav", tone(40.0, 150, np.random.default_rng(7)))
+    (tmp_path / "in" / "b.wav").write_bytes(b"RIFF but no more")
+    take_excerpts(tmp_path / "in", tmp_path / "out", RATE)
+    assert "b.wav" in caplog.text
+    assert scan(tmp_path / "out").seconds == pytest.approx(40.0, abs=0.01)

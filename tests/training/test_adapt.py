@@ -1,0 +1,168 @@
+"""Adapting: better or as before, whatever it is given, and without the clean version of anything."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from sottovoce import cli
+from sottovoce.data.harvest import harvest
+from sottovoce.data.manifest import Manifest, scan
+from sottovoce.engine.model import Model
+from sottovoce.errors import ConfigError, DataError
+from sottovoce.metrics.report import Mean
+from sottovoce.models.checkpoint import load_checkpoint, read_checkpoint
+from sottovoce.training import adapt as adapt_module
+from sottovoce.training.adapt import Comparison, adapt, compare
+from sottovoce.training.run import TrainingData, fit, prepare
+from sottovoce.weights import DEFAULT_CHECKPOINT, DEFAULT_SPEECH
+
+from ..data.synthetic import RATE, write
+from .conftest import tiny
+
+BETTER = Comparison(Mean(1.0, 0.2, 32, 0), 0.0, -1.0)
+WORSE = Comparison(Mean(-1.0, 0.2, 32, 0), 0.0, -1.0)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(folders, tmp_path_factory):
+    """A tiny trained system."""
+    speech, made = folders
+    out = tmp_path_factory.mktemp("trained")
+    fit(prepare(speech, made / "noisy", out, tiny()), out, tiny())
+    return out / "checkpoint.safetensors"
+
+
+@pytest.fixture
+def place(folders, checkpoint):
+    """Arguments of an adaptation of seconds."""
+    speech, made = folders
+    return {"mixtures": made / "noisy", "checkpoint": checkpoint, "speech": speech, "steps": 2}
+
+
+def judged(monkeypatch, comparison):
+    monkeypatch.setattr(adapt_module, "compare", lambda *_: comparison)
+
+
+def same(one, other):
+    tensors, others = read_checkpoint(one)[0], read_checkpoint(other)[0]
+    return all(torch.equal(value, others[name]) for name, value in tensors.items())
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_better_system_is_taken(tmp_path, place, checkpoint, monkeypatch):
+    judged(monkeypatch, BETTER)
+    told = []
+    adaptation = adapt(**place, out=tmp_path / "out", on_progress=lambda *told_now: told.append(told_now[:3]))
+    assert adaptation.adopted
+    assert not same(tmp_path / "out" / "checkpoint.safetensors", checkpoint)
+    assert [step for _, step, _ in told] == [1, 2]
+    # The speech autoencoder is what clean speech has taught: a place does not change it.
+    before, after = (read_checkpoint(path)[0] for path in (checkpoint, tmp_path / "out" / "checkpoint.safetensors"))
+    kept = [name for name in before if name.startswith(("speech_encoder", "amplitude_decoder", "shared"))]
+    assert kept
+    assert all(torch.equal(before[name], after[name]) for name in kept)
+    assert Model.load(adaptation.model).metadata.training_data == ("checkpoint.safetensors, adapted to a place",)
+    written = json.loads((tmp_path / "out" / "adaptation.json").read_text(encoding="utf-8"))
+    assert written["adopted"] is True
+    assert written["heard"]["seconds"] > 40
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_one_that_is_not_better_is_not(tmp_path, place, checkpoint, monkeypatch):
+    judged(monkeypatch, WORSE)
+    adaptation = adapt(**place, out=tmp_path / "out")
+    assert not adaptation.adopted
+    assert "not better" in adaptation.reason
+    assert same(tmp_path / "out" / "checkpoint.safetensors", checkpoint)
+    waveform = 0.1 * np.random.default_rng(0).standard_normal((1, RATE)).astype(np.float32)
+    from sottovoce.engine.enhancer import Enhancer
+
+    old = load_checkpoint(checkpoint)[0].enhance(torch.from_numpy(waveform)).numpy()
+    np.testing.assert_allclose(Enhancer(Model.load(adaptation.model)).enhance(waveform, RATE), old, atol=1e-4)
+
+
+def test_what_is_taken_must_be_better_by_more_than_chance_and_eat_no_speech():
+    assert BETTER.is_better
+    assert not WORSE.is_better
+    assert not Comparison(Mean(0.1, 0.2, 32, 0), 0.0, 0.0).is_better
+    assert not Comparison(Mean(math.nan, math.nan, 0, 32), 0.0, 0.0).is_better
+    assert not Comparison(Mean(1.0, 0.2, 32, 0), -0.5, 0.0).is_better
+    assert not Comparison(Mean(1.0, 0.2, 32, 0), 0.0, 3.0).is_better
+
+
+def held_back(folder):
+    """White noise with the bundled speech as what was held back."""
+    write(folder / "noise.wav", (0.05 * np.random.default_rng(1).standard_normal(30 * RATE)).astype(np.float32))
+    noise, speech = scan(folder), scan(DEFAULT_SPEECH)
+    nothing = Manifest(())
+    data = TrainingData(nothing, nothing, speech, noise, (), harvest(noise), ())
+    return adapt_module._all_noise(data)
+
+
+def test_a_better_system_is_told_from_a_worse_one(tmp_path):
+    """The bundled model against itself with less care: without any clean version of a recording."""
+    good, settings = load_checkpoint(DEFAULT_CHECKPOINT)
+    careless, _ = load_checkpoint(DEFAULT_CHECKPOINT)
+    with torch.no_grad():
+        careless.mask.output.conv.weight *= 0.7
+    data = held_back(tmp_path)
+    assert compare(careless, good, data, settings).is_better
+    assert not compare(good, careless, data, settings).is_better
+    itself = compare(good, good, data, settings)
+    assert (itself.gain_db.value, itself.speech_change_db, itself.noise_change_db) == (0.0, 0.0, 0.0)
+    assert not itself.is_better
+
+
+def test_clean_recordings_teach_nothing(tmp_path, checkpoint, folders, monkeypatch):
+    monkeypatch.setattr(adapt_module, "fit", lambda *_, **__: pytest.fail("there is nothing to train on"))
+    pause = np.zeros(2 * RATE, np.float32)
+    from sottovoce.signal import audio
+
+    files = audio.find_audio(DEFAULT_SPEECH)[:8]
+    speech = [audio.resample(waveform[0], rate, RATE) for waveform, rate in map(audio.read, files)]
+    long = np.concatenate([part for utterance in speech for part in (utterance, pause)])
+    long += (10.0 ** (-70 / 20) * np.random.default_rng(1).standard_normal(long.size)).astype(np.float32)
+    write(tmp_path / "clean.flac", long)
+    adaptation = adapt(tmp_path / "clean.flac", tmp_path / "out", checkpoint=checkpoint, speech=folders[0])
+    assert not adaptation.adopted
+    assert "clean already" in adaptation.reason
+    assert same(tmp_path / "out" / "checkpoint.safetensors", checkpoint)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_recordings_without_speech_are_noise(tmp_path, place, monkeypatch, caplog):
+    judged(monkeypatch, BETTER)
+    write(tmp_path / "noise.wav", (0.1 * np.random.default_rng(1).standard_normal(40 * RATE)).astype(np.float32))
+    adaptation = adapt(**(place | {"mixtures": tmp_path / "noise.wav"}), out=tmp_path / "out")
+    assert adaptation.adopted
+    assert "no clear voice" in caplog.text
+
+
+def test_bad_input_is_one_sentence(tmp_path, place, monkeypatch, capsys):
+    with pytest.raises(ConfigError, match="found 0 steps"):
+        adapt(**(place | {"steps": 0}), out=tmp_path / "out")
+    write(tmp_path / "short.wav", np.ones(3 * RATE, np.float32) * 0.1)
+    with pytest.raises(DataError, match=r"found 3\.0 s"):
+        adapt(**(place | {"mixtures": tmp_path / "short.wav"}), out=tmp_path / "out")
+    for model, sentence in ((tmp_path / "model.onnx", "training checkpoint"), (tmp_path / "none", "checkpoint")):
+        arguments = ["adapt", "--mixtures", tmp_path, "-o", tmp_path / "out", "--model", model]
+        monkeypatch.setattr("sys.argv", ["sottovoce", *map(str, arguments)])
+        assert cli.main() == 1
+        told = capsys.readouterr().err
+        assert sentence in told
+        assert len(told.strip().splitlines()) == 1
+
+
+def test_the_command_adapts_the_bundled_model(tmp_path, monkeypatch, capsys, folders):
+    _, made = folders
+    arguments = ["adapt", "--mixtures", made / "noisy", "-o", tmp_path / "out", "--steps", "1"]
+    monkeypatch.setattr("sys.argv", ["sottovoce", *map(str, arguments)])
+    assert cli.main() == 0
+    told = capsys.readouterr().out
+    assert "Listened to 0.8 minutes" in told
+    assert "Kept the old model" in told or "Adapted" in told
+    for name in ("model.onnx", "adaptation.json", "noise.png", "before_after.png", "losses.png"):
+        assert (tmp_path / "out" / name).stat().st_size > 100
