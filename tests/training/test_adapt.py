@@ -10,10 +10,12 @@ import torch
 from sottovoce import cli
 from sottovoce.data.harvest import harvest
 from sottovoce.data.manifest import Manifest, scan
+from sottovoce.engine.enhancer import Enhancer
 from sottovoce.engine.model import Model
 from sottovoce.errors import ConfigError, DataError
 from sottovoce.metrics.report import Mean
 from sottovoce.models.checkpoint import load_checkpoint, read_checkpoint
+from sottovoce.signal import audio
 from sottovoce.training import adapt as adapt_module
 from sottovoce.training.adapt import Comparison, adapt, compare
 from sottovoce.training.run import TrainingData, fit, prepare
@@ -42,6 +44,13 @@ def place(folders, checkpoint):
     return {"mixtures": made / "noisy", "checkpoint": checkpoint, "speech": speech, "steps": 2}
 
 
+@pytest.fixture
+def unexported(undrawn, monkeypatch):
+    """Adaptations without pictures and models, which take far longer than the steps."""
+    monkeypatch.setattr(adapt_module, "export_model", lambda path, *_, **__: path.touch())
+    monkeypatch.setattr(adapt_module, "_draw_before_after", lambda *_: None)
+
+
 def judged(monkeypatch, comparison):
     monkeypatch.setattr(adapt_module, "compare", lambda *_: comparison)
 
@@ -51,7 +60,7 @@ def same(one, other):
     return all(torch.equal(value, others[name]) for name, value in tensors.items())
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("unexported")
 def test_a_better_system_is_taken(tmp_path, place, checkpoint, monkeypatch):
     judged(monkeypatch, BETTER)
     told = []
@@ -64,7 +73,6 @@ def test_a_better_system_is_taken(tmp_path, place, checkpoint, monkeypatch):
     kept = [name for name in before if name.startswith(("speech_encoder", "amplitude_decoder", "shared"))]
     assert kept
     assert all(torch.equal(before[name], after[name]) for name in kept)
-    assert Model.load(adaptation.model).metadata.training_data == ("checkpoint.safetensors, adapted to a place",)
     written = json.loads((tmp_path / "out" / "adaptation.json").read_text(encoding="utf-8"))
     assert written["adopted"] is True
     assert written["heard"]["seconds"] > 40
@@ -78,9 +86,8 @@ def test_one_that_is_not_better_is_not(tmp_path, place, checkpoint, monkeypatch)
     assert "not better" in adaptation.reason
     assert same(tmp_path / "out" / "checkpoint.safetensors", checkpoint)
     waveform = 0.1 * np.random.default_rng(0).standard_normal((1, RATE)).astype(np.float32)
-    from sottovoce.engine.enhancer import Enhancer
-
     old = load_checkpoint(checkpoint)[0].enhance(torch.from_numpy(waveform)).numpy()
+    assert Model.load(adaptation.model).metadata.training_data == ("checkpoint.safetensors",)
     np.testing.assert_allclose(Enhancer(Model.load(adaptation.model)).enhance(waveform, RATE), old, atol=1e-4)
 
 
@@ -116,11 +123,10 @@ def test_a_better_system_is_told_from_a_worse_one(tmp_path):
     assert not itself.is_better
 
 
+@pytest.mark.usefixtures("unexported")
 def test_clean_recordings_teach_nothing(tmp_path, checkpoint, folders, monkeypatch):
     monkeypatch.setattr(adapt_module, "fit", lambda *_, **__: pytest.fail("there is nothing to train on"))
     pause = np.zeros(2 * RATE, np.float32)
-    from sottovoce.signal import audio
-
     files = audio.find_audio(DEFAULT_SPEECH)[:8]
     speech = [audio.resample(waveform[0], rate, RATE) for waveform, rate in map(audio.read, files)]
     long = np.concatenate([part for utterance in speech for part in (utterance, pause)])
@@ -132,7 +138,7 @@ def test_clean_recordings_teach_nothing(tmp_path, checkpoint, folders, monkeypat
     assert same(tmp_path / "out" / "checkpoint.safetensors", checkpoint)
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("unexported")
 def test_recordings_without_speech_are_noise(tmp_path, place, monkeypatch, caplog):
     judged(monkeypatch, BETTER)
     write(tmp_path / "noise.wav", (0.1 * np.random.default_rng(1).standard_normal(40 * RATE)).astype(np.float32))
