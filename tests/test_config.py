@@ -81,6 +81,7 @@ def test_settings_are_frozen(default):
         ({"model": {"mixture_encoder": {"kind": "recurrent"}}}, ["model.mixture_encoder", "recurrent"]),
         ({"training": {"data": {"pseudo_snr_db": [1, 2, 3]}}}, ["training.data.pseudo_snr_db", "[1, 2, 3]"]),
         # Out of range.
+        ({"training": {"data": {"pseudo_speed": [0.1, 1.0]}}}, ["training.data.pseudo_speed", "0.5 to 2", "0.1"]),
         ({"frontend": {"hop": 0}}, ["frontend.hop", "greater than 0", "found 0"]),
         ({"frontend": {"hop": -256}}, ["frontend.hop", "found -256"]),
         ({"frontend": {"compression": 1.5}}, ["frontend.compression", "found 1.5"]),

@@ -35,6 +35,13 @@ def _ordered(value: tuple[float, float]) -> tuple[float, float]:
 Range = Annotated[tuple[float, float], AfterValidator(_ordered)]
 
 
+def _a_speed(value: tuple[float, float]) -> tuple[float, float]:
+    """Refuse speeds at which speech is none."""
+    if not 0.5 <= value[0] <= value[1] <= 2.0:
+        raise ValueError(f"is a range of speeds from 0.5 to 2, found {value[0]:g} to {value[1]:g}")
+    return value
+
+
 class Settings(BaseModel):
     """Base of all settings: frozen, unknown keys refused."""
 
@@ -197,6 +204,9 @@ class DataSettings(Settings):
     pseudo_early_ms: float = Field(50.0, ge=0, description="Reflections up to here belong to the pseudo-target.")
     pseudo_colour: float = Field(
         0.375, ge=0, lt=0.5, description="Range of the coefficients of the random filters; 0 for no filter."
+    )
+    pseudo_speed: Annotated[Range, AfterValidator(_a_speed)] = Field(
+        (1.0, 1.0), description="Range of the speed at which pseudo-mixtures' speech is played: other voices from few."
     )
     level_db: Range = Field((-45.0, -15.0), description="Range of the level of clips, full scale 0 dB.")
     held_back_share: float = Field(0.1, ge=0, lt=1, description="Share of speakers and sessions kept for the checks.")

@@ -245,6 +245,21 @@ def test_colour_changes_the_mixture_and_its_target_alike(speech, mixtures):
         assert rms_db(mixture - target) < rms_db(target) - 50
 
 
+@pytest.mark.parametrize("speed", [0.8, 1.25])
+def test_speed_moves_the_pitch_of_pseudo_mixtures_alone(tmp_path, mixtures, speed):
+    time = np.arange(4 * RATE) / RATE
+    write(tmp_path / "hum" / "0.wav", (0.1 * np.sin(2 * np.pi * 440 * time)).astype(np.float32))
+    hum = scan(tmp_path / "hum")
+
+    def pitch_hz(clips):
+        spectrum = np.abs(np.fft.rfft(clips * np.hanning(clips.shape[1]), axis=1))
+        return spectrum.argmax(axis=1) * RATE / clips.shape[1]
+
+    clips = drawn(hum, mixtures, pseudo_speed=(speed, speed), pseudo_colour=0.0)
+    np.testing.assert_allclose(pitch_hz(clips.batch(0, "joint").pseudo_targets), 440 * speed, atol=2.0)
+    np.testing.assert_allclose(pitch_hz(clips.batch(0, "speech").speech), 440, atol=2.0)
+
+
 def test_silence_has_no_ratio_and_is_no_error(tmp_path, speech):
     waveform = np.zeros(3 * RATE, np.float32)
     waveform[:RATE] = tone(1.0, 120, np.random.default_rng(0))

@@ -109,7 +109,7 @@ class UnpairedClips:
         pseudo: list[tuple[Float32Array, Float32Array]] = []
         if purpose != "joint":
             rng = generator(_SPEECH)
-            speech = [self._at_level(self._speech(rng), rng) for _ in range(settings.speech_clips)]
+            speech = [self._at_level(self._speech(self._samples, rng), rng) for _ in range(settings.speech_clips)]
         if purpose != "speech":
             rng = generator(_MIXTURES)
             mixtures = [self._at_level(self._mixture(rng), rng) for _ in range(settings.mixture_clips)]
@@ -139,14 +139,23 @@ class UnpairedClips:
         start = int(rng.integers(recording.frames - wanted + 1))
         return self._read(recording, start, wanted)[:samples]
 
-    def _speech(self, rng: np.random.Generator) -> Float32Array:
-        """A clip of one speaker; short utterances follow one another."""
+    def _speech(self, samples: int, rng: np.random.Generator) -> Float32Array:
+        """Speech of one speaker; short utterances follow one another."""
         group = self._groups[rng.choice(len(self._groups), p=self._group_shares)]
         clip = np.zeros(0, np.float32)
-        while clip.size < self._samples:
+        while clip.size < samples:
             recording = group[rng.integers(len(group))]
-            clip = np.concatenate([clip, self._crop(recording, self._samples - clip.size, rng)])
+            clip = np.concatenate([clip, self._crop(recording, samples - clip.size, rng)])
         return clip
+
+    def _varied_speech(self, rng: np.random.Generator) -> Float32Array:
+        """A clip of one speaker, played slower or faster: pitch, formants and pace of somebody else."""
+        slowest, fastest = self._settings.pseudo_speed
+        if slowest == fastest == 1.0:
+            return self._speech(self._samples, rng)
+        played_rate = round(self._rate * rng.uniform(slowest, fastest))
+        wanted = -(-self._samples * played_rate // self._rate)
+        return audio.resample(self._speech(wanted, rng), played_rate, self._rate)[: self._samples]
 
     def _any_mixture(self, rng: np.random.Generator) -> Float32Array:
         recording = self._mixtures[rng.choice(len(self._mixtures), p=self._mixture_shares)]
@@ -200,7 +209,7 @@ class UnpairedClips:
     ) -> tuple[Float32Array, Float32Array]:
         """Speech of anyone in a simulated room with noise of the recordings, and that speech with early sound."""
         settings = self._settings
-        target = reverberant = self._coloured(self._speech(speech_rng), speech_rng)
+        target = reverberant = self._coloured(self._varied_speech(speech_rng), speech_rng)
         if self._rooms and mix_rng.random() < settings.pseudo_room_share:
             room = self._rooms[int(mix_rng.integers(len(self._rooms)))]
             reverberant, target = room.apply(target), room.apply_early(target, settings.pseudo_early_ms)

@@ -31,7 +31,8 @@ from sottovoce.training.run import CHECKPOINT, Preparation, TrainingData, fit, p
 _log = logging.getLogger(__name__)
 
 _SUFFIX = "_adapted"
-_LEARNING_RATE = 3e-4
+_LEARNING_RATE = 1e-4
+_SPEED = (0.85, 1.18)  # The speech that comes along is a few minutes of a few talkers.
 _HELD_BACK_SHARE = 0.25
 _CHECK_CLIPS = 32
 # Pauses are found where the noise is low, and voiced sounds are the loudest: what is heard is the upper end.
@@ -211,6 +212,7 @@ def _settings(settings: SystemSettings, steps: int, seed: int, snr_db: tuple[flo
             "noise_clips": 1,
             "pseudo_clips": 8 if training.data.pseudo_clips else 0,
             "pseudo_snr_db": snr_db,
+            "pseudo_speed": _SPEED,
             "held_back_share": _HELD_BACK_SHARE,
         }
     )
