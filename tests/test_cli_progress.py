@@ -31,3 +31,14 @@ def test_short_tasks_tell_nothing(capsys):
         now = 0.5 * done
         tell("mixing", done, 100, "")
     assert capsys.readouterr().err == ""
+
+
+def test_a_task_that_begins_anew_counts_from_there(capsys):
+    now = 0.0
+    tell = ProgressLines(clock=lambda: now)
+    tell("cutting", 90, 100, "")
+    now = 61.0
+    tell("cutting", 0, 100, "")
+    now = 121.0
+    tell("cutting", 50, 100, "")
+    assert capsys.readouterr().err == "sottovoce: cutting 50%, 1:00.0 left\n"

@@ -638,6 +638,8 @@ class ProgressLines:
         """Write a line to stderr if the last one was a minute ago."""
         now = self._clock()
         since, at_first = self._began.setdefault(task, (now, done))
+        if done < at_first:  # begun anew
+            self._began[task] = since, at_first = now, done
         if now - self._told < self._INTERVAL_SECONDS or not at_first < done < total:
             return
         self._told = now

@@ -133,6 +133,34 @@ def test_short_recordings_still_give_several_excerpts(tmp_path):
     assert before == {path: path.stat().st_mtime_ns for path in audio.find_audio(tmp_path / "out")}
 
 
+def test_the_quarters_of_one_recording_and_the_files_of_several_are_groups(tmp_path):
+    rng = np.random.default_rng(5)
+    write(tmp_path / "one" / "a.wav", tone(80.0, 150, rng))
+    take_excerpts(tmp_path / "one" / "a.wav", tmp_path / "quarters", RATE)
+    assert scan(tmp_path / "quarters").groups == tuple(f"quarter_{index}" for index in range(4))
+    write(tmp_path / "one" / "b.wav", tone(40.0, 150, rng))
+    take_excerpts(tmp_path / "one", tmp_path / "files", RATE)
+    assert scan(tmp_path / "files").groups == ("0000", "0001")
+
+
+def test_excerpts_of_other_recordings_are_refused(tmp_path):
+    rng = np.random.default_rng(5)
+    write(tmp_path / "in" / "a.wav", tone(40.0, 150, rng))
+    take_excerpts(tmp_path / "in", tmp_path / "in" / "out", RATE)
+    take_excerpts(tmp_path / "in", tmp_path / "in" / "out", RATE)  # its own excerpts are no recordings of the place
+    write(tmp_path / "in" / "b.wav", tone(40.0, 150, rng))
+    with pytest.raises(DataError, match="excerpts of other recordings"):
+        take_excerpts(tmp_path / "in", tmp_path / "in" / "out", RATE)
+
+
+def test_many_short_recordings_fill_the_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(place_module, "MOST_SECONDS", 35.0)
+    for number in range(60):
+        write(tmp_path / "in" / f"{number:02d}.wav", np.full(RATE, 0.1, np.float32))
+    take_excerpts(tmp_path / "in", tmp_path / "out", RATE)
+    assert scan(tmp_path / "out").seconds == pytest.approx(35.0)
+
+
 def test_too_little_and_nothing(tmp_path):
     write(tmp_path / "a.wav", tone(3.0, 150, np.random.default_rng(6)))
     with pytest.raises(DataError, match=f"found 3.0 s of recordings.* at least {LEAST_SECONDS:g} s"):

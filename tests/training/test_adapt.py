@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sottovoce import cli
-from sottovoce.data.harvest import harvest
+from sottovoce.data.harvest import NoiseStretch
 from sottovoce.data.manifest import Manifest, scan
 from sottovoce.engine.enhancer import Enhancer
 from sottovoce.engine.model import Model
@@ -105,8 +105,7 @@ def held_back(folder):
     write(folder / "noise.wav", (0.05 * np.random.default_rng(1).standard_normal(30 * RATE)).astype(np.float32))
     noise, speech = scan(folder), scan(DEFAULT_SPEECH)
     nothing = Manifest(())
-    data = TrainingData(nothing, nothing, speech, noise, (), harvest(noise), ())
-    return adapt_module._all_noise(data)
+    return TrainingData(nothing, nothing, speech, noise, (), (NoiseStretch(noise.recordings[0], 0, 30 * RATE),), ())
 
 
 def test_a_better_system_is_told_from_a_worse_one(tmp_path):
@@ -139,12 +138,39 @@ def test_clean_recordings_teach_nothing(tmp_path, checkpoint, folders, monkeypat
 
 
 @pytest.mark.usefixtures("unexported")
-def test_recordings_without_speech_are_noise(tmp_path, place, monkeypatch, caplog):
+def test_recordings_without_speech_teach_their_steady_noise(tmp_path, place, monkeypatch, caplog):
     judged(monkeypatch, BETTER)
     write(tmp_path / "noise.wav", (0.1 * np.random.default_rng(1).standard_normal(40 * RATE)).astype(np.float32))
     adaptation = adapt(**(place | {"mixtures": tmp_path / "noise.wav"}), out=tmp_path / "out")
     assert adaptation.adopted
     assert "no clear voice" in caplog.text
+
+
+@pytest.mark.usefixtures("unexported")
+def test_a_folder_is_for_one_place_and_one_model(tmp_path, place, monkeypatch):
+    judged(monkeypatch, BETTER)
+    adapt(**place, out=tmp_path / "out")
+    with pytest.raises(DataError, match="give another folder for the new one"):
+        adapt(**(place | {"checkpoint": tmp_path / "out" / "checkpoint.safetensors"}), out=tmp_path / "out")
+    other = tmp_path / "other.safetensors"
+    other.write_bytes(DEFAULT_CHECKPOINT.read_bytes())
+    with pytest.raises(DataError, match="another model"):
+        adapt(**(place | {"checkpoint": other}), out=tmp_path / "out")
+    write(tmp_path / "elsewhere" / "a.wav", (0.1 * np.random.default_rng(1).standard_normal(40 * RATE)).astype("f4"))
+    with pytest.raises(DataError, match="other recordings"):
+        adapt(**(place | {"mixtures": tmp_path / "elsewhere"}), out=tmp_path / "out")
+
+
+def test_one_talker_is_too_few(tmp_path, place):
+    with pytest.raises(DataError, match="found one of the talkers"):
+        adapt(**(place | {"speech": one_talker(tmp_path)}), out=tmp_path / "out")
+
+
+def one_talker(folder):
+    audio_file = audio.find_audio(DEFAULT_SPEECH)[0]
+    (folder / "speech" / "anna").mkdir(parents=True)
+    (folder / "speech" / "anna" / audio_file.name).write_bytes(audio_file.read_bytes())
+    return folder / "speech"
 
 
 def test_bad_input_is_one_sentence(tmp_path, place, monkeypatch, capsys):

@@ -1,15 +1,18 @@
 """What a place sounds like, from its noisy recordings alone, and excerpts of them that are enough to learn from."""
 
 import itertools
+import json
 import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sottovoce.atomic import replacing
 from sottovoce.data.harvest import NoiseStretch
 from sottovoce.data.manifest import Manifest
 from sottovoce.errors import AudioError, DataError
@@ -102,21 +105,26 @@ BAND_CENTRES_HZ = np.sqrt(_BAND_EDGES_HZ[1:] * _BAND_EDGES_HZ[:-1])
 def take_excerpts(
     source: Path, folder: Path, sample_rate: int, *, progress: Callable[[int, int], None] | None = None
 ) -> None:
-    """Cut recordings into mono excerpts that are spread evenly over them.
+    """Cut recordings into mono excerpts that are spread evenly over them; none overlaps another.
 
     Args:
         source: A recording, or a folder of recordings; no more than the excerpts is read, however long they are.
-        folder: Folder to write `000.flac`, `001.flac`, ... to, in order of file and time; what is there is kept.
+        folder: Folder to write to: a sub-folder per recording, or per quarter of a single one, so that what is held
+            back is another recording or another time; and `excerpts.json`, which tells what was cut. An interrupted
+            cutting goes on.
         sample_rate: Rate of the excerpts in Hz.
         progress: Called with (excerpts done, excerpts in all).
 
     Raises:
         AudioError: There is no recording at `source`, or the disk takes no more.
-        DataError: Less than `LEAST_SECONDS` can be used.
+        DataError: Less than `LEAST_SECONDS` can be used, or `folder` holds excerpts of other recordings.
     """
     infos = []
     problems: list[str] = []
+    inside = folder.resolve()
     for path in [source] if source.is_file() else audio.find_audio(source):
+        if path.resolve().is_relative_to(inside):
+            continue
         try:
             infos.append(audio.probe(path))
         except AudioError as error:
@@ -130,24 +138,52 @@ def take_excerpts(
         )
     for problem in problems:
         _log.warning("left out: %s", problem)
-    length = min(_EXCERPT_SECONDS, total / _LEAST_EXCERPTS)
-    pieces = []
-    for info in infos:
-        # None overlaps another: one may be trained on and the next held back.
-        edges = np.linspace(0, info.frames, max(1, round(info.seconds / length)) + 1).astype(int)
-        pieces += [(info, int(start), int(end - start)) for start, end in itertools.pairwise(edges)]
-    wanted = min(len(pieces), round(MOST_SECONDS / length))
-    plan = [pieces[index] for index in np.linspace(0, len(pieces) - 1, wanted).round().astype(int)]
-    folder.mkdir(parents=True, exist_ok=True)
-    for index, (info, start, frames) in enumerate(plan):
-        target = folder / f"{index:04d}.flac"
+    plan = _plan(infos, total)
+    _keep_plan(folder / "excerpts.json", plan)
+    for index, piece in enumerate(plan):
+        target = folder / piece.target
         if not target.exists():
-            waveform, rate = audio.read(info.path, start=start, frames=frames)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            waveform, rate = audio.read(piece.path, start=piece.start, frames=piece.frames)
             mono = audio.resample(waveform.mean(axis=0), rate, sample_rate)
             with audio.Writer(target, sample_rate, 1) as writer:
                 writer.write(np.clip(mono, -1.0, 1.0)[np.newaxis])
         if progress is not None:
             progress(index + 1, len(plan))
+
+
+class _Piece(NamedTuple):
+    """A part of a recording, and where it is to be written."""
+
+    path: Path
+    start: int
+    frames: int
+    target: str
+
+
+def _plan(infos: Sequence[audio.AudioInfo], total_seconds: float) -> list[_Piece]:
+    length = min(_EXCERPT_SECONDS, total_seconds / _LEAST_EXCERPTS)
+    pieces = []
+    for number, info in enumerate(infos):
+        edges = np.linspace(0, info.frames, max(1, round(info.seconds / length)) + 1).astype(int)
+        for index, (start, end) in enumerate(itertools.pairwise(edges)):
+            group = f"{number:04d}" if len(infos) > 1 else f"quarter_{4 * index // (len(edges) - 1)}"
+            pieces.append(_Piece(info.path, int(start), int(end - start), f"{group}/{index:04d}.flac"))
+    wanted = max(1, round(len(pieces) * min(1.0, MOST_SECONDS / total_seconds)))
+    return [pieces[index] for index in np.linspace(0, len(pieces) - 1, wanted).round().astype(int)]
+
+
+def _keep_plan(path: Path, plan: Sequence[_Piece]) -> None:
+    """Write what is to be cut, or see that it is what was cut before."""
+    sizes = {piece.path: piece.path.stat().st_size for piece in plan}
+    content = json.dumps([[str(p.path.resolve()), sizes[p.path], p.start, p.frames, p.target] for p in plan])
+    if path.exists():
+        if path.read_text(encoding="utf-8") != content:
+            raise DataError(f"found excerpts of other recordings in {path.parent}: give another folder")
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_text(content, encoding="utf-8")
 
 
 def listen(recordings: Manifest, stretches: Sequence[NoiseStretch]) -> Place:

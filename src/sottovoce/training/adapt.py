@@ -1,6 +1,6 @@
 """A trained system learns from recordings of one place, and is kept only if it has become better there."""
 
-import dataclasses
+import hashlib
 import json
 import logging
 import math
@@ -8,16 +8,17 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from sottovoce.atomic import replacing
 from sottovoce.config import SystemSettings
-from sottovoce.data.harvest import NoiseStretch
 from sottovoce.data.manifest import Manifest
 from sottovoce.data.place import BAND_CENTRES_HZ, Place, listen, take_excerpts
+from sottovoce.data.rooms import simulate_room
 from sottovoce.data.unpaired import UnpairedClips
-from sottovoce.errors import ConfigError
+from sottovoce.errors import ConfigError, DataError
 from sottovoce.metrics import plots
 from sottovoce.metrics.report import Mean, mean
 from sottovoce.models.checkpoint import load_checkpoint, save_checkpoint
@@ -34,6 +35,7 @@ _SUFFIX = "_adapted"
 _LEARNING_RATE = 1e-4
 _HELD_BACK_SHARE = 0.25
 _CHECK_CLIPS = 32
+_CHECK_ROOMS = 16
 # Pauses are found where the noise is low, and voiced sounds are the loudest: what is heard is the upper end.
 _BELOW_HEARD_DB, _ABOVE_HEARD_DB = 15.0, 5.0
 _UNKNOWN_SNR_DB = (-5.0, 15.0)
@@ -125,34 +127,47 @@ def adapt(
     """
     if steps < 1:
         raise ConfigError(f"found {steps} steps, expected 1 or more.")
-    old, settings = load_checkpoint(checkpoint)
-    rate = settings.frontend.sample_rate
+    if checkpoint.resolve().is_relative_to(out.resolve()):
+        raise DataError(f"found the model to start from, {checkpoint}, in {out}: give another folder for the new one")
+    old, original = load_checkpoint(checkpoint)
+    if original.training.data.pairs:
+        raise ConfigError(f"{checkpoint} was trained with pairs, expected a system that learns without: choose another")
+    _keep_start(out, checkpoint)
+    rate = original.frontend.sample_rate
 
     def tell(task: str) -> Callable[[int, int], None] | None:
         return None if on_preparation is None else lambda done, total: on_preparation(task, done, total)
 
     take_excerpts(mixtures, out / "excerpts", rate, progress=tell("cutting excerpts"))
-    data = prepare(speech, out / "excerpts", out, _settings(settings, steps, seed, _UNKNOWN_SNR_DB), on_preparation)
+    data = prepare(speech, out / "excerpts", out, _settings(original, steps, seed, _UNKNOWN_SNR_DB), on_preparation)
+    for held_back, trained_on, what in (
+        (data.held_back_speech, data.speech, "talkers below --speech"),
+        (data.held_back_mixtures, data.mixtures, "usable recordings, or parts of one,"),
+    ):
+        if held_back is trained_on:
+            raise DataError(
+                f"found one of the {what}, expected two or more: one is held back to see what has become better"
+            )
     heard = Manifest((*data.mixtures.recordings, *data.held_back_mixtures.recordings))
     place = listen(heard, (*data.stretches, *data.held_back_stretches))
-    settings = _settings(settings, steps, seed, _snr_range(place))
+    settings = _settings(original, steps, seed, _snr_range(place))
     chosen, comparison = old, None
     reason = _nothing_to_learn(place)
     if not reason:
         if not place.has_speech:
-            _log.warning("found no clear voice in the recordings: all of their sound is taken for noise")
-            data = _all_noise(data)
+            _log.warning("found no clear voice in the recordings: what is steady in their sound is taken for noise")
         new = fit(data, out, settings, start=load_checkpoint(checkpoint)[0], on_progress=on_progress)
         assert isinstance(new, JointAutoencoder)
         comparison = compare(old, new, data, settings)
         chosen, reason = (new if comparison.is_better else old), _verdict(comparison)
         plot_run(out)
     adaptation = Adaptation(out / "model.onnx", chosen is not old, reason, place, comparison)
-    save_checkpoint(out / CHECKPOINT, chosen, settings)
+    its_settings = settings if adaptation.adopted else original
+    save_checkpoint(out / CHECKPOINT, chosen, its_settings)
     export_model(
         adaptation.model,
         chosen,
-        settings,
+        its_settings,
         licence="not stated",
         training_data=(f"{checkpoint.name}, adapted to a place" if adaptation.adopted else checkpoint.name,),
         command=command,
@@ -181,13 +196,15 @@ def compare(old: JointAutoencoder, new: JointAutoencoder, data: TrainingData, se
     counts = {"speech_clips": _CHECK_CLIPS // 4, "noise_clips": _CHECK_CLIPS // 4, "mixture_clips": 1}
     # Speech as it is: a system that has met altered voices alone is better on these, and not on people.
     unaltered = {"pseudo_speed": (1.0, 1.0), "pseudo_colour": 0.0}
+    rng = np.random.default_rng([settings.training.seed, 103])
+    rate, t60_seconds = settings.frontend.sample_rate, settings.training.data.pseudo_t60_seconds
     clips = UnpairedClips(
         data.held_back_speech,
         data.held_back_mixtures,
         data.held_back_stretches,
-        rooms=data.rooms,
+        rooms=[simulate_room(rng, rate, t60_seconds) for _ in range(min(_CHECK_ROOMS, len(data.rooms)))],
         settings=settings.training.data.model_copy(update={**counts, **unaltered, "pseudo_clips": _CHECK_CLIPS}),
-        sample_rate=settings.frontend.sample_rate,
+        sample_rate=rate,
         seed=settings.training.seed + 1,
     )
     batch = UnpairedTensors(*map(torch.from_numpy, clips.batch(0, "check")))
@@ -202,6 +219,18 @@ def compare(old: JointAutoencoder, new: JointAutoencoder, data: TrainingData, se
 
     gains_db = (error_db(old) - error_db(new)).tolist()
     return Comparison(mean(gains_db), change_db(batch.speech), change_db(batch.noise))
+
+
+def _keep_start(out: Path, checkpoint: Path) -> None:
+    """Note what was started from, or see that it is what an interrupted adaptation started from."""
+    digest, noted = hashlib.sha256(checkpoint.read_bytes()).hexdigest(), out / "start.sha256"
+    if noted.exists():
+        if noted.read_text(encoding="utf-8") != digest:
+            raise DataError(f"found an adaptation of another model in {out}: give another folder")
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    with replacing(noted) as temporary:
+        temporary.write_text(digest, encoding="utf-8")
 
 
 def _settings(settings: SystemSettings, steps: int, seed: int, snr_db: tuple[float, float]) -> SystemSettings:
@@ -231,7 +260,7 @@ def _settings(settings: SystemSettings, steps: int, seed: int, snr_db: tuple[flo
 
 
 def _snr_range(place: Place) -> tuple[float, float]:
-    if math.isnan(place.snr_db):
+    if math.isnan(place.snr_db) or not place.has_speech:
         return _UNKNOWN_SNR_DB
     heard = round(min(max(place.snr_db, 0.0), _CLEAN_SNR_DB))
     return heard - _BELOW_HEARD_DB, heard + _ABOVE_HEARD_DB
@@ -242,15 +271,6 @@ def _nothing_to_learn(place: Place) -> str:
     if place.has_speech and place.snr_db > _CLEAN_SNR_DB:
         return f"the recordings are clean already (voices {place.snr_db:.0f} dB above the noise): nothing to learn here"
     return ""
-
-
-def _all_noise(data: TrainingData) -> TrainingData:
-    """Take recordings in which nobody speaks as they are."""
-
-    def whole(manifest: Manifest) -> tuple[NoiseStretch, ...]:
-        return tuple(NoiseStretch(recording, 0, recording.frames) for recording in manifest.recordings)
-
-    return dataclasses.replace(data, stretches=whole(data.mixtures), held_back_stretches=whole(data.held_back_mixtures))
 
 
 def _verdict(comparison: Comparison) -> str:

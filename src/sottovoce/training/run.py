@@ -260,7 +260,8 @@ def fit(
         data: What the training draws from.
         out: The run's folder.
         settings: All settings.
-        start: A trained system to go on from, which becomes the new one: the joint stage alone is trained.
+        start: A trained system to go on from, which becomes the new one: the joint stage alone is trained, and whoever
+            asked for it decides whether its checkpoint is written.
         on_progress: Called with stage, steps done, steps in all and the running loss.
 
     Returns:
@@ -281,7 +282,8 @@ def fit(
     for stage in stages(settings) if start is None else stages(settings)[-1:]:
         run.train(stage, model)
     model.eval()
-    save_checkpoint(out / CHECKPOINT, model, settings)
+    if start is None:
+        save_checkpoint(out / CHECKPOINT, model, settings)
     return model
 
 
