@@ -366,7 +366,7 @@ def adapt(
         model: Training checkpoint to start from (a run's checkpoint.safetensors), or a run's folder; the bundled model
             by default.
         speech: Folder of clean speech of anyone; some that comes along by default.
-        steps: Steps of the training; each takes about a second on two cores.
+        steps: Steps of the training; 300 take some minutes on two cores.
         seed: Seed of all draws.
     """
     import shlex

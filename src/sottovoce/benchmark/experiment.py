@@ -42,7 +42,7 @@ _PAIRS = (
 )
 """Systems that the poster ranks, the remedy and the bound: whose paired differences are shown."""
 
-_ABLATED = ("unprocessed", "sse", "joint", "aligned_mask", "sse_ceiling", "joint_ceiling")
+_BESIDE_ABLATIONS = ("unprocessed", "sse", "joint", "aligned_mask", "sse_ceiling", "joint_ceiling")
 """Main rows that stand beside the ablations."""
 
 _ABLATION_PAIRS = (
@@ -222,7 +222,7 @@ def _rows(names: Sequence[str]) -> tuple[list[str], list[str]]:
     """Rows in the order of the tables, and a sentence for each peer that is not installed."""
     sets = {
         "main": [row for row, entry in SYSTEMS.items() if entry.main],
-        "ablations": [*_ABLATED, *(row for row, entry in SYSTEMS.items() if not entry.main)],
+        "ablations": [*_BESIDE_ABLATIONS, *(row for row, entry in SYSTEMS.items() if not entry.main)],
         "all": list(SYSTEMS),
     }
     wanted = {row for name in names for row in sets.get(name, [name])} | {"unprocessed"}
@@ -338,7 +338,7 @@ def _write(
     labels = {row: SYSTEMS[row].label for row in rows if SYSTEMS[row].main}
     ablations = {row: SYSTEMS[row].label for row in rows if not SYSTEMS[row].main}
     if ablations:
-        ablations = {row: labels[row] for row in _ABLATED if row in labels} | ablations
+        ablations = {row: labels[row] for row in _BESIDE_ABLATIONS if row in labels} | ablations
     pairs = [(one, other) for one, other in _PAIRS if one in labels and other in labels]
     pairs += [(row, "unprocessed") for row in labels if SYSTEMS[row].settings is not None and not SYSTEMS[row].ceiling]
     facts = {

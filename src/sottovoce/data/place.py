@@ -272,8 +272,7 @@ def _decay_times(waveform: NDArray[np.floating], sample_rate: int) -> list[float
     falling = np.concatenate([np.diff(level_db) < 0, [False]]) & heard
     shortest, longest = (round(seconds / segments.FRAME_SECONDS) for seconds in _DECAY_SECONDS)
     times = []
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], falling, [False]]).astype(np.int8))).reshape(-1, 2)
-    for start, end in edges:
+    for start, end in segments.runs(falling):
         # The level leaves its peak slowly.
         first, last = start + _SMOOTHING_FRAMES // 2, min(end, start + longest)
         if last - first >= shortest and level_db[first] - level_db[last - 1] >= _DECAY_DB:

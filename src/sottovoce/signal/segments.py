@@ -124,7 +124,7 @@ def noise_only_stretches(
     shortest = max(1, math.ceil(min_seconds / FRAME_SECONDS))
     unvoiced = _moving_average(activity.voicing, 3) <= _VOICED
     stretches = []
-    for first, last in _runs(unvoiced):
+    for first, last in runs(unvoiced):
         # No guard is needed where the recording itself begins and ends.
         start = first + guard if first else first
         end = last - guard if last < count else last
@@ -134,8 +134,15 @@ def noise_only_stretches(
     return stretches
 
 
-def _runs(flags: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """First and past-the-last index of every run of True."""
+def runs(flags: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Find the runs of True.
+
+    Args:
+        flags: `(n,)`.
+
+    Returns:
+        First and past-the-last index of each, in order.
+    """
     edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
     return [(int(start), int(end)) for start, end in edges.reshape(-1, 2)]
 

@@ -124,6 +124,7 @@ def adapt(
         DataError: There is too little to learn from, or `out` holds something else.
         ModelError: The checkpoint cannot be used.
         AudioError: There is no recording at `mixtures`.
+        ConfigError: `steps` is not above 0, or the checkpoint was trained with pairs.
     """
     if steps < 1:
         raise ConfigError(f"found {steps} steps, expected 1 or more.")
