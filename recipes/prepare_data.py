@@ -5,11 +5,12 @@
 makes, with equal bytes for an equal seed:
 
     speech/<speaker>/*.flac     clean speech of some readers: all that training sees of clean speech
-    mixtures/*.flac             240 "field recordings" of 30 s: other talkers, noise, some in measured rooms
+    mixtures/*.flac             480 "field recordings" of 15 s: other talkers, noise, some in measured rooms
     hidden/*.flac               clean versions of these, for tests of the harvest only: never for training
     field.csv                   how each field recording was made
     development/dry/            90 mixtures at 0, 5 and 10 dB: other talkers and other kinds of noise
-    development/rooms/          60 mixtures at -5, 0 and 5 dB in other rooms, target dry
+    development/rooms/          60 mixtures at 0, 5 and 10 dB in other rooms; clean is direct and early sound
+    development/poster/         60 mixtures at -5, 0 and 5 dB in these rooms; clean is dry
     split.csv                   which speaker, kind of noise and room went where
 
 Every file used has `may_ship` = 1 in the corpus tables, so a model trained on the result may be shipped. A kind of
@@ -30,7 +31,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sottovoce.data.manifest import Manifest, Recording, scan
-from sottovoce.data.mixtures import TABLE, make_mixtures
+from sottovoce.data.mixtures import TABLE, Target, make_mixtures
 
 DATA = Path(os.environ.get("SOTTOVOCE_DATA", Path(__file__).parents[2] / "shared" / "data"))
 DEVELOPMENT_NOISE = ("babble", "birds", "insects_night", "person_sneeze", "sea_waves", "water_drops")
@@ -38,10 +39,16 @@ DEVELOPMENT_ROOMS = ("ArthurSykesRymerAuditorium", "SeminarRoomClap", "StMargare
 UNUSED_ROOMS = ("PurnodesRailroadTunnel", "SpokaneWomansClub")  # Nobody records speech for its own sake in a tunnel.
 DEVELOPMENT_VOICES = ("kathleen", "nathalie")
 SPEECH_VOICES = ("kerstin", "LJ")
+DEVELOPMENT_SETS: tuple[tuple[str, int, tuple[float, ...], float, Target], ...] = (
+    ("dry", 90, (0, 5, 10), 0.0, "dry"),
+    ("rooms", 60, (0, 5, 10), 1.0, "early"),
+    ("poster", 60, (-5, 0, 5), 1.0, "dry"),
+)
 SAME_KIND = {"fire_crackling": "fire", "babble_coffee_shop": "babble", "babble_playground": "babble"}
 READERS_PER_SET = 25
-FIELD_RECORDINGS = 240
-FIELD_SECONDS = 30.0
+FIELD_RECORDINGS = 480
+FIELD_SECONDS = 15.0
+FIELD_LEAD_IN_SECONDS = (1.0, 3.0)
 FIELD_SNR_DB = (-5.0, 20.0)
 FIELD_ROOM_SHARE = 0.4
 
@@ -128,20 +135,22 @@ def build(output: Path, seed: int) -> None:
         responses=parts["mixtures"].responses,
         room_share=FIELD_ROOM_SHARE,
         seconds=FIELD_SECONDS,
+        lead_in_seconds=FIELD_LEAD_IN_SECONDS,
         progress=report("field recordings"),
     )
     for source, target in (("noisy", "mixtures"), ("clean", "hidden"), (TABLE, "field.csv")):
         (field / source).rename(output / target)
     field.rmdir()
 
-    for name, count, snr_db, room_share in (("dry", 90, (0, 5, 10), 0.0), ("rooms", 60, (-5, 0, 5), 1.0)):
+    for number, (name, count, snr_db, room_share, target) in enumerate(DEVELOPMENT_SETS):
         make_mixtures(
             parts["development"].speech,
             parts["development"].noise,
             output / "development" / name,
             count=count,
             snr_db=snr_db,
-            seed=seed + 2 + count,
+            seed=seed + 2 + number,
+            target=target,
             responses=parts["development"].responses if room_share else (),
             room_share=room_share,
             progress=report(f"development/{name}"),

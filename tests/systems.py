@@ -20,11 +20,11 @@ SMALL_MODELS = {
     "default": {
         "latent": 8,
         "speech_encoder": {"widths": [16, 12]},
-        "mixture_encoder": {"width": 12, "dilations": [1, 2]},
+        "mixture_encoder": {"width": 4, "blocks": 1},
         "speech_decoder": {"widths": [12]},
         "mixture_decoder": {"widths": [12]},
         "noise_code": 3,
-        "mask": {"width": 12, "dilations": [1, 3]},
+        "mask": {"width": 4, "blocks": 1},
     },
     "poster": {
         "latent": 8,

@@ -63,6 +63,16 @@ class FrontendSettings(Settings):
     loss_windows: tuple[Samples, ...] = Field((1024, 256), description="Windows of the multi-resolution losses.")
     level_horizon_seconds: float = Field(3.0, gt=0, le=60, description="Time over which the running level is taken.")
 
+    @property
+    def bins(self) -> int:
+        """Bins F of the longest window, from 0 Hz to half the rate."""
+        return self.windows[0] // 2 + 1
+
+    @property
+    def bin_spacing_hz(self) -> float:
+        """Distance of these bins in Hz."""
+        return self.sample_rate / self.windows[0]
+
     @model_validator(mode="after")
     def _windows_fit(self) -> Self:
         windows = list(self.windows)
@@ -92,6 +102,14 @@ class TemporalSettings(Settings):
     kernel: int = Field(3, ge=1, description="Taps of a layer.")
 
 
+class BandSettings(Settings):
+    """Recurrent layers along time that all bands of frequency share, and linear layers across the bands; causal."""
+
+    kind: Literal["bands"] = "bands"
+    width: int = Field(40, ge=1, description="Channels of a band.")
+    blocks: int = Field(2, ge=0, description="Pairs of a layer along time and one across the bands.")
+
+
 class ModelSettings(Settings):
     """The joint system: speech autoencoder, mixture autoencoder, shared latent layer."""
 
@@ -104,7 +122,7 @@ class ModelSettings(Settings):
     equalise: bool = Field(False, description="Whether encoder layers are divided by their own running mean.")
     equalise_horizon_seconds: float = Field(1.0, gt=0, description="Time over which that running mean is taken.")
     speech_encoder: ConvolutionSettings
-    mixture_encoder: ConvolutionSettings | TemporalSettings = Field(discriminator="kind")
+    mixture_encoder: ConvolutionSettings | TemporalSettings | BandSettings = Field(discriminator="kind")
     speech_decoder: ConvolutionSettings
     mixture_decoder: ConvolutionSettings
     phase: Literal["mixture", "residual", "absolute"] = Field(
@@ -113,8 +131,18 @@ class ModelSettings(Settings):
     )
     shared_layer: bool = Field(True, description="Whether both encoders end in one shared layer G.")
     noise_code: int = Field(0, ge=0, description="Width of a latent that only the mixture decoder sees.")
-    mask: TemporalSettings | None = Field(None, description="Mask on the mixture, guided by D_A; none decodes speech.")
+    mask: TemporalSettings | BandSettings | None = Field(
+        None, discriminator="kind", description="Mask on the mixture, guided by D_A; none decodes speech."
+    )
     latent_noise: float = Field(1.0, ge=0, description="Deviation of the noise on latents, in training only.")
+
+    @model_validator(mode="after")
+    def _bands_fit(self) -> Self:
+        if isinstance(self.mask, BandSettings):
+            encoder = self.mixture_encoder
+            if not isinstance(encoder, BandSettings) or encoder.width != self.mask.width:
+                raise ValueError("a mask on bands goes on from a mixture_encoder of kind bands and of its width")
+        return self
 
 
 class MaskingSettings(Settings):
@@ -187,6 +215,7 @@ class JointWeights(Settings):
     pseudo_complex: Weight = 0.0
     pseudo_multi_resolution: Weight = 0.0
     pseudo_snr: Weight = 0.0
+    pseudo_loudness: Weight = 0.0
 
 
 class DataSettings(Settings):
@@ -208,6 +237,21 @@ class DataSettings(Settings):
     pseudo_speed: Annotated[Range, AfterValidator(_a_speed)] = Field(
         (1.0, 1.0), description="Range of the speed at which pseudo-mixtures' speech is played: other voices from few."
     )
+    pseudo_noise_speed: Annotated[Range, AfterValidator(_a_speed)] = Field(
+        (1.0, 1.0), description="Range of the speed at which their noise is played: other sources from few."
+    )
+    pseudo_second_noise_share: float = Field(
+        0.0, ge=0, le=1, description="Share of pseudo-mixtures with a second noise at the same time."
+    )
+    pseudo_babble_share: float = Field(
+        0.0, ge=0, le=1, description="Share of their noises that are several voices of the clean speech at once."
+    )
+    pseudo_synthetic_share: float = Field(
+        0.0, ge=0, le=1, description="Share of their noises that come from no recording: random colours and shapes."
+    )
+    pseudo_band_limited_share: float = Field(
+        0.0, ge=0, le=1, description="Share of pseudo-mixtures without high frequencies, as after a telephone or coder."
+    )
     level_db: Range = Field((-45.0, -15.0), description="Range of the level of clips, full scale 0 dB.")
     held_back_share: float = Field(0.1, ge=0, lt=1, description="Share of speakers and sessions kept for the checks.")
     workers: int = Field(1, ge=0, le=8, description="Processes that draw batches beside the training.")
@@ -224,6 +268,9 @@ class OptimiserSettings(Settings):
     warmup_steps: int = Field(0, ge=0)
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = Field(0.0, ge=0)
+    weight_average: float = Field(
+        0.0, ge=0, lt=1, description="Decay of a running average of the weights, which is what is kept; 0 for none."
+    )
     gradient_clip: float = Field(5.0, gt=0, description="Largest norm of a gradient.")
 
 
@@ -253,6 +300,8 @@ class SystemSettings(Settings):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
+        if isinstance(self.model.mixture_encoder, BandSettings) and len(self.frontend.windows) > 1:
+            raise ValueError("a mixture_encoder of kind bands hears one window: give frontend.windows one length")
         pseudo = [name for name in JointWeights.model_fields if name.startswith("pseudo_")]
         if self.model.mask is not None and not any(getattr(self.joint_weights, name) for name in pseudo):
             raise ValueError("model.mask has nothing to learn from: give one of the joint_weights.pseudo_* a weight")

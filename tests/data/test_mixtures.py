@@ -145,6 +145,32 @@ def test_measured_rooms(tmp_path, corpora):
     assert {row.room for row in rows} == {"", str(tmp_path / "rooms" / "hall.wav")}
 
 
+def test_the_talker_begins_after_the_lead_in(tmp_path, corpora):
+    lead_in = {"lead_in_seconds": (0.5, 1.0), "count": 6, "snr_db": (10,), "seed": 3}
+    for name, seconds in (("whole", None), ("cut", 2.5)):
+        rows = make_mixtures(*corpora, tmp_path / name, seconds=seconds, **lead_in)
+        for row in rows:
+            clean, noisy = (read(tmp_path / name / side / row.file)[0][0] for side in ("clean", "noisy"))
+            assert seconds is None or clean.size == round(seconds * RATE)
+            assert not clean[: RATE // 2].any()
+            assert rms_db(noisy[: RATE // 2]) > -80
+            assert clean.any()
+
+
+@pytest.mark.parametrize("lead_in_seconds", [(-1.0, 0.0), (1.0, 0.5), (0.0, 2.0)])
+def test_lead_ins_that_leave_nothing_are_told(tmp_path, corpora, lead_in_seconds):
+    with pytest.raises(DataError, match="lead-in"):
+        make_mixtures(
+            *corpora,
+            tmp_path / "out",
+            count=1,
+            snr_db=(0,),
+            seed=0,
+            seconds=2.0,
+            lead_in_seconds=lead_in_seconds,
+        )
+
+
 @pytest.mark.parametrize("part", [(0.0, 0.75), (0.75, 1.0)])
 def test_excerpts_come_from_a_part_of_the_noise(tmp_path, speech_folder, noise_folder, part):
     speech, noise = scan(speech_folder), scan(noise_folder / "rain")

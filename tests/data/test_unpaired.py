@@ -260,6 +260,71 @@ def test_speed_moves_the_pitch_of_pseudo_mixtures_alone(tmp_path, mixtures, spee
     np.testing.assert_allclose(pitch_hz(clips.batch(0, "speech").speech), 440, atol=2.0)
 
 
+def test_speed_moves_the_spectrum_of_their_noise(tmp_path, speech):
+    time = np.arange(4 * RATE) / RATE
+    write(tmp_path / "hum" / "0.wav", (0.1 * np.sin(2 * np.pi * 1000 * time)).astype(np.float32))
+    manifest = scan(tmp_path / "hum")
+    hum = manifest, [NoiseStretch(r, 0, r.frames) for r in manifest.recordings]
+    settings = {"pseudo_noise_speed": (1.25, 1.25), "pseudo_colour": 0.0, "pseudo_snr_db": (0.0, 0.0)}
+    batch = drawn(speech, hum, **settings).batch(0, "joint")
+    residual = batch.pseudo_mixtures - batch.pseudo_targets
+    peaks_hz = np.abs(np.fft.rfft(residual, axis=1)).argmax(axis=1) * RATE / residual.shape[1]
+    np.testing.assert_allclose(peaks_hz, 1250, atol=2.0)
+
+
+def noises(speech, mixtures, **changes):
+    """What is added to the speech of pseudo-mixtures."""
+    settings = {"pseudo_snr_db": (0.0, 0.0), "pseudo_colour": 0.0, "pseudo_clips": 8}
+    batch = drawn(speech, mixtures, **{**settings, **changes}).batch(0, "joint")
+    return batch.pseudo_mixtures - batch.pseudo_targets
+
+
+def test_babble_is_of_the_clean_speech(tmp_path, mixtures):
+    for pitch_hz in (150, 210):
+        folder = tmp_path / "hum" / str(pitch_hz)
+        time = np.arange(3 * RATE) / RATE
+        write(folder / "0.wav", (0.1 * np.sin(2 * np.pi * pitch_hz * time)).astype(np.float32))
+    residual = noises(scan(tmp_path / "hum"), mixtures, pseudo_babble_share=1.0)
+    power = np.square(np.abs(np.fft.rfft(residual * np.hanning(residual.shape[1]), axis=1)))
+    hz = np.fft.rfftfreq(residual.shape[1], 1 / RATE)
+    near = (np.abs(hz - 150) < 4) | (np.abs(hz - 210) < 4)
+    assert np.all(power[:, near].sum(axis=1) > 0.99 * power.sum(axis=1))
+
+
+def test_a_share_of_the_noise_is_made(speech, mixtures):
+    plain, made, both = (noises(speech, mixtures, pseudo_synthetic_share=share) for share in (0.0, 1.0, 0.5))
+    # The recordings' noise is white; a made one has a colour.
+    slopes = [
+        [np.log(quarter.mean()) for quarter in np.array_split(np.abs(np.fft.rfft(clip)) ** 2, 4)] for clip in made
+    ]
+    assert np.median(np.ptp(slopes, axis=1)) > 1.0
+    assert not np.allclose(plain, made)
+    assert np.isfinite(both).all()
+
+
+def test_band_limited_pairs_have_no_highs(speech, mixtures):
+    batch = drawn(speech, mixtures, pseudo_band_limited_share=1.0).batch(0, "joint")
+    for clips in (batch.pseudo_mixtures, batch.pseudo_targets):
+        power = np.square(np.abs(np.fft.rfft(clips * np.hanning(clips.shape[1]), axis=1)))
+        hz = np.fft.rfftfreq(clips.shape[1], 1 / RATE)
+        assert np.all(power[:, hz > 7600].sum(axis=1) < 1e-8 * power.sum(axis=1))
+        assert np.all(power[:, hz < 2500].sum(axis=1) > 0)
+
+
+def test_a_second_noise_is_weaker_and_keeps_the_ratio(speech, mixtures):
+    one, two = (noises(speech, mixtures, pseudo_second_noise_share=share) for share in (0.0, 1.0))
+    batch = drawn(
+        speech,
+        mixtures,
+        pseudo_second_noise_share=1.0,
+        pseudo_snr_db=(3.0, 3.0),
+        pseudo_colour=0.0,
+    ).batch(0, "joint")
+    for mixture, target in zip(batch.pseudo_mixtures, batch.pseudo_targets, strict=True):
+        assert active_speech_db(target, RATE) - rms_db(mixture - target) == pytest.approx(3.0, abs=0.05)
+    assert not np.allclose(one, two)
+
+
 def test_silence_has_no_ratio_and_is_no_error(tmp_path, speech):
     waveform = np.zeros(3 * RATE, np.float32)
     waveform[:RATE] = tone(1.0, 120, np.random.default_rng(0))

@@ -100,7 +100,7 @@ class Masking(Baseline):
         self.level = RunningLevel(self.bins, max(1, round(frontend.level_horizon_seconds * frames_per_second)))
         self.maps = FeatureMaps(sum(bins), frontend.compression, frontend.phase_features)
         horizon = max(1, round(model.equalise_horizon_seconds * frames_per_second)) if model.equalise else None
-        self.encoder = Encoder(self.maps.channels, model.mixture_encoder, model, horizon)
+        self.encoder = Encoder(self.maps.channels, frontend, model.mixture_encoder, model, horizon)
         self.shared = ConvBlock(
             model.latent, model.latent, 1, normalisation=model.normalisation, activation=model.activation
         )

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import hashlib
+import math
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -221,6 +222,7 @@ def make_mixtures(
     room_share: float = 0.0,
     t60_range_seconds: tuple[float, float] = (0.2, 0.8),
     seconds: float | None = None,
+    lead_in_seconds: tuple[float, float] = (0.0, 0.0),
     noise_part: tuple[float, float] = (0.0, 1.0),
     target: Target = "dry",
     sample_rate: int = 16000,
@@ -243,6 +245,8 @@ def make_mixtures(
         room_share: Share of the mixtures that are in a room, 0 to 1.
         t60_range_seconds: Reverberation times of simulated rooms.
         seconds: Length of each mixture, from utterances of one talker with pauses; None for one utterance each.
+        lead_in_seconds: Range of the time before the talker begins, in which the noise is alone: recorders are started
+            before people speak. Within `seconds`; without these it makes a mixture longer.
         noise_part: Where in each noise recording excerpts are taken, as shares of its length, 0 to 1: disjoint parts
             give training and test other excerpts of the same recordings.
         target: What the clean versions are.
@@ -267,6 +271,11 @@ def make_mixtures(
             f"found the part from {noise_part[0]:g} to {noise_part[1]:g} of each noise recording, expected two shares "
             "from 0 to 1, the smaller one first: change them."
         )
+    if not 0.0 <= lead_in_seconds[0] <= lead_in_seconds[1] < (seconds or math.inf):
+        raise DataError(
+            f"found a lead-in of {lead_in_seconds[0]:g} to {lead_in_seconds[1]:g} seconds, expected a range from 0 to "
+            "less than the mixture's length: change it."
+        )
     _require_free(output, overwrite)
     deal = np.random.default_rng(seed)
     talkers = deal_out(speech.groups, count, deal)
@@ -279,7 +288,10 @@ def make_mixtures(
         for index in range(count):
             # A generator per mixture: a mixture does not depend on how many numbers those before it drew.
             rng = np.random.default_rng([seed, index])
-            dry, utterances = _draw_speech(members(speech, talkers[index]), seconds, sample_rate, rng)
+            lead_in = round(float(rng.uniform(*lead_in_seconds)) * sample_rate) if lead_in_seconds[1] else 0
+            spoken = None if seconds is None else round(seconds * sample_rate) - lead_in
+            dry, utterances = _draw_speech(members(speech, talkers[index]), spoken, sample_rate, rng)
+            dry = np.pad(dry, (lead_in, 0))
             noises = members(noise, kinds[index])
             part, noise_file, offset = _draw_noise(noises, dry.size, noise_part, sample_rate, rng)
             room, room_name = None, ""
@@ -350,19 +362,19 @@ def new_folder(output: Path) -> Iterator[Path]:
 
 
 def _draw_speech(
-    utterances: list[Recording], seconds: float | None, sample_rate: int, rng: np.random.Generator
+    utterances: list[Recording], samples: int | None, sample_rate: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], list[Recording]]:
     """Dry speech of one talker, and the files that it is from."""
-    if seconds is None:
+    if samples is None:
         utterance = utterances[int(rng.integers(len(utterances)))]
         return read_mono(utterance, sample_rate), [utterance]
     drawn: list[Recording] = []
     for index in rng.permutation(len(utterances)):
         drawn.append(utterances[index])
-        if sum(utterance.seconds for utterance in drawn) >= seconds:
+        if sum(utterance.seconds for utterance in drawn) * sample_rate >= samples:
             break
     waveforms = [read_mono(utterance, sample_rate) for utterance in drawn]
-    return join_utterances(waveforms, round(seconds * sample_rate), sample_rate, rng), drawn
+    return join_utterances(waveforms, samples, sample_rate, rng), drawn
 
 
 def _draw_noise(

@@ -3,7 +3,7 @@
 A batch is a pure function of seed and step: an interrupted training goes on with the batches that it would have seen.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -13,14 +13,19 @@ from sottovoce.config import DataSettings
 from sottovoce.data.harvest import NoiseStretch, stationary_noise
 from sottovoce.data.manifest import Manifest, Recording
 from sottovoce.data.rooms import Room
+from sottovoce.data.synthetic import synthetic_noise
 from sottovoce.errors import AudioError
 from sottovoce.signal import audio, levels
 
 Float32Array = NDArray[np.float32]
+Draw = Callable[[int, np.random.Generator], Float32Array]
 Purpose = Literal["speech", "joint", "check"]
 PURPOSES: tuple[Purpose, ...] = ("speech", "joint", "check")
 
 _CROSSFADE_SECONDS = 0.02
+_BABBLE_TALKERS = (3, 8)
+_CUTOFF_HZ, _EDGE_SHARE = (3000.0, 7500.0), 0.1
+_SECOND_NOISE_DB = (-12.0, 0.0)
 # The recursive part of a filter with such poles is below -100 dB after this many samples.
 _FILTER_TAIL = 256
 _FAST_SIZE = 4096  # multiples of it have no large prime factor that would slow the transform down
@@ -114,7 +119,7 @@ class UnpairedClips:
             rng = generator(_MIXTURES)
             mixtures = [self._at_level(self._mixture(rng), rng) for _ in range(settings.mixture_clips)]
             rng = generator(_NOISE)
-            noise = [self._at_level(self._noise(rng), rng) for _ in range(settings.noise_clips)]
+            noise = [self._at_level(self._noise(self._samples, rng), rng) for _ in range(settings.noise_clips)]
             sources = generator(_PSEUDO_SPEECH), generator(_PSEUDO_NOISE), generator(_PSEUDO_MIX)
             pseudo = [self._pseudo_pair(*sources) for _ in range(settings.pseudo_clips)]
         return UnpairedBatch(
@@ -148,14 +153,14 @@ class UnpairedClips:
             clip = np.concatenate([clip, self._crop(recording, samples - clip.size, rng)])
         return clip
 
-    def _varied_speech(self, rng: np.random.Generator) -> Float32Array:
-        """A clip of one speaker, played slower or faster: pitch, formants and pace of somebody else."""
-        slowest, fastest = self._settings.pseudo_speed
+    def _played(self, draw: Draw, speeds: tuple[float, float], rng: np.random.Generator) -> Float32Array:
+        """A clip that is played slower or faster: pitch, formants and pace of another voice, size of another source."""
+        slowest, fastest = speeds
         if slowest == fastest == 1.0:
-            return self._speech(self._samples, rng)
+            return draw(self._samples, rng)
         played_rate = round(self._rate * rng.uniform(slowest, fastest))
         wanted = -(-self._samples * played_rate // self._rate)
-        return audio.resample(self._speech(wanted, rng), played_rate, self._rate)[: self._samples]
+        return audio.resample(draw(wanted, rng), played_rate, self._rate)[: self._samples]
 
     def _any_mixture(self, rng: np.random.Generator) -> Float32Array:
         recording = self._mixtures[rng.choice(len(self._mixtures), p=self._mixture_shares)]
@@ -165,25 +170,52 @@ class UnpairedClips:
         clip = self._any_mixture(rng)
         return np.pad(clip, (0, self._samples - clip.size))
 
-    def _noise(self, rng: np.random.Generator) -> Float32Array:
+    def _noise(self, samples: int, rng: np.random.Generator) -> Float32Array:
         """A clip of noise of one recording: its noise-only stretches, crossfaded into one another."""
         if not self._stretches:
             # Not padded: the silence behind a short recording is not its noise.
-            return stationary_noise(self._any_mixture(rng), self._samples, rng)
+            return stationary_noise(self._any_mixture(rng), samples, rng)
         stretches = self._stretches[rng.choice(len(self._stretches), p=self._stretch_shares)]
         fade = round(_CROSSFADE_SECONDS * self._rate)
         ramp = np.sqrt(np.linspace(0, 1, fade, dtype=np.float32))
         clip = np.zeros(0, np.float32)
-        while clip.size < self._samples:
+        while clip.size < samples:
             stretch = stretches[rng.integers(len(stretches))]
-            wanted = min(stretch.frames, -(-(self._samples + fade) * stretch.recording.sample_rate // self._rate))
+            wanted = min(stretch.frames, -(-(samples + fade) * stretch.recording.sample_rate // self._rate))
             start = stretch.start + int(rng.integers(stretch.frames - wanted + 1))
             piece = self._read(stretch.recording, start, wanted)
             if clip.size and piece.size > 2 * fade:
                 piece[:fade] = piece[:fade] * ramp + clip[-fade:] * ramp[::-1]
                 clip = clip[:-fade]
             clip = np.concatenate([clip, piece])
-        return clip[: self._samples]
+        return clip[:samples]
+
+    def _babble(self, samples: int, rng: np.random.Generator) -> Float32Array:
+        """Several people at once, none of whom is the one to listen to."""
+        voices = [self._speech(samples, rng) for _ in range(int(rng.integers(*_BABBLE_TALKERS, endpoint=True)))]
+        babble = np.zeros(samples, np.float32)
+        for voice in voices:
+            babble += voice / np.float32(max(levels.rms(voice), 1e-6))
+        return babble
+
+    def _one_noise(self, rng: np.random.Generator) -> Float32Array:
+        """Noise of one kind: of the recordings, or made."""
+        settings = self._settings
+        chance = rng.random()
+        if chance < settings.pseudo_synthetic_share:
+            return synthetic_noise(self._samples, self._rate, rng)
+        babble = chance < settings.pseudo_synthetic_share + settings.pseudo_babble_share
+        noise = self._played(self._babble if babble else self._noise, settings.pseudo_noise_speed, rng)
+        return self._coloured(noise, rng)
+
+    def _pseudo_noise(self, rng: np.random.Generator) -> Float32Array:
+        """What a pseudo-mixture's speech has to be told from: one noise, or two at once."""
+        noise = self._one_noise(rng)
+        if rng.random() < self._settings.pseudo_second_noise_share:
+            second = self._one_noise(rng)
+            below = levels.from_db(rng.uniform(*_SECOND_NOISE_DB))
+            noise = noise + second * np.float32(below * levels.rms(noise) / max(levels.rms(second), 1e-9))
+        return noise
 
     def _at_level(self, clip: Float32Array, rng: np.random.Generator) -> Float32Array:
         """The clip at a random level; a silent one stays silent."""
@@ -204,16 +236,23 @@ class UnpairedClips:
         response = (np.fft.rfft([1, *zeros], size) / np.fft.rfft([1, *poles], size)).astype(np.complex64)
         return np.fft.irfft(np.fft.rfft(clip, size) * response, size)[: clip.size].astype(np.float32)
 
+    def _band_limited(self, *clips: Float32Array, cutoff_hz: float) -> list[Float32Array]:
+        """Clips as from a telephone or an old coder: nothing above a frequency, a smooth edge below it."""
+        size = -(-self._samples // _FAST_SIZE) * _FAST_SIZE
+        below = (cutoff_hz - np.fft.rfftfreq(size, 1.0 / self._rate)) / (_EDGE_SHARE * cutoff_hz)
+        gain = np.square(np.sin(0.5 * np.pi * np.clip(below, 0.0, 1.0))).astype(np.float32)
+        return [np.fft.irfft(np.fft.rfft(clip, size) * gain, size)[: clip.size].astype(np.float32) for clip in clips]
+
     def _pseudo_pair(
         self, speech_rng: np.random.Generator, noise_rng: np.random.Generator, mix_rng: np.random.Generator
     ) -> tuple[Float32Array, Float32Array]:
         """Speech of anyone in a simulated room with noise of the recordings, and that speech with early sound."""
         settings = self._settings
-        target = reverberant = self._coloured(self._varied_speech(speech_rng), speech_rng)
+        target = reverberant = self._coloured(self._played(self._speech, settings.pseudo_speed, speech_rng), speech_rng)
         if self._rooms and mix_rng.random() < settings.pseudo_room_share:
             room = self._rooms[int(mix_rng.integers(len(self._rooms)))]
             reverberant, target = room.apply(target), room.apply_early(target, settings.pseudo_early_ms)
-        noise = self._coloured(self._noise(noise_rng), noise_rng)
+        noise = self._pseudo_noise(noise_rng)
         snr_db = mix_rng.uniform(*settings.pseudo_snr_db)
         try:
             mixture = reverberant + noise * np.float32(
@@ -221,6 +260,8 @@ class UnpairedClips:
             )
         except AudioError:  # a silent stretch of speech or noise has no ratio: the speech stays as it is
             mixture = reverberant
+        if mix_rng.random() < settings.pseudo_band_limited_share:
+            mixture, target = self._band_limited(mixture, target, cutoff_hz=mix_rng.uniform(*_CUTOFF_HZ))
         levelled = self._at_level(mixture, mix_rng)
         found = levels.rms(mixture)
         return levelled, target * np.float32(levels.rms(levelled) / found if found else 1.0)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sottovoce.config import ConvolutionSettings, ModelSettings, TemporalSettings
+from sottovoce.config import BandSettings, ConvolutionSettings, FrontendSettings, ModelSettings, TemporalSettings
+from sottovoce.models.bands import BandMask, BandStack
 from sottovoce.models.blocks import ChannelNorm, ConvBlock, FrameConv, GatedBlock, Past
 
 
@@ -92,6 +93,7 @@ class Encoder(nn.Module):
 
     Args:
         inputs: Channels of the feature maps.
+        frontend: Which bins the maps are of.
         settings: The stack.
         model: The system's settings.
         equalise_horizon: Frames of the equaliser; None for none.
@@ -100,13 +102,16 @@ class Encoder(nn.Module):
     def __init__(
         self,
         inputs: int,
-        settings: ConvolutionSettings | TemporalSettings,
+        frontend: FrontendSettings,
+        settings: ConvolutionSettings | TemporalSettings | BandSettings,
         model: ModelSettings,
         equalise_horizon: int | None,
     ) -> None:
         super().__init__()
-        self.stack: ConvStack | TemporalStack
-        if isinstance(settings, TemporalSettings):
+        self.stack: ConvStack | TemporalStack | BandStack
+        if isinstance(settings, BandSettings):
+            self.stack = BandStack(inputs // frontend.bins, frontend, settings)
+        elif isinstance(settings, TemporalSettings):
             self.stack = TemporalStack(inputs, settings, model.causal)
         else:
             self.stack = ConvStack(inputs, settings, model, equalise_horizon)
@@ -195,11 +200,8 @@ def _begin_at_one(output: FrameConv, bins: int) -> None:
             bias[:bins] += 1.0
 
 
-class MaskDecoder(nn.Module):
-    """Complex mask on the mixture from its features, guided by what D_A takes for the speech in it.
-
-    The mask is bounded: its modulus is below 1, so the output never exceeds the mixture and is silent where the mixture
-    is. Decoding from a narrow latent alone has a low ceiling; a mask keeps the detail that is in the recording.
+class TemporalMask(nn.Module):
+    """Real and imaginary part of a mask from a residual stack of dilated convolutions.
 
     Args:
         inputs: Channels of the mixture encoder's features.
@@ -216,6 +218,36 @@ class MaskDecoder(nn.Module):
         _begin_at_one(self.output, bins)
 
     def forward(self, features: Tensor, guide: Tensor, past: Past) -> Tensor:
+        """Map `(B, inputs, N)` and `(B, F, N)` to real and imaginary parts `(B, 2, F, N)`, lagging by `delay`."""
+        rows = self.output(self.stack(torch.cat([features, guide], dim=1), past), past)
+        return torch.stack(rows.chunk(2, dim=1), dim=1)
+
+
+class MaskDecoder(nn.Module):
+    """Complex mask on the mixture from its features, guided by what D_A takes for the speech in it.
+
+    The mask is bounded: its modulus is below 1, so the output never exceeds the mixture and is silent where the mixture
+    is. Decoding from a narrow latent alone has a low ceiling; a mask keeps the detail that is in the recording.
+
+    Args:
+        inputs: Channels of the mixture encoder's features.
+        frontend: Which bins the mask is for.
+        settings: The network.
+        causal: Whether it sees the past only.
+    """
+
+    def __init__(
+        self, inputs: int, frontend: FrontendSettings, settings: TemporalSettings | BandSettings, causal: bool
+    ) -> None:
+        super().__init__()
+        self.network: TemporalMask | BandMask
+        if isinstance(settings, BandSettings):
+            self.network = BandMask(frontend, settings)
+        else:
+            self.network = TemporalMask(inputs, frontend.bins, settings, causal)
+        self.delay = self.network.delay
+
+    def forward(self, features: Tensor, guide: Tensor, past: Past) -> Tensor:
         """Mask.
 
         Args:
@@ -226,9 +258,9 @@ class MaskDecoder(nn.Module):
         Returns:
             Real and imaginary parts `(B, 2, F, N)`, modulus below 1, lagging by `delay`.
         """
-        real, imaginary = self.output(self.stack(torch.cat([features, guide], dim=1), past), past).chunk(2, dim=1)
-        size = torch.sqrt(real.square() + imaginary.square() + 1e-8)
-        return torch.stack([real, imaginary], dim=1) * (torch.tanh(size) / size).unsqueeze(1)
+        unbounded: Tensor = self.network(features, guide, past)
+        size = torch.sqrt(unbounded.square().sum(dim=1, keepdim=True) + 1e-8)
+        return unbounded * (torch.tanh(size) / size)
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,28 @@ class Past:
         self.next.append(joined[..., -count:])
         return joined
 
+    def recall(self, frames: Tensor, channels: int) -> Tensor:
+        """State that a recurrent layer left with `remember`; zeros at the beginning.
+
+        Args:
+            frames: What is about to be seen, for its batch and type, `(B, ...)`.
+            channels: Size of the state.
+
+        Returns:
+            `(B, channels, 1)`.
+        """
+        if self._states is None:
+            return frames.new_zeros(frames.shape[0], channels, 1)
+        return self._states[len(self.next)]
+
+    def remember(self, state: Tensor) -> None:
+        """Keep the state of a recurrent layer, which has recalled its old one.
+
+        Args:
+            state: `(B, channels, 1)`.
+        """
+        self.next.append(state)
+
     def delay(self, frames: Tensor, count: int) -> Tensor:
         """Frames of `count` frames ago.
 

@@ -14,6 +14,7 @@ from sottovoce.models.autoencoder import (
     PhaseDecoder,
     aligned,
 )
+from sottovoce.models.bands import BandMask, BandStack
 from sottovoce.models.blocks import ConvBlock, Past
 from sottovoce.models.frontend import FeatureMaps, RunningLevel, TorchSTFT, compressed_amplitude, phasor, rotate
 
@@ -62,8 +63,8 @@ class JointAutoencoder(nn.Module):
         self.maps = FeatureMaps(sum(bins), frontend.compression, frontend.phase_features)
 
         horizon = max(1, round(model.equalise_horizon_seconds * frames_per_second)) if model.equalise else None
-        self.speech_encoder = Encoder(self.maps.channels, model.speech_encoder, model, horizon)
-        self.mixture_encoder = Encoder(self.maps.channels, model.mixture_encoder, model, horizon)
+        self.speech_encoder = Encoder(self.maps.channels, frontend, model.speech_encoder, model, horizon)
+        self.mixture_encoder = Encoder(self.maps.channels, frontend, model.mixture_encoder, model, horizon)
         self.shared = _pointwise(model.latent, model.latent, model) if model.shared_layer else None
         self.amplitude_decoder = AmplitudeDecoder(model.latent, self.bins, model.speech_decoder, model)
         self.phase_decoder = (
@@ -73,7 +74,7 @@ class JointAutoencoder(nn.Module):
         self.mixture_decoder = AmplitudeDecoder(
             model.latent + model.noise_code, self.bins, model.mixture_decoder, model
         )
-        self.mask = MaskDecoder(self.mixture_encoder.width, self.bins, model.mask, model.causal) if model.mask else None
+        self.mask = MaskDecoder(self.mixture_encoder.width, frontend, model.mask, model.causal) if model.mask else None
 
     @property
     def delay_frames(self) -> int:
@@ -319,7 +320,7 @@ def count_parameters(parts: list[nn.Module]) -> int:
 
 
 def multiply_adds_per_second(parts: list[nn.Module], frames_per_second: float) -> int:
-    """Multiply-adds of the convolutions of some networks; each runs once a frame.
+    """Multiply-adds of some networks: those of their convolutions, which run once a frame, and of their bands.
 
     Args:
         parts: Networks.
@@ -328,6 +329,10 @@ def multiply_adds_per_second(parts: list[nn.Module], frames_per_second: float) -
     Returns:
         Multiply-adds per second of audio.
     """
-    layers = [layer for part in parts for layer in part.modules() if isinstance(layer, nn.Conv1d)]
-    multiply_adds: int = sum(layer.weight.numel() for layer in layers)
+    multiply_adds = 0
+    for layer in (layer for part in parts for layer in part.modules()):
+        if isinstance(layer, nn.Conv1d):
+            multiply_adds += layer.weight.numel()
+        elif isinstance(layer, BandStack | BandMask):
+            multiply_adds += layer.multiply_adds
     return round(multiply_adds * frames_per_second)

@@ -12,6 +12,7 @@ from sottovoce.models.blocks import Past
 from sottovoce.models.frontend import TorchSTFT, phasor
 from sottovoce.models.joint import JointAutoencoder, Translation
 from sottovoce.objectives.latent import latent_distance, prior
+from sottovoce.objectives.perceptual import LoudnessDisturbance
 from sottovoce.objectives.phase import consistency, phase_error
 from sottovoce.objectives.spectral import (
     complex_reconstruction,
@@ -68,6 +69,7 @@ class Objective:
         # A quarter of the window, or the poster's one frame shift where that is shorter.
         self.resolutions = [TorchSTFT((window,), min(frontend.hop, window // 4)) for window in frontend.loss_windows]
         self.compression = frontend.compression
+        self.disturbance = LoudnessDisturbance(frontend.sample_rate)
 
     def speech(
         self, model: JointAutoencoder, speech: Tensor, weights: SpeechWeights, generator: torch.Generator
@@ -167,7 +169,7 @@ class Objective:
             estimate = Translation(
                 pseudo_latent, None, DecodedSpeech(translation.decoded.amplitude[-counts[2] :], None), pseudo_speech
             )
-            terms |= self._pseudo(model, pseudo_scaled, estimate, clean, samples)
+            terms |= self._pseudo(model, pseudo_scaled, estimate, clean, samples=samples, weights=weights)
         return terms
 
     def _pseudo(
@@ -176,7 +178,9 @@ class Objective:
         mixture: Tensor,
         estimate: Translation,
         clean: Tensor,
+        *,
         samples: int,
+        weights: JointWeights,
     ) -> LossTerms:
         """Terms of pseudo-pairs, whose clean speech is known because it was put there."""
         size = clean.square().sum(dim=1, keepdim=True).sqrt()
@@ -186,7 +190,7 @@ class Objective:
         target = clean[:, :, : model.bins]
         speech = model.stft.synthesise(target, samples)
         enhanced = model.stft.synthesise(estimate.spectrum, samples)
-        return {
+        terms: LossTerms = {
             "pseudo_latent": latent_distance(estimate.latent, wanted),
             "pseudo_amplitude": reconstruction(estimate.decoded.amplitude, model.compressed(clean)),
             "pseudo_magnitude": reconstruction(model.compressed(estimate.spectrum), model.compressed(clean)),
@@ -194,3 +198,6 @@ class Objective:
             "pseudo_multi_resolution": multi_resolution(enhanced, speech, self.resolutions, self.compression),
             "pseudo_snr": signal_to_error(enhanced, speech),
         }
+        if weights.pseudo_loudness:
+            terms["pseudo_loudness"] = self.disturbance(enhanced, speech)
+        return terms

@@ -1,0 +1,49 @@
+"""Noise that comes from no recording."""
+
+import numpy as np
+import pytest
+
+from sottovoce.data.synthetic import NOISE_KINDS, synthetic_noise
+
+RATE = 16000
+
+
+@pytest.mark.parametrize("kind", [*NOISE_KINDS, None])
+@pytest.mark.parametrize("samples", [1, 1600, 48000])
+def test_has_length_level_and_finite_values(kind, samples):
+    for seed in range(10):
+        noise = synthetic_noise(samples, RATE, np.random.default_rng(seed), kind)
+        assert noise.shape == (samples,)
+        assert noise.dtype == np.float32
+        assert np.isfinite(noise).all()
+        assert np.sqrt(np.mean(np.square(noise))) == pytest.approx(1.0, rel=1e-3)
+
+
+def test_a_seed_tells_everything_and_seeds_differ():
+    one, again, other = (synthetic_noise(4000, RATE, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, again)
+    assert not np.array_equal(one, other)
+
+
+def spread_db(noise):
+    """How much the level of 20 ms differs from moment to moment."""
+    frames = noise[: noise.size // 320 * 320].reshape(-1, 320)
+    return float(np.std(10 * np.log10(np.mean(np.square(frames), axis=1) + 1e-9)))
+
+
+def flatness(noise):
+    """Geometric over arithmetic mean of the power spectrum."""
+    power = np.square(np.abs(np.fft.rfft(noise * np.hanning(noise.size)))) + 1e-12
+    return float(np.exp(np.mean(np.log(power))) / np.mean(power))
+
+
+def test_kinds_sound_as_they_are_called():
+    made = {
+        kind: [synthetic_noise(3 * RATE, RATE, np.random.default_rng(seed), kind) for seed in range(20)]
+        for kind in NOISE_KINDS
+    }
+    spread = {kind: np.median([spread_db(noise) for noise in noises]) for kind, noises in made.items()}
+    assert spread["steady"] < 2.0 < spread["swelling"] < spread["bursts"]
+    assert spread["tones"] < 2.0
+    flat = {kind: np.median([flatness(noise) for noise in noises]) for kind, noises in made.items()}
+    assert flat["tones"] < 0.3 * flat["steady"]
