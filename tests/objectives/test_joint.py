@@ -82,7 +82,7 @@ def test_joint_stage_gives_every_weighted_term(name):
     settings = small_settings(name)
     system, objective = build(settings), Objective(settings.frontend)
     for weights in (settings.joint_weights, ALL_JOINT):
-        terms = objective.joint(system, batch(), weights, generator())
+        terms = objective.joint(system, batch(), weights, generator(), teacher=system)
         assert weighted(weights) <= set(terms) <= set(JointWeights.model_fields)
         assert all(term.ndim == 0 and torch.isfinite(term) for term in terms.values())
         # An error in dB below the speech is negative; everything else is a distance.

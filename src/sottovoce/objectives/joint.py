@@ -14,6 +14,7 @@ from sottovoce.models.joint import JointAutoencoder, Translation
 from sottovoce.objectives.latent import latent_distance, prior
 from sottovoce.objectives.perceptual import LoudnessDisturbance
 from sottovoce.objectives.phase import consistency, phase_error
+from sottovoce.objectives.self_training import Remixed, remix
 from sottovoce.objectives.spectral import (
     complex_reconstruction,
     multi_resolution,
@@ -118,15 +119,22 @@ class Objective:
         return terms
 
     def joint(
-        self, model: JointAutoencoder, batch: UnpairedTensors, weights: JointWeights, generator: torch.Generator
+        self,
+        model: JointAutoencoder,
+        batch: UnpairedTensors,
+        weights: JointWeights,
+        generator: torch.Generator,
+        *,
+        teacher: JointAutoencoder | None = None,
     ) -> LossTerms:
-        """L_MAE: mixture reconstruction, cycle, latent consistency, silence, prior; and the pseudo-pairs' terms.
+        """L_MAE: mixture reconstruction, cycle, latent consistency, silence, prior; pseudo-pairs and self-training.
 
         Args:
             model: The system; E_S, D_A, D_P and G are frozen, gradients pass through them.
             batch: Clips.
             weights: Which terms are wanted.
             generator: Source of the latent noise.
+            teacher: Whose estimates are remixed; None for no self-training.
 
         Returns:
             Named terms.
@@ -170,7 +178,23 @@ class Objective:
                 pseudo_latent, None, DecodedSpeech(translation.decoded.amplitude[-counts[2] :], None), pseudo_speech
             )
             terms |= self._pseudo(model, pseudo_scaled, estimate, clean, samples=samples, weights=weights)
+        if weights.remixed and teacher is not None:
+            terms["remixed"] = self._remixed(model, remix(teacher, batch.mixtures, batch.pseudo_targets))
         return terms
+
+    def _remixed(self, model: JointAutoencoder, remixed: Remixed) -> Tensor:
+        """Magnitude and complex error on remixed recordings, those with a doubtful target counting less."""
+        spectra = model.stft.analyse(remixed.mixtures)
+        level = model.level(spectra, Past())
+        estimate = model.translate(spectra / level).spectrum
+        target = model.stft.analyse(remixed.targets)[:, :, : model.bins] / level
+        root = remixed.trust.sqrt()
+        # What is compressed and weighted alike may be weighted before: w |a - b|² = |√w a - √w b|².
+        shrunk = (root ** (1 / self.compression)).view(-1, 1, 1, 1)
+        estimate, target = shrunk * estimate, shrunk * target
+        return reconstruction(model.compressed(estimate), model.compressed(target)) + complex_reconstruction(
+            estimate, target, self.compression
+        )
 
     def _pseudo(
         self,

@@ -1,5 +1,6 @@
 """The Lightning step of all stages, of the joint system and of the baselines."""
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from multiprocessing import get_all_start_methods
@@ -193,12 +194,30 @@ class JointModule(TrainingModule):
         self.model = model
         self.objective = Objective(settings.frontend)
         self.weights = settings.speech_weights if stage == "speech" else settings.joint_weights
+        self.teacher: JointAutoencoder | None = None
+        if stage == "joint" and settings.joint_weights.remixed:
+            self.teacher = copy.deepcopy(model).requires_grad_(False).eval()
 
     def terms(self, batch: UnpairedTensors, generator: torch.Generator) -> LossTerms:
         """Loss terms of a batch by name."""
         if self.stage == "speech":
             return self.objective.speech(self.model, batch.speech, self.settings.speech_weights, generator)
-        return self.objective.joint(self.model, batch, self.settings.joint_weights, generator)
+        teacher = self.teacher if self._teaches else None
+        return self.objective.joint(self.model, batch, self.settings.joint_weights, generator, teacher=teacher)
+
+    @property
+    def _teaches(self) -> bool:
+        begin = self.settings.training.self_training.begin * stage_steps(self.settings, self.stage)
+        return bool(self.global_step >= begin)
+
+    def on_train_batch_end(self, outputs: Any, batch: UnpairedTensors, batch_idx: int) -> None:
+        """The teacher follows the student slowly."""
+        if self.teacher is None:
+            return
+        follow = 1.0 - self.settings.training.self_training.decay
+        with torch.no_grad():
+            for slow, new in zip(self.teacher.parameters(), self.model.parameters(), strict=True):
+                slow.lerp_(new, follow)
 
     def loss(self, terms: LossTerms) -> Tensor:
         """Sum of weight x term."""

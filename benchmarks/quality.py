@@ -1,0 +1,357 @@
+"""Scores of the bundled model, or of others, beside the unprocessed recordings and what else installs.
+
+    python recipes/prepare_data.py data
+    python benchmarks/quality.py data
+
+scores the development sets `dry`, `rooms` and `poster` of `data` and the 50 pairs of `SOTTOVOCE_DATA`, clean speech that
+goes in, and, where `pocketsphinx` is installed, the words that an offline recogniser makes of it; writes tables, all
+scores and a page to listen to. What was scored is not scored again.
+"""
+
+import argparse
+import csv
+import hashlib
+import html
+import importlib.util
+import math
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+import sottovoce
+from sottovoce.benchmark.systems import SYSTEMS
+from sottovoce.metrics import plots
+from sottovoce.metrics.report import Mean, markdown_table, mean
+from sottovoce.metrics.scores import MEASURES, FileScores, Job, Scores, score_jobs
+from sottovoce.weights import DEFAULT_MODEL
+
+RATE = 16000
+DATA = Path(os.environ.get("SOTTOVOCE_DATA", Path(__file__).parents[2] / "shared" / "data"))
+RESULTS = Path(__file__).parent / "results" / "quality"
+DEVELOPMENT = ("dry", "rooms", "poster")
+PAIRS = "pairs"
+PEERS = ("log_mmse", "noisereduce", "rnnoise", "webrtc")
+UNPROCESSED, DEFAULT = "unprocessed", "sottovoce"
+CLEAN_IN = 30
+RECOGNISED = 30
+SHOWN = ("pesq_wb", "pesq_nb_raw", "stoi", "estoi", "si_sdr_db", "csig", "cbak", "covl", "dnsmos_ovrl", "dnsmos_sig")
+HEADINGS = {
+    "pesq_wb": "PESQ wb",
+    "pesq_nb_raw": "PESQ nb-raw",
+    "stoi": "STOI",
+    "estoi": "ESTOI",
+    "si_sdr_db": "SI-SDR dB",
+    "csig": "CSIG",
+    "cbak": "CBAK",
+    "covl": "COVL",
+    "dnsmos_ovrl": "DNSMOS OVRL",
+    "dnsmos_sig": "DNSMOS SIG",
+}
+HEARD_PER_SET = 2
+
+Enhance = Callable[[np.ndarray, int], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Item:
+    """A recording with its reference.
+
+    Attributes:
+        file: Name.
+        noisy: Mixture.
+        clean: Reference.
+        groups: What it belongs to: ratio, noise, room.
+    """
+
+    file: str
+    noisy: Path
+    clean: Path
+    groups: Mapping[str, str]
+
+
+def main() -> int:
+    """Score what the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, nargs="?", default=Path("data"), help="folder of recipes/prepare_data.py")
+    parser.add_argument("-o", "--output", type=Path, default=RESULTS, help="folder of the tables and the page")
+    parser.add_argument(
+        "--work", type=Path, default=Path("runs/quality"), help="folder of enhanced recordings and scores"
+    )
+    parser.add_argument("--model", action="append", default=[], metavar="NAME=FILE", help="another model to score")
+    parser.add_argument("--no-peers", action="store_true", help="leave out what is compared with")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    arguments = parser.parse_args()
+    sets = find_sets(arguments.data)
+    if not sets:
+        print(
+            f"Skipped: found no development sets in {arguments.data} and no pairs in {DATA}; make them with "
+            "recipes/prepare_data.py."
+        )
+        return 0
+    models = {DEFAULT: DEFAULT_MODEL} | dict(pair.split("=", 1) for pair in arguments.model)
+    systems = find_systems({name: Path(path) for name, path in models.items()}, peers=not arguments.no_peers)
+    scores = {
+        name: [
+            s
+            for key, system in systems.items()
+            for s in scored(items, key, system, arguments.work / name, arguments.jobs)
+        ]
+        for name, items in sets.items()
+    }
+    clean = sets.get("dry") or next(iter(sets.values()))
+    kept = [
+        s for key in models for s in clean_in(clean, key, systems[key], arguments.work / "clean_in", arguments.jobs)
+    ]
+    lines = [*report(sets, scores), *clean_report(kept), *recognised(clean, systems, arguments.work / "words")]
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    (arguments.output / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_scores(arguments.output / "scores.csv", scores)
+    listening_page(arguments.output / "listening", sets, scores, arguments.work)
+    print("\n".join(lines))
+    return 0
+
+
+def find_sets(data: Path) -> dict[str, list[Item]]:
+    """The sets that are there."""
+    sets = {}
+    for name in DEVELOPMENT:
+        folder = data / "development" / name
+        if not (folder / "mixtures.csv").exists():
+            continue
+        with (folder / "mixtures.csv").open(newline="", encoding="utf-8") as file:
+            sets[name] = [
+                Item(
+                    Path(row["file"]).stem,
+                    folder / "noisy" / row["file"],
+                    folder / "clean" / row["file"],
+                    {
+                        "SNR": f"{float(row['snr_db']):g} dB",
+                        "noise": Path(row["noise"]).parent.name,
+                        "room": Path(row["room"]).parent.name if row["room"] else "none",
+                    },
+                )
+                for row in csv.DictReader(file)
+            ]
+    folder = DATA / "pairs" / "dns_synth_train_example_dataset"
+    if folder.is_dir():
+        sets[PAIRS] = [
+            Item(noisy.stem, noisy, folder / "clean" / noisy.name, {})
+            for noisy in sorted((folder / "noisy").glob("*.flac"))
+        ]
+    return sets
+
+
+def find_systems(models: Mapping[str, Path], *, peers: bool) -> dict[str, tuple[str, Enhance]]:
+    """Systems by name, each with a key that changes when the system does."""
+    systems: dict[str, tuple[str, Enhance]] = {UNPROCESSED: ("", lambda waveform, rate: waveform)}
+    for name in PEERS if peers else ():
+        entry = SYSTEMS[name]
+        if entry.package is None or importlib.util.find_spec(entry.package):
+            assert entry.make is not None
+            systems[name] = ("", entry.make(np.zeros(0, np.float32)).enhance)
+    for name, path in models.items():
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+        systems[name] = (digest, sottovoce.load(path).enhance)
+    return systems
+
+
+def scored(items: Sequence[Item], name: str, system: tuple[str, Enhance], work: Path, jobs: int) -> list[FileScores]:
+    """Scores of one system on one set, from the cache where they are there."""
+    key, enhance = system
+    folder = work / f"{name}{key and '-' + key}"
+    table = folder.with_suffix(".csv")
+    if not table.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        for item in items:
+            waveform, rate = soundfile.read(item.noisy, dtype="float32")
+            soundfile.write(folder / f"{item.file}.flac", np.clip(enhance(waveform, rate), -1.0, 1.0), rate)
+        found, problems = score_jobs(
+            [Job(item.file, name, item.clean, folder / f"{item.file}.flac") for item in items], workers=jobs
+        )
+        for problem in problems:
+            print(problem, file=sys.stderr)
+        write_scores(table, {"": found})
+    return read_scores(table)
+
+
+def clean_in(items: Sequence[Item], name: str, system: tuple[str, Enhance], work: Path, jobs: int) -> list[FileScores]:
+    """Scores of clean speech after a system, against itself."""
+    chosen = items[:: max(1, len(items) // CLEAN_IN)]
+    return scored([Item(item.file, item.clean, item.clean, {}) for item in chosen], name, system, work, jobs)
+
+
+def write_scores(path: Path, scores: Mapping[str, Sequence[FileScores]]) -> None:
+    """All scores, one line per set, system and file; an undefined one is empty."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["set", "system", "file", *MEASURES])
+        for name, results in scores.items():
+            for result in results:
+                values = (getattr(result.scores, measure) for measure in MEASURES)
+                writer.writerow(
+                    [name, result.system, result.file, *("" if math.isnan(v) else f"{v:.4f}" for v in values)]
+                )
+
+
+def read_scores(path: Path) -> list[FileScores]:
+    """What `write_scores` wrote."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return [
+            FileScores(row["file"], row["system"], Scores(**{m: float(row[m] or "nan") for m in MEASURES}))
+            for row in csv.DictReader(file)
+        ]
+
+
+def means(results: Iterable[FileScores], measure: str) -> Mean:
+    """Mean of one measure with its interval."""
+    return mean([getattr(result.scores, measure) for result in results])
+
+
+def report(sets: Mapping[str, Sequence[Item]], scores: Mapping[str, Sequence[FileScores]]) -> list[str]:
+    """Tables of all sets: means, and the model by ratio, noise and room."""
+    lines = [
+        "# Quality",
+        "",
+        "Means with 95 % confidence intervals (Student's t over files; files share talkers and noises, so that the "
+        "intervals are somewhat too narrow). PESQ wb is wideband LQO, nb-raw narrowband before the mapping; composites "
+        "with PESQ wb. More is better for all.",
+        "",
+    ]
+    for name, results in scores.items():
+        systems = list(dict.fromkeys(result.system for result in results))
+        rows = [["", *(HEADINGS[measure] for measure in SHOWN)]]
+        for system in systems:
+            of_system = [result for result in results if result.system == system]
+            rows.append([system, *(str(means(of_system, measure)) for measure in SHOWN)])
+        lines += [f"## {name} ({len(sets[name])} files)", "", *markdown_table(rows), ""]
+        for group in ("SNR", "noise", "room"):
+            lines += by_group(sets[name], results, group)
+    return lines
+
+
+def by_group(items: Sequence[Item], results: Sequence[FileScores], group: str) -> list[str]:
+    """PESQ, STOI and SI-SDR of the model and of the unprocessed recordings, by one property of the recordings."""
+    of_file = {item.file: item.groups.get(group, "") for item in items}
+    values = sorted(set(of_file.values()) - {""}, key=lambda value: (len(value), value))
+    if len(values) < 2:
+        return []
+    shown = ("pesq_wb", "stoi", "si_sdr_db")
+    rows = [[group, *(f"{HEADINGS[m]}, {system}" for m in shown for system in (UNPROCESSED, DEFAULT))]]
+    for value in values:
+        cells = [
+            str(means([r for r in results if r.system == system and of_file[r.file] == value], measure))
+            for measure in shown
+            for system in (UNPROCESSED, DEFAULT)
+        ]
+        rows.append([value, *cells])
+    return [*markdown_table(rows), ""]
+
+
+def clean_report(results: Sequence[FileScores]) -> list[str]:
+    """Clean speech in, against itself."""
+    rows = [["", *(HEADINGS[m] for m in ("pesq_wb", "stoi", "si_sdr_db"))]]
+    for system in dict.fromkeys(result.system for result in results):
+        of_system = [result for result in results if result.system == system]
+        rows.append([system, *(str(means(of_system, m)) for m in ("pesq_wb", "stoi", "si_sdr_db"))])
+    count = len({result.file for result in results})
+    return [f"## Clean speech in ({count} files, against itself)", "", *markdown_table(rows), ""]
+
+
+def recognised(items: Sequence[Item], systems: Mapping[str, tuple[str, Enhance]], work: Path) -> list[str]:
+    """Word errors of an offline recogniser, against what it makes of the clean recordings."""
+    if not importlib.util.find_spec("pocketsphinx"):
+        return ["Words were not recognised: pocketsphinx is not installed.", ""]
+    from pocketsphinx import Decoder
+
+    decoder = Decoder(samprate=RATE, loglevel="FATAL")
+
+    def words(waveform: np.ndarray) -> list[str]:
+        decoder.start_utt()
+        decoder.process_raw((np.clip(waveform, -1, 1) * 32767).astype(np.int16).tobytes(), full_utt=True)
+        decoder.end_utt()
+        found = decoder.hyp()
+        return found.hypstr.split() if found else []
+
+    english = [item for item in items if "nathalie" not in item.file][:: max(1, len(items) // RECOGNISED)]
+    read = partial(soundfile.read, dtype="float32")
+    wanted = {item.file: words(read(item.clean)[0]) for item in english}
+    rows = [["", "word error rate, %"]]
+    for name, (_, enhance) in systems.items():
+        errors = [(distance(wanted[i.file], words(enhance(*read(i.noisy)))), len(wanted[i.file])) for i in english]
+        rows.append([name, f"{100 * sum(e for e, _ in errors) / max(1, sum(n for _, n in errors)):.1f}"])
+    return [
+        f"## Words ({len(english)} files of `dry`)",
+        "",
+        "Errors of pocketsphinx' English recogniser, counted against what it hears in the clean recordings, since no "
+        "transcripts are there; it errs on these as well.",
+        "",
+        *markdown_table(rows),
+        "",
+    ]
+
+
+def distance(wanted: Sequence[str], found: Sequence[str]) -> int:
+    """Substitutions, insertions and deletions between two sentences (Levenshtein)."""
+    row = list(range(len(found) + 1))
+    for i, word in enumerate(wanted, start=1):
+        previous, row[0] = row[0], i
+        for j, other in enumerate(found, start=1):
+            previous, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, previous + (word != other))
+    return row[-1]
+
+
+def listening_page(
+    output: Path, sets: Mapping[str, Sequence[Item]], scores: Mapping[str, Sequence[FileScores]], work: Path
+) -> None:
+    """Recordings on which the model wins most and loses most, by PESQ wb, to hear and to see."""
+    output.mkdir(parents=True, exist_ok=True)
+    for old in output.iterdir():
+        old.unlink()
+    body = []
+    for name, items in sets.items():
+        by_key = {(result.system, result.file): result.scores for result in scores[name]}
+        gains = {
+            item.file: by_key[DEFAULT, item.file].pesq_wb - by_key[UNPROCESSED, item.file].pesq_wb
+            for item in items
+            if (DEFAULT, item.file) in by_key and (UNPROCESSED, item.file) in by_key
+        }
+        ranked = sorted((file for file in gains if math.isfinite(gains[file])), key=gains.__getitem__)
+        chosen = [("worst", file) for file in ranked[:HEARD_PER_SET]]
+        chosen += [("best", file) for file in reversed(ranked[-HEARD_PER_SET:])]
+        of_file = {item.file: item for item in items}
+        body.append(f"<h2>{name}</h2>")
+        for kind, file in chosen:
+            item = of_file[file]
+            described = ", ".join(value for value in item.groups.values() if value != "none")
+            change = f"{by_key[UNPROCESSED, file].pesq_wb:.2f} → {by_key[DEFAULT, file].pesq_wb:.2f}"
+            body.append(f"<h3>{kind}: {file} {html.escape(described)} (PESQ wb {change})</h3><p>")
+            enhanced = next((work / name).glob(f"{DEFAULT}-*/{file}.flac"))
+            signals = []
+            for label, path in (("noisy", item.noisy), ("enhanced", enhanced), ("clean", item.clean)):
+                waveform, rate = soundfile.read(path, frames=8 * RATE, dtype="float32")
+                target = f"{name}_{file}_{label}.ogg"
+                soundfile.write(output / target, waveform, rate, format="OGG", subtype="OPUS")
+                signals.append((label, waveform, rate))
+                body.append(f'{label} <audio controls preload="none" src="{target}"></audio>')
+            picture = f"{name}_{file}.png"
+            plots.save(plots.recordings(signals), output / picture)
+            body.append(f'</p><p><img src="{picture}" alt="spectrograms of {file}" width="900" loading="lazy"></p>')
+    page = (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Sotto voce: best and worst</title>'
+        "<style>body{font-family:sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}img{max-width:100%}</style>"
+        "<h1>Best and worst of the bundled model</h1><p>By the change of PESQ wb. Eight seconds of each.</p>"
+        + "\n".join(body)
+        + "</html>\n"
+    )
+    (output / "index.html").write_text(page, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
