@@ -3,9 +3,9 @@
     python recipes/prepare_data.py data
     python benchmarks/quality.py data
 
-scores the development sets `dry`, `rooms` and `poster` of `data` and the 50 pairs of `SOTTOVOCE_DATA`, clean speech that
-goes in, and, where `pocketsphinx` is installed, the words that an offline recogniser makes of it; writes tables, all
-scores and a page to listen to. What was scored is not scored again.
+scores the development sets `dry`, `rooms` and `poster` of `data` and the 50 pairs of `SOTTOVOCE_DATA`, clean speech
+that goes in, and, where `pocketsphinx` is installed, the words that an offline recogniser makes of it; writes tables,
+all scores and a page to listen to. What was scored is not scored again.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from sottovoce.metrics.scores import MEASURES, FileScores, Job, Scores, score_jo
 from sottovoce.weights import DEFAULT_MODEL
 
 RATE = 16000
-DATA = Path(os.environ.get("SOTTOVOCE_DATA", Path(__file__).parents[2] / "shared" / "data"))
+DATA = Path(os.environ.get("SOTTOVOCE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 RESULTS = Path(__file__).parent / "results" / "quality"
 DEVELOPMENT = ("dry", "rooms", "poster")
 PAIRS = "pairs"
@@ -78,14 +78,13 @@ class Item:
 def main() -> int:
     """Score what the command line names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, nargs="?", default=Path("data"), help="folder of recipes/prepare_data.py")
-    parser.add_argument("-o", "--output", type=Path, default=RESULTS, help="folder of the tables and the page")
-    parser.add_argument(
-        "--work", type=Path, default=Path("runs/quality"), help="folder of enhanced recordings and scores"
-    )
-    parser.add_argument("--model", action="append", default=[], metavar="NAME=FILE", help="another model to score")
-    parser.add_argument("--no-peers", action="store_true", help="leave out what is compared with")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    add = parser.add_argument
+    add("data", type=Path, nargs="?", default=Path("data"), help="folder of recipes/prepare_data.py")
+    add("-o", "--output", type=Path, default=RESULTS, help="folder of the tables and the page")
+    add("--work", type=Path, default=Path("runs/quality"), help="folder of enhanced recordings and their scores")
+    add("--model", action="append", default=[], metavar="NAME=FILE", help="another model to score")
+    add("--no-peers", action="store_true", help="leave out what is compared with")
+    add("--jobs", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()
     sets = find_sets(arguments.data)
     if not sets:
@@ -96,19 +95,15 @@ def main() -> int:
         return 0
     models = {DEFAULT: DEFAULT_MODEL} | dict(pair.split("=", 1) for pair in arguments.model)
     systems = find_systems({name: Path(path) for name, path in models.items()}, peers=not arguments.no_peers)
-    scores = {
-        name: [
-            s
-            for key, system in systems.items()
-            for s in scored(items, key, system, arguments.work / name, arguments.jobs)
-        ]
-        for name, items in sets.items()
-    }
+    scores: dict[str, list[FileScores]] = {name: [] for name in sets}
+    for name, items in sets.items():
+        for key, system in systems.items():
+            scores[name] += scored(items, key, system, arguments.work / name, arguments.jobs)
     clean = sets.get("dry") or next(iter(sets.values()))
-    kept = [
-        s for key in models for s in clean_in(clean, key, systems[key], arguments.work / "clean_in", arguments.jobs)
-    ]
-    lines = [*report(sets, scores), *clean_report(kept), *recognised(clean, systems, arguments.work / "words")]
+    kept: list[FileScores] = []
+    for key in models:
+        kept += clean_in(clean, key, systems[key], arguments.work / "clean_in", arguments.jobs)
+    lines = [*report(sets, scores), *clean_report(kept), *recognised(clean, systems)]
     arguments.output.mkdir(parents=True, exist_ok=True)
     (arguments.output / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     write_scores(arguments.output / "scores.csv", scores)
@@ -152,8 +147,7 @@ def find_systems(models: Mapping[str, Path], *, peers: bool) -> dict[str, tuple[
     systems: dict[str, tuple[str, Enhance]] = {UNPROCESSED: ("", lambda waveform, rate: waveform)}
     for name in PEERS if peers else ():
         entry = SYSTEMS[name]
-        if entry.package is None or importlib.util.find_spec(entry.package):
-            assert entry.make is not None
+        if entry.make is not None and not entry.missing:
             systems[name] = ("", entry.make(np.zeros(0, np.float32)).enhance)
     for name, path in models.items():
         digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
@@ -264,7 +258,7 @@ def clean_report(results: Sequence[FileScores]) -> list[str]:
     return [f"## Clean speech in ({count} files, against itself)", "", *markdown_table(rows), ""]
 
 
-def recognised(items: Sequence[Item], systems: Mapping[str, tuple[str, Enhance]], work: Path) -> list[str]:
+def recognised(items: Sequence[Item], systems: Mapping[str, tuple[str, Enhance]]) -> list[str]:
     """Word errors of an offline recogniser, against what it makes of the clean recordings."""
     if not importlib.util.find_spec("pocketsphinx"):
         return ["Words were not recognised: pocketsphinx is not installed.", ""]

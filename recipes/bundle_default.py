@@ -1,22 +1,27 @@
-"""Puts a run's system into the package: the exported model and the training checkpoint at half precision.
+"""Puts a run's system into the package: the exported model, the training checkpoint at half precision, clean speech.
 
 From the corpora to a bundled model:
 
     python recipes/prepare_data.py data
     sottovoce train --speech data/speech --mixtures data/mixtures -o runs/default
-    python recipes/bundle_default.py runs/default
+    python recipes/bundle_default.py runs/default --speech data/speech
 """
 
 import argparse
+import shutil
 from pathlib import Path
 
+import soundfile
 import torch
 
+from sottovoce.data.manifest import scan
+from sottovoce.data.mixtures import members, read_mono
 from sottovoce.models.checkpoint import load_checkpoint, save_checkpoint
 from sottovoce.models.export import export_model
-from sottovoce.weights import DEFAULT_CHECKPOINT, DEFAULT_MODEL
+from sottovoce.weights import DEFAULT_CHECKPOINT, DEFAULT_MODEL, DEFAULT_SPEECH
 
 COMMAND = "sottovoce train --speech data/speech --mixtures data/mixtures -o runs/default"
+OPUS_COMPRESSION = 0.9  # about 30 kbit/s
 LICENCE = "Apache-2.0"
 TRAINING_DATA = (
     "Clean speech: LibriSpeech, 65 readers (CC BY 4.0); kerstin, Rhasspy (CC0); LJ Speech (public domain).",
@@ -32,13 +37,49 @@ def main() -> None:
     """Read the arguments and bundle."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="folder of a finished run")
-    model, settings = load_checkpoint(parser.parse_args().run / "checkpoint.safetensors")
+    parser.add_argument("--speech", type=Path, help="clean speech of the training, of which an utterance each is kept")
+    arguments = parser.parse_args()
+    model, settings = load_checkpoint(arguments.run / "checkpoint.safetensors")
     metadata = export_model(
         DEFAULT_MODEL, model, settings, licence=LICENCE, training_data=TRAINING_DATA, command=COMMAND
     )
     save_checkpoint(DEFAULT_CHECKPOINT, model, settings, dtype=torch.float16)
     print(f"Bundled {metadata.name}: {metadata.parameters:,} parameters.")
+    if arguments.speech is not None:
+        seconds = bundle_speech(arguments.speech)
+        print(f"Bundled {seconds / 60:.1f} minutes of clean speech.")
 
+
+def bundle_speech(speech: Path) -> float:
+    """Keep an utterance of every talker, small, to adapt models with."""
+    shutil.rmtree(DEFAULT_SPEECH, ignore_errors=True)
+    manifest, seconds = scan(speech), 0.0
+    for group in manifest.groups:
+        recording = members(manifest, group)[0]
+        waveform = read_mono(recording, recording.sample_rate)
+        target = DEFAULT_SPEECH / group / f"{recording.path.stem}.ogg"
+        target.parent.mkdir(parents=True)
+        soundfile.write(
+            target, waveform, recording.sample_rate, format="OGG", subtype="OPUS", compression_level=OPUS_COMPRESSION
+        )
+        seconds += recording.seconds
+    readers = ", ".join(group for group in manifest.groups if group.isdigit())
+    (DEFAULT_SPEECH / "ATTRIBUTION.md").write_text(ATTRIBUTION.format(readers=readers), encoding="utf-8")
+    return seconds
+
+
+ATTRIBUTION = """\
+# Clean speech to adapt models with
+
+An utterance of every talker whose clean speech the bundled model was trained on, 16 kHz mono, coded anew as Ogg Opus by
+`recipes/bundle_default.py`. A folder's name is the talker.
+
+- LibriSpeech (c) 2014 by Vassil Panayotov, licensed under
+  [Creative Commons Attribution 4.0 International](https://creativecommons.org/licenses/by/4.0/) (CC BY 4.0), read by
+  volunteers of [LibriVox](https://librivox.org); folders are LibriSpeech's numbers of the readers: {readers}.
+- `LJ`: [The LJ Speech Dataset](https://keithito.com/LJ-Speech-Dataset), public domain, recorded by LibriVox.
+- `kerstin`: [dataset-voice-kerstin](https://github.com/rhasspy/dataset-voice-kerstin), CC0 1.0.
+"""
 
 if __name__ == "__main__":
     main()

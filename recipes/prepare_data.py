@@ -11,6 +11,8 @@ makes, with equal bytes for an equal seed:
     development/dry/            90 mixtures at 0, 5 and 10 dB: other talkers and other kinds of noise
     development/rooms/          60 mixtures at 0, 5 and 10 dB in other rooms; clean is direct and early sound
     development/poster/         60 mixtures at -5, 0 and 5 dB in these rooms; clean is dry
+    places/<noise>/noisy/       10 minutes of noisy recordings of one place, to adapt to: one kind of noise, one room
+    places/<noise>/test/        30 mixtures of that place: other talkers and excerpts; clean is direct and early sound
     split.csv                   which speaker, kind of noise and room went where
 
 Every file used has `may_ship` = 1 in the corpus tables, so a model trained on the result may be shipped. A kind of
@@ -44,6 +46,16 @@ DEVELOPMENT_SETS: tuple[tuple[str, int, tuple[float, ...], float, Target], ...] 
     ("rooms", 60, (0, 5, 10), 1.0, "early"),
     ("poster", 60, (-5, 0, 5), 1.0, "dry"),
 )
+PLACES = {
+    "sea_waves": "",
+    "babble": "ArthurSykesRymerAuditorium",
+    "insects_night": "SeminarRoomClap",
+}
+"""Kind of noise and room, if any, of each place."""
+PLACE_RECORDINGS = 40
+PLACE_SNR_DB = (0.0, 15.0)
+PLACE_TEST = 30
+PLACE_TEST_SNR_DB = (0, 5, 10)
 SAME_KIND = {"fire_crackling": "fire", "babble_coffee_shop": "babble", "babble_playground": "babble"}
 READERS_PER_SET = 25
 FIELD_RECORDINGS = 480
@@ -156,6 +168,9 @@ def build(output: Path, seed: int) -> None:
             progress=report(f"development/{name}"),
         )
 
+    for number, (kind, room) in enumerate(PLACES.items()):
+        make_place(parts["development"], kind, room, output / "places" / kind, seed + 100 + number)
+
     with (output / "split.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(("what", "part", "name"))
@@ -163,6 +178,41 @@ def build(output: Path, seed: int) -> None:
             table.writerows(("speaker", name, speaker) for speaker in part.speech.groups)
             table.writerows(("noise", name, kind) for kind in part.noise.groups)
             table.writerows(("room", name, str(path)) for path in part.responses)
+
+
+def make_place(part: Part, kind: str, room: str, output: Path, seed: int) -> None:
+    """Write what is recorded in one place, and what is tested there: halves of the talkers and of the noises."""
+    talkers = part.speech.groups
+    order = [talkers[index] for index in np.random.default_rng(seed).permutation(len(talkers))]
+    responses = [path for path in part.responses if path.parent.name == room]
+    ratios = np.random.default_rng([seed, 1]).uniform(*PLACE_SNR_DB, PLACE_RECORDINGS).round(1).tolist()
+    common = {"responses": responses, "room_share": 1.0 if responses else 0.0, "target": "early"}
+    recorded = output / "recorded"
+    make_mixtures(
+        only(part.speech, set(order[::2])),
+        only(part.noise, {kind}),
+        recorded,
+        count=PLACE_RECORDINGS,
+        snr_db=ratios,
+        seed=seed,
+        seconds=FIELD_SECONDS,
+        lead_in_seconds=FIELD_LEAD_IN_SECONDS,
+        noise_part=(0.0, 0.5),
+        **common,
+    )
+    # Clean versions of what is recorded are nobody's business.
+    (recorded / "noisy").rename(output / "noisy")
+    shutil.rmtree(recorded)
+    make_mixtures(
+        only(part.speech, set(order[1::2])),
+        only(part.noise, {kind}),
+        output / "test",
+        count=PLACE_TEST,
+        snr_db=PLACE_TEST_SNR_DB,
+        seed=seed + 50,
+        noise_part=(0.5, 1.0),
+        **common,
+    )
 
 
 def shippable(table: Path, column: str) -> Manifest:

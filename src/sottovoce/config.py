@@ -217,6 +217,8 @@ class JointWeights(Settings):
     pseudo_snr: Weight = 0.0
     pseudo_loudness: Weight = 0.0
     remixed: Weight = 0.0
+    alignment: Weight = 0.0
+    adversarial: Weight = 0.0
 
 
 class DataSettings(Settings):
@@ -275,21 +277,19 @@ class OptimiserSettings(Settings):
     gradient_clip: float = Field(5.0, gt=0, description="Largest norm of a gradient.")
 
 
-class SelfTrainingSettings(Settings):
-    """The teacher of the `remixed` term."""
-
-    decay: float = Field(0.998, ge=0, lt=1, description="Of the average of the student's weights that the teacher is.")
-    begin: float = Field(0.3, ge=0, le=1, description="Share of the joint stage after which it teaches.")
-
-
 class TrainingSettings(Settings):
     """Stages, their lengths and what is logged."""
 
     seed: int = Field(1, ge=0)
-    self_training: SelfTrainingSettings = SelfTrainingSettings()
     speech_steps: int = Field(1500, ge=1, description="Steps of the speech stage, or of a baseline's pre-training.")
     joint_steps: int = Field(6000, ge=1, description="Steps of the joint stage, or of a baseline's training.")
     check_every: int = Field(500, ge=1, description="Steps between health checks, pictures and checkpoints.")
+    late_share: float = Field(
+        0.3, ge=0, le=1, description="Share of the joint stage after which the terms remixed and adversarial begin."
+    )
+    teacher_decay: float = Field(
+        0.998, ge=0, lt=1, description="Decay of the average of the weights that is the teacher of the term remixed."
+    )
     optimiser: OptimiserSettings = OptimiserSettings()
     data: DataSettings = DataSettings()
 
@@ -318,6 +318,10 @@ class SystemSettings(Settings):
             raise ValueError("model.mask has nothing to learn from: training.data.pseudo_clips is 0")
         if self.joint_weights.remixed and self.training.data.mixture_clips < 2:
             raise ValueError("joint_weights.remixed has nothing to remix: training.data.mixture_clips is 1")
+        if (self.joint_weights.alignment or self.joint_weights.adversarial) and not self.training.data.pseudo_clips:
+            raise ValueError(
+                "joint_weights.alignment and adversarial compare with the speech of pseudo_clips, which is 0"
+            )
         if isinstance(self.baseline, MaskingSettings) and not self.training.data.pairs:
             raise ValueError("baseline: a masking network learns from pairs alone: set training.data.pairs to true")
         if self.training.data.pairs and not self.training.data.pseudo_clips:

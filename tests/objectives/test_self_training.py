@@ -91,9 +91,7 @@ def test_doubtful_targets_count_less(system):
 def test_the_teacher_gets_no_gradient_and_the_student_does(system):
     settings = small_settings()
     teacher = build(settings, seed=1)
-    terms = Objective(settings.frontend).joint(
-        system, batch(), JointWeights(remixed=1.0), generator(), teacher=teacher
-    )
+    terms = Objective(settings.frontend).joint(system, batch(), JointWeights(remixed=1.0), generator(), teacher=teacher)
     terms["remixed"].backward()
     assert all(parameter.grad is None for parameter in teacher.parameters())
     assert any(parameter.grad is not None for parameter in system.mask.parameters())

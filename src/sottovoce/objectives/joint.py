@@ -11,7 +11,8 @@ from sottovoce.models.autoencoder import DecodedSpeech
 from sottovoce.models.blocks import Past
 from sottovoce.models.frontend import TorchSTFT, phasor
 from sottovoce.models.joint import JointAutoencoder, Translation
-from sottovoce.objectives.latent import latent_distance, prior
+from sottovoce.objectives.adversarial import Discriminator, adversarial_loss, discriminator_loss
+from sottovoce.objectives.latent import latent_distance, prior, sliced_wasserstein
 from sottovoce.objectives.perceptual import LoudnessDisturbance
 from sottovoce.objectives.phase import consistency, phase_error
 from sottovoce.objectives.self_training import Remixed, remix
@@ -126,8 +127,9 @@ class Objective:
         generator: torch.Generator,
         *,
         teacher: JointAutoencoder | None = None,
+        discriminator: Discriminator | None = None,
     ) -> LossTerms:
-        """L_MAE: mixture reconstruction, cycle, latent consistency, silence, prior; pseudo-pairs and self-training.
+        """L_MAE: mixture reconstruction, cycle, latent consistency, silence, prior; and what came after the poster.
 
         Args:
             model: The system; E_S, D_A, D_P and G are frozen, gradients pass through them.
@@ -135,6 +137,7 @@ class Objective:
             weights: Which terms are wanted.
             generator: Source of the latent noise.
             teacher: Whose estimates are remixed; None for no self-training.
+            discriminator: The adversary, which learns from its own part of its term; None for none.
 
         Returns:
             Named terms.
@@ -178,6 +181,17 @@ class Objective:
                 pseudo_latent, None, DecodedSpeech(translation.decoded.amplitude[-counts[2] :], None), pseudo_speech
             )
             terms |= self._pseudo(model, pseudo_scaled, estimate, clean, samples=samples, weights=weights)
+        if counts[2] and (weights.alignment or (weights.adversarial and discriminator is not None)):
+            clean = model.stft.analyse(batch.pseudo_targets) / level[-counts[2] :]
+            if weights.alignment:
+                with torch.no_grad():
+                    latent = model.encode_speech(clean)
+                terms["alignment"] = sliced_wasserstein(mixture_latent, latent, generator)
+            if weights.adversarial and discriminator is not None:
+                pretended, real = model.compressed(mixture_speech), model.compressed(clean)
+                terms["adversarial"] = adversarial_loss(discriminator, pretended) + discriminator_loss(
+                    discriminator, real, pretended
+                )
         if weights.remixed and teacher is not None:
             terms["remixed"] = self._remixed(model, remix(teacher, batch.mixtures, batch.pseudo_targets))
         return terms

@@ -18,6 +18,7 @@ from sottovoce.data.manifest import Manifest
 from sottovoce.data.place import BAND_CENTRES_HZ, Place, listen, take_excerpts
 from sottovoce.data.rooms import simulate_room
 from sottovoce.data.unpaired import UnpairedClips
+from sottovoce.engine.model import Model
 from sottovoce.errors import ConfigError, DataError
 from sottovoce.metrics import plots
 from sottovoce.metrics.report import Mean, mean
@@ -27,14 +28,17 @@ from sottovoce.models.joint import JointAutoencoder
 from sottovoce.objectives.joint import UnpairedTensors
 from sottovoce.signal import audio, levels
 from sottovoce.training.log import Progress, plot_run
-from sottovoce.training.run import CHECKPOINT, Preparation, TrainingData, fit, prepare
+from sottovoce.training.run import CHECKPOINT, Preparation, Provenance, TrainingData, fit, prepare
 
 _log = logging.getLogger(__name__)
 
 _SUFFIX = "_adapted"
 _LEARNING_RATE = 1e-4
 _HELD_BACK_SHARE = 0.25
-_CHECK_CLIPS = 32
+_PSEUDO_CLIPS = 12
+_NOISE_SPEED = (0.9, 1.1)
+_OTHER_NOISE_SHARE = 0.1
+_CHECK_CLIPS = 64
 _CHECK_ROOMS = 16
 # Pauses are found where the noise is low, and voiced sounds are the loudest: what is heard is the upper end.
 _BELOW_HEARD_DB, _ABOVE_HEARD_DB = 15.0, 5.0
@@ -164,14 +168,15 @@ def adapt(
         plot_run(out)
     adaptation = Adaptation(out / "model.onnx", chosen is not old, reason, place, comparison)
     its_settings = settings if adaptation.adopted else original
+    origin = _origin(checkpoint)
     save_checkpoint(out / CHECKPOINT, chosen, its_settings)
     export_model(
         adaptation.model,
         chosen,
         its_settings,
-        licence="not stated",
-        training_data=(f"{checkpoint.name}, adapted to a place" if adaptation.adopted else checkpoint.name,),
-        command=command,
+        licence=origin.licence,
+        training_data=(*origin.training_data, "Recordings of a place.") if adaptation.adopted else origin.training_data,
+        command=command if adaptation.adopted else origin.command,
     )
     with replacing(out / "adaptation.json") as temporary:
         temporary.write_text(json.dumps(_as_json(adaptation), indent=2) + "\n", encoding="utf-8")
@@ -222,6 +227,15 @@ def compare(old: JointAutoencoder, new: JointAutoencoder, data: TrainingData, se
     return Comparison(mean(gains_db), change_db(batch.speech), change_db(batch.noise))
 
 
+def _origin(checkpoint: Path) -> Provenance:
+    """What the exported model beside a checkpoint says of its origin."""
+    for exported in (checkpoint.with_suffix(".onnx"), checkpoint.with_name("model.onnx")):
+        if exported.exists():
+            metadata = Model.load(exported).metadata
+            return Provenance(metadata.licence, metadata.training_data, metadata.command)
+    return Provenance("not stated", (), "")
+
+
 def _keep_start(out: Path, checkpoint: Path) -> None:
     """Note what was started from, or see that it is what an interrupted adaptation started from."""
     digest, noted = hashlib.sha256(checkpoint.read_bytes()).hexdigest(), out / "start.sha256"
@@ -241,9 +255,13 @@ def _settings(settings: SystemSettings, steps: int, seed: int, snr_db: tuple[flo
         update={
             "mixture_clips": 2,
             "noise_clips": 1,
-            "pseudo_clips": 8 if training.data.pseudo_clips else 0,
+            "pseudo_clips": _PSEUDO_CLIPS if training.data.pseudo_clips else 0,
             "pseudo_snr_db": snr_db,
             "held_back_share": _HELD_BACK_SHARE,
+            # The noise is that of the place; a little of what any place may have keeps the rest from being forgotten.
+            "pseudo_noise_speed": _NOISE_SPEED,
+            "pseudo_babble_share": 0.0,
+            "pseudo_synthetic_share": min(_OTHER_NOISE_SHARE, training.data.pseudo_synthetic_share),
         }
     )
     optimiser = training.optimiser.model_copy(

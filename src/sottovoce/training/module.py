@@ -18,6 +18,7 @@ from sottovoce.config import MaskingSettings, SystemSettings
 from sottovoce.data.paired import PairedClips
 from sottovoce.data.unpaired import Purpose, UnpairedClips
 from sottovoce.models.joint import JointAutoencoder
+from sottovoce.objectives.adversarial import Discriminator
 from sottovoce.objectives.joint import LossTerms, Objective, UnpairedTensors, total
 
 Stage = Literal["speech", "joint", "pretraining", "training"]
@@ -171,7 +172,7 @@ class TrainingModule(L.LightningModule, ABC):
             return float(final + (1 - final) * 0.5 * (1 + np.cos(np.pi * share)))
 
         optimiser = torch.optim.Adam(
-            [parameter for parameter in self.network.parameters() if parameter in self._trained],
+            [parameter for parameter in self.parameters() if parameter in self._trained],
             lr=settings.learning_rate,
             betas=settings.betas,
             weight_decay=settings.weight_decay,
@@ -194,27 +195,37 @@ class JointModule(TrainingModule):
         self.model = model
         self.objective = Objective(settings.frontend)
         self.weights = settings.speech_weights if stage == "speech" else settings.joint_weights
+        weights = settings.joint_weights
         self.teacher: JointAutoencoder | None = None
-        if stage == "joint" and settings.joint_weights.remixed:
+        self.discriminator: Discriminator | None = None
+        if stage == "joint" and weights.remixed:
             self.teacher = copy.deepcopy(model).requires_grad_(False).eval()
+        if stage == "joint" and weights.adversarial:
+            with torch.random.fork_rng(devices=[]):  # torch draws initial weights from its global generator alone
+                torch.manual_seed(settings.training.seed)
+                self.discriminator = Discriminator()
+            self._trained |= set(self.discriminator.parameters())
+            self._trained_parts.append(self.discriminator)
 
     def terms(self, batch: UnpairedTensors, generator: torch.Generator) -> LossTerms:
         """Loss terms of a batch by name."""
         if self.stage == "speech":
             return self.objective.speech(self.model, batch.speech, self.settings.speech_weights, generator)
-        teacher = self.teacher if self._teaches else None
-        return self.objective.joint(self.model, batch, self.settings.joint_weights, generator, teacher=teacher)
-
-    @property
-    def _teaches(self) -> bool:
-        begin = self.settings.training.self_training.begin * stage_steps(self.settings, self.stage)
-        return bool(self.global_step >= begin)
+        late = self.global_step >= self.settings.training.late_share * stage_steps(self.settings, self.stage)
+        return self.objective.joint(
+            self.model,
+            batch,
+            self.settings.joint_weights,
+            generator,
+            teacher=self.teacher if late else None,
+            discriminator=self.discriminator if late else None,
+        )
 
     def on_train_batch_end(self, outputs: Any, batch: UnpairedTensors, batch_idx: int) -> None:
         """The teacher follows the student slowly."""
         if self.teacher is None:
             return
-        follow = 1.0 - self.settings.training.self_training.decay
+        follow = 1.0 - self.settings.training.teacher_decay
         with torch.no_grad():
             for slow, new in zip(self.teacher.parameters(), self.model.parameters(), strict=True):
                 slow.lerp_(new, follow)

@@ -8,9 +8,5 @@ DEFAULT_MODEL = Path(__file__).parent / "default.onnx"
 DEFAULT_CHECKPOINT = Path(__file__).parent / "default.safetensors"
 """Its training checkpoint at half precision."""
 
-_PACKAGED_SPEECH = Path(__file__).parent / "speech"
-
-DEFAULT_SPEECH = (
-    _PACKAGED_SPEECH if _PACKAGED_SPEECH.is_dir() else Path(__file__).parents[3] / "examples" / "unpaired" / "speech"
-)
-"""Folder of clean speech of several talkers; a checkout keeps it with its examples."""
+DEFAULT_SPEECH = Path(__file__).parent / "speech"
+"""Folder of clean speech, an utterance each of many talkers."""
