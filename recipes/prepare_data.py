@@ -6,7 +6,7 @@ makes, with equal bytes for an equal seed:
 
     speech/<speaker>/*.flac     clean speech of some readers: all that training sees of clean speech
     mixtures/*.flac             480 "field recordings" of 15 s: other talkers, noise, some in measured rooms
-    hidden/*.flac               clean versions of these, for tests of the harvest only: never for training
+    hidden/*.flac               clean versions of these, for supervised systems to compare with and for tests
     field.csv                   how each field recording was made
     development/dry/            90 mixtures at 0, 5 and 10 dB: other talkers and other kinds of noise
     development/rooms/          60 mixtures at 0, 5 and 10 dB in other rooms; clean is direct and early sound
@@ -148,6 +148,7 @@ def build(output: Path, seed: int) -> None:
         room_share=FIELD_ROOM_SHARE,
         seconds=FIELD_SECONDS,
         lead_in_seconds=FIELD_LEAD_IN_SECONDS,
+        target="early",
         progress=report("field recordings"),
     )
     for source, target in (("noisy", "mixtures"), ("clean", "hidden"), (TABLE, "field.csv")):

@@ -66,7 +66,7 @@ def test_settings_are_frozen(default):
     [
         ({"nome": "x"}, ["nome: unknown key", "'x'"]),
         ({"frontend": {"hops": 256}}, ["frontend.hops: unknown key", "256"]),
-        ({"model": {"mask": {"witdh": 3}}}, ["model.mask.witdh: unknown key", "3"]),
+        ({"model": {"mask": {"witdh": 3}}}, ["model.mask.bands.witdh: unknown key", "3"]),
         ({"training": {"data": {"clip_second": 2}}}, ["training.data.clip_second: unknown key", "2"]),
         # Wrong units.
         ({"frontend": {"hop": 0.016}}, ["frontend.hop", "length in samples", "0.016", "256"]),
@@ -160,17 +160,47 @@ def test_files_that_hold_no_settings_are_refused(tmp_path, content, words):
 def test_a_file_changes_its_base(tmp_path):
     (tmp_path / "deep").mkdir()
     (tmp_path / "first.yaml").write_text((CONF / "default.yaml").read_text(encoding="utf-8"), encoding="utf-8")
-    (tmp_path / "second.yaml").write_text("base: first.yaml\nmodel: {latent: 32, mask: {width: 16}}", encoding="utf-8")
+    (tmp_path / "second.yaml").write_text(
+        "base: first.yaml\nmodel: {latent: 32, mixture_encoder: {width: 16}}", encoding="utf-8"
+    )
     (tmp_path / "deep" / "third.yaml").write_text(
-        "base: ../second.yaml\nname: third\nmodel: {mask: {width: 8}}\nfrontend: {windows: [1024, 512]}",
+        "base: ../second.yaml\nname: third\nmodel: {mixture_encoder: {width: 8}, mask: {width: 8}}\n"
+        "frontend: {loss_windows: [512]}",
         encoding="utf-8",
     )
     default, third = load_settings(CONF / "default.yaml"), load_settings(tmp_path / "deep" / "third.yaml")
     assert (third.name, third.model.latent, third.model.mask.width) == ("third", 32, 8)
     # What nobody names stays; lists are replaced as a whole.
-    assert third.model.mask.dilations == default.model.mask.dilations
-    assert third.frontend.windows == (1024, 512)
+    assert third.model.mixture_encoder.blocks == default.model.mixture_encoder.blocks
+    assert third.frontend.loss_windows == (512,)
     assert third.training == default.training
+
+
+def test_a_part_of_another_kind_keeps_nothing_of_the_old_one(tmp_path):
+    (tmp_path / "mine.yaml").write_text(
+        "base: default\nname: mine\nmodel: {mixture_encoder: {kind: temporal, width: 8}, mask: null}", encoding="utf-8"
+    )
+    encoder = load_settings(tmp_path / "mine.yaml").model.mixture_encoder
+    assert (encoder.kind, encoder.width) == ("temporal", 8)
+
+
+def test_a_mask_on_bands_goes_on_from_bands(default):
+    for change in ({"mask": {"width": 3}}, {"mixture_encoder": {"kind": "temporal", "blocks": None}}):
+        content = changed(default, {"model": change})
+        content["model"]["mixture_encoder"] = {
+            key: value for key, value in content["model"]["mixture_encoder"].items() if value is not None
+        }
+        assert "kind bands" in refusal(content)
+    assert "one window" in refusal(changed(default, {"frontend": {"windows": [512, 256]}}))
+
+
+def test_terms_without_what_they_need_are_refused(default):
+    assert "remixed" in refusal(
+        changed(default, {"joint_weights": {"remixed": 1.0}, "training": {"data": {"mixture_clips": 1}}})
+    )
+    no_pairs = {"model": {"mask": None}, "training": {"data": {"pseudo_clips": 0}}}
+    for term in ("alignment", "adversarial"):
+        assert term in refusal(changed(default, {**no_pairs, "joint_weights": {term: 1.0}}))
 
 
 def test_null_takes_a_part_of_the_base_away():

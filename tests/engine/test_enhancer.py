@@ -38,7 +38,7 @@ def silencer(tmp_path_factory):
     wanted = small_settings()
     system = build(wanted)
     with torch.no_grad():
-        for parameter in system.mask.output.parameters():
+        for parameter in system.mask.network.merge.parameters():
             parameter.zero_()
     path = tmp_path_factory.mktemp("model") / "silencer.onnx"
     export_model(path, system, wanted, licence="", training_data=[], command="")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sottovoce.config import ConvolutionSettings, TemporalSettings
+from sottovoce.config import ConvolutionSettings, FrontendSettings, TemporalSettings
 from sottovoce.models.autoencoder import (
     AmplitudeDecoder,
     ConvStack,
@@ -21,6 +21,7 @@ from ..systems import small_settings
 CENTRED = small_settings("poster", model={"equalise": False}).model
 CAUSAL = small_settings("default").model
 INPUTS = 8
+FRONTEND = FrontendSettings(windows=(16,), hop=8, loss_windows=(16,))  # 9 bins
 
 
 @pytest.fixture(autouse=True)
@@ -82,11 +83,11 @@ def test_aligned_keeps_length_and_pads_no_layer():
 
 
 def test_encoder_ends_in_the_latent():
-    same = Encoder(INPUTS, ConvolutionSettings(widths=(6, CAUSAL.latent)), CAUSAL, None)
+    same = Encoder(INPUTS, FRONTEND, ConvolutionSettings(widths=(6, CAUSAL.latent)), CAUSAL, None)
     assert same.latent is None
     features, latent = same(noise(1, INPUTS, 5), Past())
     assert features is latent
-    wider = Encoder(INPUTS, TemporalSettings(width=12, dilations=(1,)), CAUSAL, None)
+    wider = Encoder(INPUTS, FRONTEND, TemporalSettings(width=12, dilations=(1,)), CAUSAL, None)
     features, latent = wider(noise(1, INPUTS, 5), Past())
     assert (features.shape[1], latent.shape[1]) == (12, CAUSAL.latent)
 
@@ -119,9 +120,9 @@ def test_phase_decoder_begins_at_no_correction(model):
 
 @pytest.mark.parametrize("gain", [0.0, 1.0, 1e4])
 def test_mask_never_amplifies(gain):
-    decoder = MaskDecoder(INPUTS, 9, TemporalSettings(width=6, dilations=(1, 2)), causal=True)
+    decoder = MaskDecoder(INPUTS, FRONTEND, TemporalSettings(width=6, dilations=(1, 2)), causal=True)
     with torch.no_grad():
-        decoder.output.conv.weight *= gain
+        decoder.network.output.conv.weight *= gain
         mask = decoder(noise(2, INPUTS, 20), noise(2, 9, 20, seed=1), Past())
     assert mask.shape == (2, 2, 9, 20)
     size = torch.linalg.vector_norm(mask, dim=1)
@@ -133,7 +134,7 @@ def test_mask_never_amplifies(gain):
 
 
 def test_mask_needs_the_guide():
-    decoder = MaskDecoder(INPUTS, 9, TemporalSettings(width=6, dilations=(1,)), causal=True)
+    decoder = MaskDecoder(INPUTS, FRONTEND, TemporalSettings(width=6, dilations=(1,)), causal=True)
     features = noise(1, INPUTS, 5)
     with torch.no_grad():
         first, second = (decoder(features, noise(1, 9, 5, seed=seed), Past()) for seed in (1, 2))

@@ -121,7 +121,7 @@ def test_cut_file_is_refused(checkpoint, share):
 
 
 @pytest.mark.parametrize(
-    "change", [{"latent": 9}, {"mask": None}, {"noise_code": 0}, {"mixture_encoder": {"dilations": [1, 2, 4]}}]
+    "change", [{"latent": 9}, {"mask": None}, {"noise_code": 0}, {"mixture_encoder": {"blocks": 2}}]
 )
 def test_networks_that_the_settings_do_not_describe_are_refused(tmp_path, change):
     save_checkpoint(tmp_path / "a.safetensors", build(small_settings()), small_settings(model=change))

@@ -19,11 +19,11 @@ SETTINGS = {
     "model": {
         "latent": 8,
         "speech_encoder": {"kind": "convolution", "widths": [16]},
-        "mixture_encoder": {"kind": "temporal", "width": 16, "dilations": [1, 2]},
+        "mixture_encoder": {"kind": "bands", "width": 4, "blocks": 1},
         "speech_decoder": {"kind": "convolution", "widths": [16], "kernel": 1},
         "mixture_decoder": {"kind": "convolution", "widths": [16], "kernel": 1},
         "noise_code": 4,
-        "mask": {"kind": "temporal", "width": 16, "dilations": [1]},
+        "mask": {"kind": "bands", "width": 4, "blocks": 1},
         "latent_noise": 0.1,
     },
     "speech_weights": {"multi_resolution": 0.5, "consistency": 0.1},

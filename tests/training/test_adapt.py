@@ -113,7 +113,8 @@ def test_a_better_system_is_told_from_a_worse_one(tmp_path):
     good, settings = load_checkpoint(DEFAULT_CHECKPOINT)
     careless, _ = load_checkpoint(DEFAULT_CHECKPOINT)
     with torch.no_grad():
-        careless.mask.output.conv.weight *= 0.7
+        for parameter in careless.mask.network.merge.parameters():
+            parameter *= 0.7
     data = held_back(tmp_path)
     assert compare(careless, good, data, settings).is_better
     assert not compare(good, careless, data, settings).is_better
