@@ -9,26 +9,35 @@ all scores and a page to listen to. What was scored is not scored again.
 """
 
 import argparse
-import csv
-import hashlib
 import html
 import importlib.util
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import soundfile
+from _scoring import (
+    DEFAULT,
+    HEADINGS,
+    UNPROCESSED,
+    Item,
+    System,
+    means,
+    model,
+    read_items,
+    scored,
+    unprocessed,
+    write_scores,
+)
 
-import sottovoce
 from sottovoce.benchmark.systems import SYSTEMS
 from sottovoce.metrics import plots
-from sottovoce.metrics.report import Mean, markdown_table, mean
-from sottovoce.metrics.scores import MEASURES, FileScores, Job, Scores, score_jobs
+from sottovoce.metrics.report import markdown_table
+from sottovoce.metrics.scores import FileScores
 from sottovoce.weights import DEFAULT_MODEL
 
 RATE = 16000
@@ -37,42 +46,10 @@ RESULTS = Path(__file__).parent / "results" / "quality"
 DEVELOPMENT = ("dry", "rooms", "poster")
 PAIRS = "pairs"
 PEERS = ("log_mmse", "noisereduce", "rnnoise", "webrtc")
-UNPROCESSED, DEFAULT = "unprocessed", "sottovoce"
 CLEAN_IN = 30
 RECOGNISED = 30
 SHOWN = ("pesq_wb", "pesq_nb_raw", "stoi", "estoi", "si_sdr_db", "csig", "cbak", "covl", "dnsmos_ovrl", "dnsmos_sig")
-HEADINGS = {
-    "pesq_wb": "PESQ wb",
-    "pesq_nb_raw": "PESQ nb-raw",
-    "stoi": "STOI",
-    "estoi": "ESTOI",
-    "si_sdr_db": "SI-SDR dB",
-    "csig": "CSIG",
-    "cbak": "CBAK",
-    "covl": "COVL",
-    "dnsmos_ovrl": "DNSMOS OVRL",
-    "dnsmos_sig": "DNSMOS SIG",
-}
 HEARD_PER_SET = 2
-
-Enhance = Callable[[np.ndarray, int], np.ndarray]
-
-
-@dataclass(frozen=True)
-class Item:
-    """A recording with its reference.
-
-    Attributes:
-        file: Name.
-        noisy: Mixture.
-        clean: Reference.
-        groups: What it belongs to: ratio, noise, room.
-    """
-
-    file: str
-    noisy: Path
-    clean: Path
-    groups: Mapping[str, str]
 
 
 def main() -> int:
@@ -117,95 +94,31 @@ def find_sets(data: Path) -> dict[str, list[Item]]:
     sets = {}
     for name in DEVELOPMENT:
         folder = data / "development" / name
-        if not (folder / "mixtures.csv").exists():
-            continue
-        with (folder / "mixtures.csv").open(newline="", encoding="utf-8") as file:
-            sets[name] = [
-                Item(
-                    Path(row["file"]).stem,
-                    folder / "noisy" / row["file"],
-                    folder / "clean" / row["file"],
-                    {
-                        "SNR": f"{float(row['snr_db']):g} dB",
-                        "noise": Path(row["noise"]).parent.name,
-                        "room": Path(row["room"]).parent.name if row["room"] else "none",
-                    },
-                )
-                for row in csv.DictReader(file)
-            ]
+        if (folder / "mixtures.csv").exists():
+            sets[name] = read_items(folder)
     folder = DATA / "pairs" / "dns_synth_train_example_dataset"
     if folder.is_dir():
         sets[PAIRS] = [
-            Item(noisy.stem, noisy, folder / "clean" / noisy.name, {})
+            Item(noisy.stem, noisy, folder / "clean" / noisy.name)
             for noisy in sorted((folder / "noisy").glob("*.flac"))
         ]
     return sets
 
 
-def find_systems(models: Mapping[str, Path], *, peers: bool) -> dict[str, tuple[str, Enhance]]:
-    """Systems by name, each with a key that changes when the system does."""
-    systems: dict[str, tuple[str, Enhance]] = {UNPROCESSED: ("", lambda waveform, rate: waveform)}
+def find_systems(models: Mapping[str, Path], *, peers: bool) -> dict[str, System]:
+    """Systems by name; peers that are not installed are left out."""
+    systems = {UNPROCESSED: unprocessed()}
     for name in PEERS if peers else ():
         entry = SYSTEMS[name]
         if entry.make is not None and not entry.missing:
-            systems[name] = ("", entry.make(np.zeros(0, np.float32)).enhance)
-    for name, path in models.items():
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
-        systems[name] = (digest, sottovoce.load(path).enhance)
-    return systems
+            systems[name] = System(entry.make(np.zeros(0, np.float32)).enhance)
+    return systems | {name: model(path) for name, path in models.items()}
 
 
-def scored(items: Sequence[Item], name: str, system: tuple[str, Enhance], work: Path, jobs: int) -> list[FileScores]:
-    """Scores of one system on one set, from the cache where they are there."""
-    key, enhance = system
-    folder = work / f"{name}{key and '-' + key}"
-    table = folder.with_suffix(".csv")
-    if not table.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        for item in items:
-            waveform, rate = soundfile.read(item.noisy, dtype="float32")
-            soundfile.write(folder / f"{item.file}.flac", np.clip(enhance(waveform, rate), -1.0, 1.0), rate)
-        found, problems = score_jobs(
-            [Job(item.file, name, item.clean, folder / f"{item.file}.flac") for item in items], workers=jobs
-        )
-        for problem in problems:
-            print(problem, file=sys.stderr)
-        write_scores(table, {"": found})
-    return read_scores(table)
-
-
-def clean_in(items: Sequence[Item], name: str, system: tuple[str, Enhance], work: Path, jobs: int) -> list[FileScores]:
+def clean_in(items: Sequence[Item], name: str, system: System, work: Path, jobs: int) -> list[FileScores]:
     """Scores of clean speech after a system, against itself."""
     chosen = items[:: max(1, len(items) // CLEAN_IN)]
-    return scored([Item(item.file, item.clean, item.clean, {}) for item in chosen], name, system, work, jobs)
-
-
-def write_scores(path: Path, scores: Mapping[str, Sequence[FileScores]]) -> None:
-    """All scores, one line per set, system and file; an undefined one is empty."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["set", "system", "file", *MEASURES])
-        for name, results in scores.items():
-            for result in results:
-                values = (getattr(result.scores, measure) for measure in MEASURES)
-                writer.writerow(
-                    [name, result.system, result.file, *("" if math.isnan(v) else f"{v:.4f}" for v in values)]
-                )
-
-
-def read_scores(path: Path) -> list[FileScores]:
-    """What `write_scores` wrote."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return [
-            FileScores(row["file"], row["system"], Scores(**{m: float(row[m] or "nan") for m in MEASURES}))
-            for row in csv.DictReader(file)
-        ]
-
-
-def means(results: Iterable[FileScores], measure: str) -> Mean:
-    """Mean of one measure with its interval."""
-    return mean([getattr(result.scores, measure) for result in results])
+    return scored([Item(item.file, item.clean, item.clean) for item in chosen], name, system, work, jobs)
 
 
 def report(sets: Mapping[str, Sequence[Item]], scores: Mapping[str, Sequence[FileScores]]) -> list[str]:
@@ -258,7 +171,7 @@ def clean_report(results: Sequence[FileScores]) -> list[str]:
     return [f"## Clean speech in ({count} files, against itself)", "", *markdown_table(rows), ""]
 
 
-def recognised(items: Sequence[Item], systems: Mapping[str, tuple[str, Enhance]]) -> list[str]:
+def recognised(items: Sequence[Item], systems: Mapping[str, System]) -> list[str]:
     """Word errors of an offline recogniser, against what it makes of the clean recordings."""
     if not importlib.util.find_spec("pocketsphinx"):
         return ["Words were not recognised: pocketsphinx is not installed.", ""]
@@ -277,8 +190,10 @@ def recognised(items: Sequence[Item], systems: Mapping[str, tuple[str, Enhance]]
     read = partial(soundfile.read, dtype="float32")
     wanted = {item.file: words(read(item.clean)[0]) for item in english}
     rows = [["", "word error rate, %"]]
-    for name, (_, enhance) in systems.items():
-        errors = [(distance(wanted[i.file], words(enhance(*read(i.noisy)))), len(wanted[i.file])) for i in english]
+    for name, system in systems.items():
+        errors = [
+            (distance(wanted[i.file], words(system.enhance(*read(i.noisy)))), len(wanted[i.file])) for i in english
+        ]
         rows.append([name, f"{100 * sum(e for e, _ in errors) / max(1, sum(n for _, n in errors)):.1f}"])
     return [
         f"## Words ({len(english)} files of `dry`)",

@@ -13,8 +13,11 @@ from torch import Tensor, nn
 from sottovoce.atomic import replacing
 from sottovoce.config import SystemSettings
 from sottovoce.engine.model import METADATA_KEY, ModelMetadata, seal
+from sottovoce.models.bands import BandBlock
 from sottovoce.models.blocks import Past
 from sottovoce.models.joint import JointAutoencoder, count_parameters, multiply_adds_per_second
+
+_OPSET = 20
 
 
 class _FrameGraph(nn.Module):
@@ -30,8 +33,46 @@ class _FrameGraph(nn.Module):
         return (enhanced, *memory.next)
 
 
+class _OnnxGru(nn.Module):
+    """A GRU as the one ONNX operator that it is; the exporter would unroll it, or not, after what it exported before.
+
+    Args:
+        layer: One direction, one layer, batch first.
+    """
+
+    def __init__(self, layer: nn.GRU) -> None:
+        super().__init__()
+        self.hidden_size = layer.hidden_size
+        # PyTorch stacks the gates reset, update, new; ONNX update, reset, new.
+        weights = dict(layer.named_parameters())
+
+        def stacked(name: str) -> Tensor:
+            reset, update, new = weights[name].detach().chunk(3)
+            return torch.cat([update, reset, new]).unsqueeze(0)
+
+        self.input_weight = nn.Parameter(stacked("weight_ih_l0"))
+        self.state_weight = nn.Parameter(stacked("weight_hh_l0"))
+        self.bias = nn.Parameter(torch.cat([stacked("bias_ih_l0"), stacked("bias_hh_l0")], dim=1))
+
+    def forward(self, frames: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Map `(S, N, C)` and the state `(1, S, H)` to `(S, N, H)` and the new state."""
+        sequences, count, _ = frames.shape
+        heard, last = torch.onnx.ops.symbolic_multi_out(
+            "GRU",
+            (frames.transpose(0, 1), self.input_weight, self.state_weight, self.bias, None, state),
+            {"hidden_size": self.hidden_size, "linear_before_reset": 1},
+            dtypes=(frames.dtype, frames.dtype),
+            shapes=((count, 1, sequences, self.hidden_size), (1, sequences, self.hidden_size)),
+            version=_OPSET,
+        )
+        return heard.squeeze(1).transpose(0, 1), last
+
+
 def _trace(model: JointAutoencoder, past: list[Tensor]) -> onnx.ModelProto:
-    """The graph of a system whose batch and number of frames are free."""
+    """The graph of a system whose batch and number of frames are free; its recurrent layers are replaced."""
+    for block in model.modules():
+        if isinstance(block, BandBlock):
+            block.register_module("recurrence", _OnnxGru(block.recurrence))
     bins = sum(model.stft.reference.bins)
     example = (torch.zeros(2, 2, bins, 7), *(state.expand(2, -1, -1) for state in past))
     batch, frames = torch.export.Dim("batch", min=1, max=4096), torch.export.Dim("frames", min=1, max=1 << 20)
@@ -47,6 +88,7 @@ def _trace(model: JointAutoencoder, past: list[Tensor]) -> onnx.ModelProto:
             _FrameGraph(model),
             example,
             dynamo=True,
+            opset_version=_OPSET,
             # The optimiser takes constants up to 1e-8 for zeros, and drops what keeps roots and divisions finite.
             optimize=False,
             input_names=inputs,

@@ -5,7 +5,7 @@ import json
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +83,7 @@ class Adaptation:
         reason: Why, as a sentence.
         place: What was heard.
         comparison: What was compared; None where there was nothing to learn.
+        refused: What was learned but not taken, for ears that doubt the check; None where there is no such thing.
     """
 
     model: Path
@@ -90,6 +91,7 @@ class Adaptation:
     reason: str
     place: Place
     comparison: Comparison | None
+    refused: Path | None = None
 
 
 def adapt(
@@ -156,28 +158,27 @@ def adapt(
     heard = Manifest((*data.mixtures.recordings, *data.held_back_mixtures.recordings))
     place = listen(heard, (*data.stretches, *data.held_back_stretches))
     settings = _settings(original, steps, seed, _snr_range(place))
-    chosen, comparison = old, None
+    chosen = new = old
+    comparison = None
     reason = _nothing_to_learn(place)
     if not reason:
         if not place.has_speech:
             _log.warning("found no clear voice in the recordings: what is steady in their sound is taken for noise")
-        new = fit(data, out, settings, start=load_checkpoint(checkpoint)[0], on_progress=on_progress)
-        assert isinstance(new, JointAutoencoder)
+        trained = fit(data, out, settings, start=load_checkpoint(checkpoint)[0], on_progress=on_progress)
+        assert isinstance(trained, JointAutoencoder)
+        new = trained
         comparison = compare(old, new, data, settings)
         chosen, reason = (new if comparison.is_better else old), _verdict(comparison)
         plot_run(out)
-    adaptation = Adaptation(out / "model.onnx", chosen is not old, reason, place, comparison)
-    its_settings = settings if adaptation.adopted else original
     origin = _origin(checkpoint)
-    save_checkpoint(out / CHECKPOINT, chosen, its_settings)
-    export_model(
-        adaptation.model,
-        chosen,
-        its_settings,
-        licence=origin.licence,
-        training_data=(*origin.training_data, "Recordings of a place.") if adaptation.adopted else origin.training_data,
-        command=command if adaptation.adopted else origin.command,
-    )
+    as_adapted = replace(origin, training_data=(*origin.training_data, "Recordings of a place."), command=command)
+    adopted = chosen is not old
+    refused = out / "refused.onnx" if comparison is not None and not adopted else None
+    _export(out / "model.onnx", chosen, *((settings, as_adapted) if adopted else (original, origin)))
+    save_checkpoint(out / CHECKPOINT, chosen, settings if adopted else original)
+    if refused is not None:
+        _export(refused, new, settings, as_adapted)
+    adaptation = Adaptation(out / "model.onnx", adopted, reason, place, comparison, refused)
     with replacing(out / "adaptation.json") as temporary:
         temporary.write_text(json.dumps(_as_json(adaptation), indent=2) + "\n", encoding="utf-8")
     if len(place.noise_bands_db):
@@ -200,8 +201,15 @@ def compare(old: JointAutoencoder, new: JointAutoencoder, data: TrainingData, se
         The comparison.
     """
     counts = {"speech_clips": _CHECK_CLIPS // 4, "noise_clips": _CHECK_CLIPS // 4, "mixture_clips": 1}
-    # Speech as it is: a system that has met altered voices alone is better on these, and not on people.
-    unaltered = {"pseudo_speed": (1.0, 1.0), "pseudo_colour": 0.0}
+    # Speech and noise as they are: a system that has met altered voices alone is better on these, and not on people.
+    unaltered = {
+        "pseudo_speed": (1.0, 1.0),
+        "pseudo_noise_speed": (1.0, 1.0),
+        "pseudo_colour": 0.0,
+        "pseudo_synthetic_share": 0.0,
+        "pseudo_second_noise_share": 0.0,
+        "pseudo_band_limited_share": 0.0,
+    }
     rng = np.random.default_rng([settings.training.seed, 103])
     rate, t60_seconds = settings.frontend.sample_rate, settings.training.data.pseudo_t60_seconds
     clips = UnpairedClips(
@@ -225,6 +233,17 @@ def compare(old: JointAutoencoder, new: JointAutoencoder, data: TrainingData, se
 
     gains_db = (error_db(old) - error_db(new)).tolist()
     return Comparison(mean(gains_db), change_db(batch.speech), change_db(batch.noise))
+
+
+def _export(path: Path, model: JointAutoencoder, settings: SystemSettings, origin: Provenance) -> None:
+    export_model(
+        path,
+        model,
+        settings,
+        licence=origin.licence,
+        training_data=origin.training_data,
+        command=origin.command,
+    )
 
 
 def _origin(checkpoint: Path) -> Provenance:

@@ -1,0 +1,136 @@
+"""Recordings with references, enhanced and scored once: what `quality.py` and `adaptation.py` share."""
+
+import csv
+import hashlib
+import math
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+import sottovoce
+from sottovoce.metrics.report import Mean, mean
+from sottovoce.metrics.scores import MEASURES, FileScores, Job, Scores, score_jobs
+
+UNPROCESSED, DEFAULT = "unprocessed", "sottovoce"
+HEADINGS = {
+    "pesq_wb": "PESQ wb",
+    "pesq_nb_raw": "PESQ nb-raw",
+    "stoi": "STOI",
+    "estoi": "ESTOI",
+    "si_sdr_db": "SI-SDR dB",
+    "csig": "CSIG",
+    "cbak": "CBAK",
+    "covl": "COVL",
+    "dnsmos_ovrl": "DNSMOS OVRL",
+    "dnsmos_sig": "DNSMOS SIG",
+}
+
+Enhance = Callable[[np.ndarray, int], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Item:
+    """A recording with its reference.
+
+    Attributes:
+        file: Name.
+        noisy: Mixture.
+        clean: Reference.
+        groups: What it belongs to: ratio, noise, room.
+    """
+
+    file: str
+    noisy: Path
+    clean: Path
+    groups: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class System:
+    """Something that enhances.
+
+    Attributes:
+        enhance: Samples and rate to samples.
+        key: Changes when the system does; empty for one that does not change.
+    """
+
+    enhance: Enhance
+    key: str = ""
+
+
+def unprocessed() -> System:
+    """The recordings as they are."""
+    return System(lambda waveform, _: waveform)
+
+
+def model(path: Path) -> System:
+    """An exported model."""
+    return System(sottovoce.load(path).enhance, hashlib.sha256(path.read_bytes()).hexdigest()[:8])
+
+
+def read_items(folder: Path) -> list[Item]:
+    """The mixtures of a folder that `make_mixtures` made."""
+    with (folder / "mixtures.csv").open(newline="", encoding="utf-8") as file:
+        return [
+            Item(
+                Path(row["file"]).stem,
+                folder / "noisy" / row["file"],
+                folder / "clean" / row["file"],
+                {
+                    "SNR": f"{float(row['snr_db']):g} dB",
+                    "noise": Path(row["noise"]).parent.name,
+                    "room": Path(row["room"]).parent.name if row["room"] else "none",
+                },
+            )
+            for row in csv.DictReader(file)
+        ]
+
+
+def scored(items: Sequence[Item], name: str, system: System, work: Path, jobs: int) -> list[FileScores]:
+    """Scores of one system on one set, from the cache where they are there."""
+    folder = work / (f"{name}-{system.key}" if system.key else name)
+    table = folder.with_suffix(".csv")
+    if not table.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        for item in items:
+            waveform, rate = soundfile.read(item.noisy, dtype="float32")
+            soundfile.write(folder / f"{item.file}.flac", np.clip(system.enhance(waveform, rate), -1.0, 1.0), rate)
+        found, problems = score_jobs(
+            [Job(item.file, name, item.clean, folder / f"{item.file}.flac") for item in items], workers=jobs
+        )
+        for problem in problems:
+            print(problem, file=sys.stderr)
+        write_scores(table, {"": found})
+    return read_scores(table)
+
+
+def write_scores(path: Path, scores: Mapping[str, Sequence[FileScores]]) -> None:
+    """All scores, one line per set, system and file; an undefined one is empty."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["set", "system", "file", *MEASURES])
+        for name, results in scores.items():
+            for result in results:
+                values = (getattr(result.scores, measure) for measure in MEASURES)
+                writer.writerow(
+                    [name, result.system, result.file, *("" if math.isnan(v) else f"{v:.4f}" for v in values)]
+                )
+
+
+def read_scores(path: Path) -> list[FileScores]:
+    """What `write_scores` wrote."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return [
+            FileScores(row["file"], row["system"], Scores(**{m: float(row[m] or "nan") for m in MEASURES}))
+            for row in csv.DictReader(file)
+        ]
+
+
+def means(results: Iterable[FileScores], measure: str) -> Mean:
+    """Mean of one measure with its interval."""
+    return mean([getattr(result.scores, measure) for result in results])
