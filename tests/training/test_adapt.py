@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from sottovoce.engine.model import Model
 from sottovoce.errors import ConfigError, DataError
 from sottovoce.metrics.report import Mean
 from sottovoce.models.checkpoint import load_checkpoint, read_checkpoint
+from sottovoce.models.export import export_model
 from sottovoce.signal import audio
 from sottovoce.training import adapt as adapt_module
 from sottovoce.training.adapt import Comparison, adapt, compare
@@ -87,8 +89,13 @@ def test_one_that_is_not_better_is_not(tmp_path, place, checkpoint, monkeypatch)
     assert same(tmp_path / "out" / "checkpoint.safetensors", checkpoint)
     waveform = 0.1 * np.random.default_rng(0).standard_normal((1, RATE)).astype(np.float32)
     old = load_checkpoint(checkpoint)[0].enhance(torch.from_numpy(waveform)).numpy()
-    assert Model.load(adaptation.model).metadata.training_data == ("checkpoint.safetensors",)
+    assert Model.load(adaptation.model).metadata.licence == "not stated"
     np.testing.assert_allclose(Enhancer(Model.load(adaptation.model)).enhance(waveform, RATE), old, atol=1e-4)
+    # What was learned is there, under a name that nobody takes for better.
+    assert adaptation.refused == tmp_path / "out" / "refused.onnx"
+    learned = Model.load(adaptation.refused)
+    assert learned.metadata.name == "tiny_adapted"
+    assert not np.allclose(Enhancer(learned).enhance(waveform, RATE), old, atol=1e-6)
 
 
 def test_what_is_taken_must_be_better_by_more_than_chance_and_eat_no_speech():
@@ -187,6 +194,24 @@ def test_bad_input_is_one_sentence(tmp_path, place, monkeypatch, capsys):
         told = capsys.readouterr().err
         assert sentence in told
         assert len(told.strip().splitlines()) == 1
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_origin_of_the_old_model_is_kept(tmp_path, place, checkpoint, monkeypatch):
+    """What a user may do with an adapted model follows from what it came from."""
+    run = tmp_path / "run"
+    run.mkdir()
+    shutil.copy(checkpoint, run / "checkpoint.safetensors")
+    system, settings = load_checkpoint(checkpoint)
+    export_model(run / "model.onnx", system, settings, licence="CC0", training_data=("Somebody.",), command="train")
+    for comparison, expected in ((WORSE, ("Somebody.",)), (BETTER, ("Somebody.", "Recordings of a place."))):
+        judged(monkeypatch, comparison)
+        out = tmp_path / f"out_{comparison.is_better}"
+        arguments = place | {"checkpoint": run / "checkpoint.safetensors"}
+        metadata = Model.load(adapt(**arguments, out=out, command="adapt").model).metadata
+        assert metadata.licence == "CC0"
+        assert metadata.training_data == expected
+        assert metadata.command == ("adapt" if comparison.is_better else "train")
 
 
 def test_the_command_adapts_the_bundled_model(tmp_path, monkeypatch, capsys, folders):
