@@ -3,7 +3,6 @@
 import csv
 import hashlib
 import math
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import soundfile
 
 import sottovoce
+from sottovoce.atomic import replacing
 from sottovoce.metrics.report import Mean, mean
 from sottovoce.metrics.scores import MEASURES, FileScores, Job, Scores, score_jobs
 
@@ -40,7 +40,7 @@ class Item:
         file: Name.
         noisy: Mixture.
         clean: Reference.
-        groups: What it belongs to: ratio, noise, room.
+        groups: What it belongs to: talker, SNR, noise, room.
     """
 
     file: str
@@ -81,6 +81,7 @@ def read_items(folder: Path) -> list[Item]:
                 folder / "noisy" / row["file"],
                 folder / "clean" / row["file"],
                 {
+                    "talker": row["talker"],
                     "SNR": f"{float(row['snr_db']):g} dB",
                     "noise": Path(row["noise"]).parent.name,
                     "room": Path(row["room"]).parent.name if row["room"] else "none",
@@ -90,10 +91,22 @@ def read_items(folder: Path) -> list[Item]:
         ]
 
 
+def enhanced_folder(items: Sequence[Item], name: str, system: System, work: Path) -> Path:
+    """Where a system's output on these very recordings lies."""
+    digest = hashlib.sha256(system.key.encode())
+    for item in items:
+        digest.update(item.noisy.read_bytes() + item.clean.read_bytes())
+    return work / f"{name}-{digest.hexdigest()[:12]}"
+
+
 def scored(items: Sequence[Item], name: str, system: System, work: Path, jobs: int) -> list[FileScores]:
-    """Scores of one system on one set, from the cache where they are there."""
-    folder = work / (f"{name}-{system.key}" if system.key else name)
-    table = folder.with_suffix(".csv")
+    """Scores of one system on one set, from the cache where they are there.
+
+    Raises:
+        SystemExit: A recording cannot be scored: means would be over other files than those of other systems.
+    """
+    folder = enhanced_folder(items, name, system, work)
+    table = folder / "scores.csv"
     if not table.exists():
         folder.mkdir(parents=True, exist_ok=True)
         for item in items:
@@ -102,8 +115,8 @@ def scored(items: Sequence[Item], name: str, system: System, work: Path, jobs: i
         found, problems = score_jobs(
             [Job(item.file, name, item.clean, folder / f"{item.file}.flac") for item in items], workers=jobs
         )
-        for problem in problems:
-            print(problem, file=sys.stderr)
+        if problems:
+            raise SystemExit("\n".join(problems))
         write_scores(table, {"": found})
     return read_scores(table)
 
@@ -111,7 +124,7 @@ def scored(items: Sequence[Item], name: str, system: System, work: Path, jobs: i
 def write_scores(path: Path, scores: Mapping[str, Sequence[FileScores]]) -> None:
     """All scores, one line per set, system and file; an undefined one is empty."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["set", "system", "file", *MEASURES])
         for name, results in scores.items():

@@ -8,7 +8,6 @@ adapted one on the mixtures of that place.
 """
 
 import argparse
-import json
 import os
 import sys
 from pathlib import Path
@@ -51,7 +50,7 @@ def main() -> int:
             steps=arguments.steps,
             seed=arguments.seed,
         )
-        print(place.name, json.loads((arguments.work / place.name / "adaptation.json").read_text())["reason"])
+        print(f"{place.name}: {adaptation.reason}")
         items, work = read_items(place / "test"), arguments.work / "scores" / place.name
         systems = {
             UNPROCESSED: unprocessed(),
@@ -72,7 +71,7 @@ def main() -> int:
     lines = [
         "# Adapting to a place",
         "",
-        f"{len(places)} places, 10 minutes of recordings each, {arguments.steps} steps, seed {arguments.seed}; means "
+        f"{len(places)} places, {arguments.steps} steps, seed {arguments.seed}; means "
         "with 95 % confidence intervals over the mixtures of each place, of paired differences for the gains.",
         "",
         *markdown_table(rows),

@@ -26,6 +26,7 @@ from _scoring import (
     UNPROCESSED,
     Item,
     System,
+    enhanced_folder,
     means,
     model,
     read_items,
@@ -48,8 +49,10 @@ PAIRS = "pairs"
 PEERS = ("log_mmse", "noisereduce", "rnnoise", "webrtc")
 CLEAN_IN = 30
 RECOGNISED = 30
+DUTCH = "nathalie"
 SHOWN = ("pesq_wb", "pesq_nb_raw", "stoi", "estoi", "si_sdr_db", "csig", "cbak", "covl", "dnsmos_ovrl", "dnsmos_sig")
 HEARD_PER_SET = 2
+GROUPS = ("SNR", "noise", "room")
 
 
 def main() -> int:
@@ -80,11 +83,11 @@ def main() -> int:
     kept: list[FileScores] = []
     for key in models:
         kept += clean_in(clean, key, systems[key], arguments.work / "clean_in", arguments.jobs)
-    lines = [*report(sets, scores), *clean_report(kept), *recognised(clean, systems)]
+    lines = [*report(sets, scores), *clean_report(kept), *recognised(sets.get("dry", []), systems)]
     arguments.output.mkdir(parents=True, exist_ok=True)
     (arguments.output / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     write_scores(arguments.output / "scores.csv", scores)
-    listening_page(arguments.output / "listening", sets, scores, arguments.work)
+    listening_page(arguments.output / "listening", sets, scores, system=systems[DEFAULT], work=arguments.work)
     print("\n".join(lines))
     return 0
 
@@ -138,7 +141,7 @@ def report(sets: Mapping[str, Sequence[Item]], scores: Mapping[str, Sequence[Fil
             of_system = [result for result in results if result.system == system]
             rows.append([system, *(str(means(of_system, measure)) for measure in SHOWN)])
         lines += [f"## {name} ({len(sets[name])} files)", "", *markdown_table(rows), ""]
-        for group in ("SNR", "noise", "room"):
+        for group in GROUPS:
             lines += by_group(sets[name], results, group)
     return lines
 
@@ -146,7 +149,10 @@ def report(sets: Mapping[str, Sequence[Item]], scores: Mapping[str, Sequence[Fil
 def by_group(items: Sequence[Item], results: Sequence[FileScores], group: str) -> list[str]:
     """PESQ, STOI and SI-SDR of the model and of the unprocessed recordings, by one property of the recordings."""
     of_file = {item.file: item.groups.get(group, "") for item in items}
-    values = sorted(set(of_file.values()) - {""}, key=lambda value: (len(value), value))
+    values = sorted(
+        set(of_file.values()) - {""},
+        key=lambda value: (float(value.removesuffix(" dB")) if group == "SNR" else 0.0, value),
+    )
     if len(values) < 2:
         return []
     shown = ("pesq_wb", "stoi", "si_sdr_db")
@@ -173,8 +179,8 @@ def clean_report(results: Sequence[FileScores]) -> list[str]:
 
 def recognised(items: Sequence[Item], systems: Mapping[str, System]) -> list[str]:
     """Word errors of an offline recogniser, against what it makes of the clean recordings."""
-    if not importlib.util.find_spec("pocketsphinx"):
-        return ["Words were not recognised: pocketsphinx is not installed.", ""]
+    if not items or not importlib.util.find_spec("pocketsphinx"):
+        return ["Words were not recognised: that needs the set `dry` and the package pocketsphinx.", ""]
     from pocketsphinx import Decoder
 
     decoder = Decoder(samprate=RATE, loglevel="FATAL")
@@ -186,7 +192,7 @@ def recognised(items: Sequence[Item], systems: Mapping[str, System]) -> list[str
         found = decoder.hyp()
         return found.hypstr.split() if found else []
 
-    english = [item for item in items if "nathalie" not in item.file][:: max(1, len(items) // RECOGNISED)]
+    english = [item for item in items if item.groups.get("talker") != DUTCH][:: max(1, len(items) // RECOGNISED)]
     read = partial(soundfile.read, dtype="float32")
     wanted = {item.file: words(read(item.clean)[0]) for item in english}
     rows = [["", "word error rate, %"]]
@@ -217,12 +223,18 @@ def distance(wanted: Sequence[str], found: Sequence[str]) -> int:
 
 
 def listening_page(
-    output: Path, sets: Mapping[str, Sequence[Item]], scores: Mapping[str, Sequence[FileScores]], work: Path
+    output: Path,
+    sets: Mapping[str, Sequence[Item]],
+    scores: Mapping[str, Sequence[FileScores]],
+    *,
+    system: System,
+    work: Path,
 ) -> None:
     """Recordings on which the model wins most and loses most, by PESQ wb, to hear and to see."""
     output.mkdir(parents=True, exist_ok=True)
-    for old in output.iterdir():
-        old.unlink()
+    for name in sets:
+        for old in output.glob(f"{name}_*"):
+            old.unlink()
     body = []
     for name, items in sets.items():
         by_key = {(result.system, result.file): result.scores for result in scores[name]}
@@ -238,10 +250,10 @@ def listening_page(
         body.append(f"<h2>{name}</h2>")
         for kind, file in chosen:
             item = of_file[file]
-            described = ", ".join(value for value in item.groups.values() if value != "none")
+            described = ", ".join(item.groups[group] for group in GROUPS if item.groups.get(group, "none") != "none")
             change = f"{by_key[UNPROCESSED, file].pesq_wb:.2f} → {by_key[DEFAULT, file].pesq_wb:.2f}"
             body.append(f"<h3>{kind}: {file} {html.escape(described)} (PESQ wb {change})</h3><p>")
-            enhanced = next((work / name).glob(f"{DEFAULT}-*/{file}.flac"))
+            enhanced = enhanced_folder(items, DEFAULT, system, work / name) / f"{file}.flac"
             signals = []
             for label, path in (("noisy", item.noisy), ("enhanced", enhanced), ("clean", item.clean)):
                 waveform, rate = soundfile.read(path, frames=8 * RATE, dtype="float32")

@@ -37,7 +37,9 @@ def main() -> None:
     """Read the arguments and bundle."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="folder of a finished run")
-    parser.add_argument("--speech", type=Path, help="clean speech of the training, of which an utterance each is kept")
+    parser.add_argument(
+        "--speech", type=Path, required=True, help="clean speech of the training, of which an utterance each is kept"
+    )
     arguments = parser.parse_args()
     model, settings = load_checkpoint(arguments.run / "checkpoint.safetensors")
     metadata = export_model(
@@ -45,15 +47,13 @@ def main() -> None:
     )
     save_checkpoint(DEFAULT_CHECKPOINT, model, settings, dtype=torch.float16)
     print(f"Bundled {metadata.name}: {metadata.parameters:,} parameters.")
-    if arguments.speech is not None:
-        seconds = bundle_speech(arguments.speech)
-        print(f"Bundled {seconds / 60:.1f} minutes of clean speech.")
+    print(f"Bundled {bundle_speech(arguments.speech) / 60:.1f} minutes of clean speech.")
 
 
 def bundle_speech(speech: Path) -> float:
     """Keep an utterance of every talker, small, to adapt models with."""
-    shutil.rmtree(DEFAULT_SPEECH, ignore_errors=True)
     manifest, seconds = scan(speech), 0.0
+    shutil.rmtree(DEFAULT_SPEECH, ignore_errors=True)
     for group in manifest.groups:
         recording = members(manifest, group)[0]
         waveform = read_mono(recording, recording.sample_rate)

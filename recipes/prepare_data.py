@@ -186,6 +186,8 @@ def make_place(part: Part, kind: str, room: str, output: Path, seed: int) -> Non
     talkers = part.speech.groups
     order = [talkers[index] for index in np.random.default_rng(seed).permutation(len(talkers))]
     responses = [path for path in part.responses if path.parent.name == room]
+    if room and not responses:
+        raise SystemExit(f"found no room {room} among those of the development sets")
     ratios = np.random.default_rng([seed, 1]).uniform(*PLACE_SNR_DB, PLACE_RECORDINGS).round(1).tolist()
     common = {"responses": responses, "room_share": 1.0 if responses else 0.0, "target": "early"}
     recorded = output / "recorded"

@@ -406,6 +406,8 @@ def adapt(
         print(line)
     print(f"{'Adapted' if adaptation.adopted else 'Kept the old model'}: {adaptation.reason}.")
     print(f"Wrote {adaptation.model}; pictures and numbers are beside it.")
+    if adaptation.refused is not None:
+        print(f"What was learned is in {adaptation.refused}, if you want to hear it.")
 
 
 def benchmark(

@@ -109,7 +109,7 @@ def test_mask_begins_near_one_and_hears_the_guide():
     assert abs(float(one[:, 1].mean())) < 0.2
 
 
-def test_multiply_adds_are_those_of_the_products(monkeypatch):
+def test_multiply_adds_are_those_of_the_products():
     """Counted by hand for the smallest stack: products of the split, the recurrence and the mixture of bands."""
     settings = BandSettings(width=2, blocks=1)
     stack = BandStack(1, FRONTEND, settings)

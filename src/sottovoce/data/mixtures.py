@@ -271,10 +271,10 @@ def make_mixtures(
             f"found the part from {noise_part[0]:g} to {noise_part[1]:g} of each noise recording, expected two shares "
             "from 0 to 1, the smaller one first: change them."
         )
-    if not 0.0 <= lead_in_seconds[0] <= lead_in_seconds[1] < (seconds or math.inf):
+    if not 0.0 <= lead_in_seconds[0] <= lead_in_seconds[1] <= 0.9 * (seconds or math.inf):
         raise DataError(
             f"found a lead-in of {lead_in_seconds[0]:g} to {lead_in_seconds[1]:g} seconds, expected a range from 0 to "
-            "less than the mixture's length: change it."
+            "nine tenths of the mixture's length: change it."
         )
     _require_free(output, overwrite)
     deal = np.random.default_rng(seed)

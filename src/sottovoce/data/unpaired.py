@@ -191,7 +191,7 @@ class UnpairedClips:
         return clip[:samples]
 
     def _babble(self, samples: int, rng: np.random.Generator) -> Float32Array:
-        """Several people at once, none of whom is the one to listen to."""
+        """Several people at once. With few talkers the one to listen to may be among them, as an echo of a room."""
         voices = [self._speech(samples, rng) for _ in range(int(rng.integers(*_BABBLE_TALKERS, endpoint=True)))]
         babble = np.zeros(samples, np.float32)
         for voice in voices:

@@ -18,12 +18,11 @@ from sottovoce.data.manifest import Manifest
 from sottovoce.data.place import BAND_CENTRES_HZ, Place, listen, take_excerpts
 from sottovoce.data.rooms import simulate_room
 from sottovoce.data.unpaired import UnpairedClips
-from sottovoce.engine.model import Model
 from sottovoce.errors import ConfigError, DataError
 from sottovoce.metrics import plots
 from sottovoce.metrics.report import Mean, mean
 from sottovoce.models.checkpoint import load_checkpoint, save_checkpoint
-from sottovoce.models.export import export_model
+from sottovoce.models.export import export_model, read_metadata
 from sottovoce.models.joint import JointAutoencoder
 from sottovoce.objectives.joint import UnpairedTensors
 from sottovoce.signal import audio, levels
@@ -38,7 +37,7 @@ _HELD_BACK_SHARE = 0.25
 _PSEUDO_CLIPS = 12
 _NOISE_SPEED = (0.9, 1.1)
 _OTHER_NOISE_SHARE = 0.1
-_CHECK_CLIPS = 64
+_CHECK_CLIPS = 32
 _CHECK_ROOMS = 16
 # Pauses are found where the noise is low, and voiced sounds are the loudest: what is heard is the upper end.
 _BELOW_HEARD_DB, _ABOVE_HEARD_DB = 15.0, 5.0
@@ -206,6 +205,7 @@ def compare(old: JointAutoencoder, new: JointAutoencoder, data: TrainingData, se
         "pseudo_speed": (1.0, 1.0),
         "pseudo_noise_speed": (1.0, 1.0),
         "pseudo_colour": 0.0,
+        "pseudo_babble_share": 0.0,
         "pseudo_synthetic_share": 0.0,
         "pseudo_second_noise_share": 0.0,
         "pseudo_band_limited_share": 0.0,
@@ -250,7 +250,7 @@ def _origin(checkpoint: Path) -> Provenance:
     """What the exported model beside a checkpoint says of its origin."""
     for exported in (checkpoint.with_suffix(".onnx"), checkpoint.with_name("model.onnx")):
         if exported.exists():
-            metadata = Model.load(exported).metadata
+            metadata = read_metadata(exported)
             return Provenance(metadata.licence, metadata.training_data, metadata.command)
     return Provenance("not stated", (), "")
 
@@ -343,6 +343,7 @@ def _as_json(adaptation: Adaptation) -> dict[str, object]:
         "reason": adaptation.reason,
         "heard": known(place),
         "compared": known(comparison),
+        "refused": None if adaptation.refused is None else adaptation.refused.name,
     }
 
 

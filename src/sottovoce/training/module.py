@@ -28,6 +28,8 @@ FIRST_STAGES: tuple[Stage, ...] = ("speech", "pretraining")
 
 Clips = UnpairedClips | PairedClips
 
+_TEACHER_WARM_UP = 10  # steps after which it forgets no faster than half of itself
+
 
 def stages(settings: SystemSettings) -> tuple[Stage, ...]:
     """Stages of a training, in order; a network that learns masks from pairs has no pre-training.
@@ -211,7 +213,10 @@ class JointModule(TrainingModule):
         """Loss terms of a batch by name."""
         if self.stage == "speech":
             return self.objective.speech(self.model, batch.speech, self.settings.speech_weights, generator)
-        late = self.global_step >= self.settings.training.late_share * stage_steps(self.settings, self.stage)
+        since = self.global_step - self.settings.training.late_share * stage_steps(self.settings, self.stage)
+        late = since >= 0
+        if late and self.teacher is not None:
+            self._follow(self.teacher, since)
         return self.objective.joint(
             self.model,
             batch,
@@ -221,14 +226,14 @@ class JointModule(TrainingModule):
             discriminator=self.discriminator if late else None,
         )
 
-    def on_train_batch_end(self, outputs: Any, batch: UnpairedTensors, batch_idx: int) -> None:
-        """The teacher follows the student slowly."""
-        if self.teacher is None:
-            return
-        follow = 1.0 - self.settings.training.teacher_decay
-        with torch.no_grad():
-            for slow, new in zip(self.teacher.parameters(), self.model.parameters(), strict=True):
-                slow.lerp_(new, follow)
+    @torch.no_grad()
+    def _follow(self, teacher: JointAutoencoder, since: float) -> None:
+        """Draw the teacher, which begins as the student, to it; before a step, so that checkpoints hold what was used."""
+        decay = min(self.settings.training.teacher_decay, since / (since + _TEACHER_WARM_UP))
+        for slow, new in zip(teacher.parameters(), self.model.parameters(), strict=True):
+            slow.lerp_(new, 1.0 - decay)
+        for slow, new in zip(teacher.buffers(), self.model.buffers(), strict=True):
+            slow.copy_(new)
 
     def loss(self, terms: LossTerms) -> Tensor:
         """Sum of weight x term."""
