@@ -228,7 +228,7 @@ class JointModule(TrainingModule):
 
     @torch.no_grad()
     def _follow(self, teacher: JointAutoencoder, since: float) -> None:
-        """Draw the teacher, which begins as the student, to it; before a step, so that checkpoints hold what was used."""
+        """Draw the teacher to the student, as which it begins; before a step, so that checkpoints hold what is used."""
         decay = min(self.settings.training.teacher_decay, since / (since + _TEACHER_WARM_UP))
         for slow, new in zip(teacher.parameters(), self.model.parameters(), strict=True):
             slow.lerp_(new, 1.0 - decay)
