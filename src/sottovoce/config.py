@@ -234,6 +234,11 @@ class DataSettings(Settings):
     pseudo_rooms: int = Field(64, ge=1, description="Number of simulated rooms.")
     pseudo_t60_seconds: Range = Field((0.15, 0.9), description="Range of their reverberation time.")
     pseudo_early_ms: float = Field(50.0, ge=0, description="Reflections up to here belong to the pseudo-target.")
+    pseudo_target_t60_seconds: float = Field(
+        0.0,
+        ge=0,
+        description="Reverberation time to which later reflections fade in the target; 0 leaves none of them.",
+    )
     pseudo_colour: float = Field(
         0.375, ge=0, lt=0.5, description="Range of the coefficients of the random filters; 0 for no filter."
     )

@@ -82,3 +82,28 @@ def test_measured_rooms_are_read(tmp_path, room):
     write(tmp_path / "silent.wav", np.zeros(100, np.float32))
     with pytest.raises(DataError, match="silent"):
         read_room(tmp_path / "silent.wav", RATE)
+
+
+def test_a_damped_room_decays_sooner_and_keeps_its_early_sound():
+    room = simulate_room(np.random.default_rng(3), RATE, (0.8, 0.8))
+    click = np.zeros(RATE, np.float32)
+    click[0] = 1.0
+    start = round(0.05 * RATE)
+    full, damped, none = room.apply(click), room.apply_damped(click, 0.3), room.apply_early(click)
+    np.testing.assert_allclose(damped[:start], none[:start], atol=1e-6)
+
+    def level_db(response, seconds):
+        part = response[round(seconds * RATE) : round((seconds + 0.05) * RATE)]
+        return 10 * np.log10(np.mean(np.square(part)))
+
+    # From 0.1 to 0.25 s the level falls by 60 dB per reverberation time.
+    for response, t60_seconds in ((full, 0.8), (damped, 0.3)):
+        fall_db = level_db(response, 0.1) - level_db(response, 0.25)
+        assert fall_db == pytest.approx(60 * 0.15 / t60_seconds, abs=4)
+    # A room that is damped already stays as it is.
+    np.testing.assert_allclose(room.apply_damped(click, 1.0), full, atol=1e-6)
+
+
+def test_a_room_of_unknown_reverberation_time_is_not_damped():
+    with pytest.raises(DataError, match="unknown reverberation time"):
+        Room(np.ones(100, np.float32), RATE).apply_damped(np.zeros(10, np.float32), 0.3)

@@ -32,10 +32,12 @@ class Room:
     Attributes:
         response: Impulse response `(taps,)`, direct sound at `direct_sample(sample_rate)` and of unit energy.
         sample_rate: Rate in Hz.
+        t60_seconds: Reverberation time; not known of every room.
     """
 
     response: NDArray[np.float32]
     sample_rate: int
+    t60_seconds: float | None = None
 
     def early_and_full(self, early_ms: float = EARLY_MS) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Split off what the ear takes for one with the direct sound.
@@ -72,6 +74,29 @@ class Room:
             Direct sound and early reflections `(samples,)`, aligned with `speech`.
         """
         return self._convolve(speech, self.early_and_full(early_ms)[0])
+
+    def apply_damped(
+        self, speech: NDArray[np.floating], t60_seconds: float, early_ms: float = EARLY_MS
+    ) -> NDArray[np.float32]:
+        """Put dry speech into the room as if its walls were softer: late reverberation dies away sooner.
+
+        Args:
+            speech: Dry speech `(samples,)`, full scale ±1.
+            t60_seconds: Reverberation time of the softer room; a room that has less already stays as it is.
+            early_ms: Time after the direct sound in which nothing changes.
+
+        Returns:
+            Speech `(samples,)`, aligned with `speech`.
+
+        Raises:
+            DataError: The room's own reverberation time is not known.
+        """
+        if self.t60_seconds is None:
+            raise DataError("found a room of unknown reverberation time, expected a simulated one to damp.")
+        start = direct_sample(self.sample_rate) + round(early_ms / 1000.0 * self.sample_rate)
+        late_seconds = np.maximum(np.arange(self.response.size) - start, 0) / self.sample_rate
+        faster = max(0.0, 1.0 / t60_seconds - 1.0 / self.t60_seconds)
+        return self._convolve(speech, (self.response * 10.0 ** (-3.0 * faster * late_seconds)).astype(np.float32))
 
     def _convolve(self, speech: NDArray[np.floating], response: NDArray[np.float32]) -> NDArray[np.float32]:
         direct = direct_sample(self.sample_rate)
@@ -142,7 +167,7 @@ def simulate_room(
         room.add_microphone(microphone)
         room.compute_rir()
         early = align(room.rir[0][0], sample_rate)
-        return Room(_with_diffuse_tail(early, t60_seconds, sample_rate, rng), sample_rate)
+        return Room(_with_diffuse_tail(early, t60_seconds, sample_rate, rng), sample_rate, t60_seconds)
     raise DataError(
         f"found no room of usual size with a reverberation time between {t60_range_seconds[0]:g} and "
         f"{t60_range_seconds[1]:g} s: expected something from 0.15 s up."

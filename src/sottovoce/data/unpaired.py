@@ -251,7 +251,11 @@ class UnpairedClips:
         target = reverberant = self._coloured(self._played(self._speech, settings.pseudo_speed, speech_rng), speech_rng)
         if self._rooms and mix_rng.random() < settings.pseudo_room_share:
             room = self._rooms[int(mix_rng.integers(len(self._rooms)))]
-            reverberant, target = room.apply(target), room.apply_early(target, settings.pseudo_early_ms)
+            dry, reverberant = target, room.apply(target)
+            if settings.pseudo_target_t60_seconds:
+                target = room.apply_damped(dry, settings.pseudo_target_t60_seconds, settings.pseudo_early_ms)
+            else:
+                target = room.apply_early(dry, settings.pseudo_early_ms)
         noise = self._pseudo_noise(noise_rng)
         snr_db = mix_rng.uniform(*settings.pseudo_snr_db)
         try:
