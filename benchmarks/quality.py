@@ -48,7 +48,7 @@ DEVELOPMENT = ("dry", "rooms", "poster")
 PAIRS = "pairs"
 PEERS = ("log_mmse", "noisereduce", "rnnoise", "webrtc")
 CLEAN_IN = 30
-RECOGNISED = 30
+RECOGNISED = 12
 DUTCH = "nathalie"
 SHOWN = ("pesq_wb", "pesq_nb_raw", "stoi", "estoi", "si_sdr_db", "csig", "cbak", "covl", "dnsmos_ovrl", "dnsmos_sig")
 HEARD_PER_SET = 2
@@ -261,7 +261,7 @@ def listening_page(
                 soundfile.write(output / target, waveform, rate, format="OGG", subtype="OPUS")
                 signals.append((label, waveform, rate))
                 body.append(f'{label} <audio controls preload="none" src="{target}"></audio>')
-            picture = f"{name}_{file}.png"
+            picture = f"{name}_{file}.webp"
             plots.save(plots.recordings(signals), output / picture)
             body.append(f'</p><p><img src="{picture}" alt="spectrograms of {file}" width="900" loading="lazy"></p>')
     page = (

@@ -68,14 +68,14 @@ def test_values_are_bounded_and_gradients_finite():
         value = disturbance(estimate, speech)
         value.backward()
         assert finite_gradient(estimate)
-        assert 0.0 <= float(value) <= 45 * (0.1 + 0.0309)
+        assert 0.0 <= float(value.detach()) <= 45 * (0.1 + 0.0309) + 1e-4
 
 
 def test_silence_as_target_is_finite():
     estimate = tensor(voice()).requires_grad_()
     value = disturbance(estimate, torch.zeros(1, estimate.shape[1]))
     value.backward()
-    assert math.isfinite(float(value))
+    assert math.isfinite(float(value.detach()))
     assert finite_gradient(estimate)
 
 
@@ -83,13 +83,13 @@ def test_following_the_gradient_removes_noise():
     speech = tensor(voice(0.5))
     noisy = speech + 0.01 * torch.randn(speech.shape, generator=torch.Generator().manual_seed(0))
     estimate = noisy.clone().requires_grad_()
-    first = float(disturbance(estimate, speech))
+    first = float(disturbance(noisy, speech))
     optimiser = torch.optim.Adam([estimate], lr=1e-3)
     for _ in range(30):
         optimiser.zero_grad()
         disturbance(estimate, speech).backward()
         optimiser.step()
-    assert float(disturbance(estimate, speech)) < 0.8 * first
+    assert float(disturbance(estimate.detach(), speech)) < 0.8 * first
     assert (estimate - speech).square().mean() < (noisy - speech).square().mean()
 
 
@@ -102,4 +102,4 @@ def test_it_goes_with_pesq():
         noisy = speech + gain * np.random.default_rng(seed).standard_normal(speech.size)
         values.append(float(disturbance(tensor(noisy), tensor(speech))))
         scores.append(intrusive.pesq(speech.astype(np.float32), noisy.astype(np.float32), band="wb"))
-    assert np.corrcoef(values, scores)[0, 1] < -0.8
+    assert np.argsort(values).tolist() == np.argsort(scores)[::-1].tolist()

@@ -232,8 +232,8 @@ class JointModule(TrainingModule):
         decay = min(self.settings.training.teacher_decay, since / (since + _TEACHER_WARM_UP))
         for slow, new in zip(teacher.parameters(), self.model.parameters(), strict=True):
             slow.lerp_(new, 1.0 - decay)
-        for slow, new in zip(teacher.buffers(), self.model.buffers(), strict=True):
-            slow.copy_(new)
+        for kept, current in zip(teacher.buffers(), self.model.buffers(), strict=True):
+            kept.copy_(current)
 
     def loss(self, terms: LossTerms) -> Tensor:
         """Sum of weight x term."""
