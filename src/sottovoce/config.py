@@ -228,7 +228,7 @@ class DataSettings(Settings):
     speech_clips: int = Field(20, ge=1, description="Clean clips of a step.")
     mixture_clips: int = Field(14, ge=1, description="Clips of noisy recordings of a step.")
     noise_clips: int = Field(6, ge=0, description="Noise-only stretches of the recordings of a step.")
-    pseudo_clips: int = Field(0, ge=0, description="Pseudo-mixtures of a step: clean speech plus harvested noise.")
+    pseudo_clips: int = Field(0, ge=0, description="Pseudo-mixtures of a step: clean speech plus noise.")
     pseudo_snr_db: Range = Field((-5.0, 15.0), description="Range of the pseudo-mixtures' SNR.")
     pseudo_room_share: float = Field(0.5, ge=0, le=1, description="Share of pseudo-mixtures in a simulated room.")
     pseudo_rooms: int = Field(64, ge=1, description="Number of simulated rooms.")

@@ -24,13 +24,6 @@ INPUTS = 8
 FRONTEND = FrontendSettings(windows=(16,), hop=8, loss_windows=(16,))  # 9 bins
 
 
-@pytest.fixture(autouse=True)
-def _same_values_every_time():
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
-
-
 def noise(*shape, seed=0):
     return torch.from_numpy(np.random.default_rng(seed).standard_normal(shape).astype(np.float32))
 

@@ -1,7 +1,6 @@
 """The backbone on bands: its grid, its shapes, its past and its costs."""
 
 import numpy as np
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,13 +11,6 @@ from sottovoce.models.blocks import Past
 
 FRONTEND = FrontendSettings(windows=(64,), hop=32, loss_windows=(64,))
 SETTINGS = BandSettings(width=4, blocks=2)
-
-
-@pytest.fixture(autouse=True)
-def _same_values_every_time():
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
 
 
 def noise(*shape, seed=0):

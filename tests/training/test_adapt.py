@@ -49,7 +49,7 @@ def place(folders, checkpoint):
 @pytest.fixture
 def unexported(undrawn, monkeypatch):
     """Adaptations without pictures and models, which take far longer than the steps."""
-    monkeypatch.setattr(adapt_module, "export_model", lambda path, *_, **__: path.touch())
+    monkeypatch.setattr(adapt_module, "export_with", lambda path, *_, **__: path.touch())
     monkeypatch.setattr(adapt_module, "_draw_before_after", lambda *_: None)
 
 

@@ -40,8 +40,8 @@ class UnpairedBatch(NamedTuple):
         speech: Clean speech.
         mixtures: Noisy recordings.
         noise: Noise-only stretches of the noisy recordings; perhaps none.
-        pseudo_mixtures: Clean speech in a simulated room plus noise harvested from the recordings.
-        pseudo_targets: The speech in them, with early reflections.
+        pseudo_mixtures: Clean speech in a simulated room plus noise: harvested from the recordings, babble, or made.
+        pseudo_targets: The speech in them, with early reflections and, if wanted, a faster decay of the later ones.
     """
 
     speech: Float32Array
@@ -246,7 +246,7 @@ class UnpairedClips:
     def _pseudo_pair(
         self, speech_rng: np.random.Generator, noise_rng: np.random.Generator, mix_rng: np.random.Generator
     ) -> tuple[Float32Array, Float32Array]:
-        """Speech of anyone in a simulated room with noise of the recordings, and that speech with early sound."""
+        """Speech of anyone in a simulated room with noise, and that speech with early sound."""
         settings = self._settings
         target = reverberant = self._coloured(self._played(self._speech, settings.pseudo_speed, speech_rng), speech_rng)
         if self._rooms and mix_rng.random() < settings.pseudo_room_share:

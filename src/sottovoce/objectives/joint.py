@@ -34,9 +34,9 @@ class UnpairedTensors(NamedTuple):
         speech: Clean speech of anyone, `(B, T)`.
         mixtures: Noisy recordings, `(M, T)`.
         noise: Noise-only stretches of noisy recordings, `(K, T)`; K may be 0.
-        pseudo_mixtures: Clean speech, in a simulated room, plus harvested noise, `(P, T)`; P may be 0. With pairs,
-            noisy recordings.
-        pseudo_targets: Its speech with early reflections, `(P, T)`; with pairs, the clean versions.
+        pseudo_mixtures: Clean speech, in a simulated room, plus noise, `(P, T)`; P may be 0. With pairs, noisy
+            recordings.
+        pseudo_targets: Its speech with early sound, `(P, T)`; with pairs, the clean versions.
     """
 
     speech: Tensor

@@ -22,12 +22,12 @@ from sottovoce.errors import ConfigError, DataError
 from sottovoce.metrics import plots
 from sottovoce.metrics.report import Mean, mean
 from sottovoce.models.checkpoint import load_checkpoint, save_checkpoint
-from sottovoce.models.export import export_model, read_metadata
+from sottovoce.models.export import read_metadata
 from sottovoce.models.joint import JointAutoencoder
 from sottovoce.objectives.joint import UnpairedTensors
 from sottovoce.signal import audio, levels
 from sottovoce.training.log import Progress, plot_run
-from sottovoce.training.run import CHECKPOINT, Preparation, Provenance, TrainingData, fit, prepare
+from sottovoce.training.run import CHECKPOINT, Preparation, Provenance, TrainingData, export_with, fit, prepare
 
 _log = logging.getLogger(__name__)
 
@@ -173,10 +173,10 @@ def adapt(
     as_adapted = replace(origin, training_data=(*origin.training_data, "Recordings of a place."), command=command)
     adopted = chosen is not old
     refused = out / "refused.onnx" if comparison is not None and not adopted else None
-    _export(out / "model.onnx", chosen, *((settings, as_adapted) if adopted else (original, origin)))
+    export_with(out / "model.onnx", chosen, *((settings, as_adapted) if adopted else (original, origin)))
     save_checkpoint(out / CHECKPOINT, chosen, settings if adopted else original)
     if refused is not None:
-        _export(refused, new, settings, as_adapted)
+        export_with(refused, new, settings, as_adapted)
     adaptation = Adaptation(out / "model.onnx", adopted, reason, place, comparison, refused)
     with replacing(out / "adaptation.json") as temporary:
         temporary.write_text(json.dumps(_as_json(adaptation), indent=2) + "\n", encoding="utf-8")
@@ -233,17 +233,6 @@ def compare(old: JointAutoencoder, new: JointAutoencoder, data: TrainingData, se
 
     gains_db = (error_db(old) - error_db(new)).tolist()
     return Comparison(mean(gains_db), change_db(batch.speech), change_db(batch.noise))
-
-
-def _export(path: Path, model: JointAutoencoder, settings: SystemSettings, origin: Provenance) -> None:
-    export_model(
-        path,
-        model,
-        settings,
-        licence=origin.licence,
-        training_data=origin.training_data,
-        command=origin.command,
-    )
 
 
 def _origin(checkpoint: Path) -> Provenance:

@@ -28,7 +28,7 @@ FIRST_STAGES: tuple[Stage, ...] = ("speech", "pretraining")
 
 Clips = UnpairedClips | PairedClips
 
-_TEACHER_WARM_UP = 10  # steps after which it forgets no faster than half of itself
+_TEACHER_WARM_UP = 10  # Late steps after which half of the teacher is its past; before, it is mostly the student.
 
 
 def stages(settings: SystemSettings) -> tuple[Stage, ...]:

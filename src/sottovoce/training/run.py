@@ -235,6 +235,19 @@ def train(
     if not isinstance(model, JointAutoencoder):
         return out / CHECKPOINT
     path = out / "model.onnx"
+    export_with(path, model, settings, provenance)
+    return path
+
+
+def export_with(path: Path, model: JointAutoencoder, settings: SystemSettings, provenance: Provenance) -> None:
+    """Export a system that says where it comes from.
+
+    Args:
+        path: File to write, `.onnx`.
+        model: A trained system.
+        settings: Its settings.
+        provenance: What the file shall say of its origin.
+    """
     export_model(
         path,
         model,
@@ -243,7 +256,6 @@ def train(
         training_data=provenance.training_data,
         command=provenance.command,
     )
-    return path
 
 
 def fit(
