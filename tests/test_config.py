@@ -205,7 +205,7 @@ def test_terms_without_what_they_need_are_refused(default):
 
 def test_null_takes_a_part_of_the_base_away():
     assert load_settings(CONF / "default.yaml").model.mask is not None
-    assert load_settings(CONF / "ablations" / "no_mask.yaml").model.mask is None
+    assert load_settings(CONF / "ablations" / "default_no_mask.yaml").model.mask is None
 
 
 def test_a_missing_base_is_refused(tmp_path):

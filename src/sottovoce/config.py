@@ -239,6 +239,11 @@ class DataSettings(Settings):
         ge=0,
         description="Reverberation time to which later reflections fade in the target; 0 leaves none of them.",
     )
+    pseudo_attenuation_db: float | None = Field(
+        None,
+        gt=0,
+        description="How far below the mixture what is removed stays audible in the target; null to remove it wholly.",
+    )
     pseudo_colour: float = Field(
         0.375, ge=0, lt=0.5, description="Range of the coefficients of the random filters; 0 for no filter."
     )

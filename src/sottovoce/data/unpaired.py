@@ -264,6 +264,9 @@ class UnpairedClips:
             )
         except AudioError:  # a silent stretch of speech or noise has no ratio: the speech stays as it is
             mixture = reverberant
+        if settings.pseudo_attenuation_db is not None:
+            left = np.float32(levels.from_db(-settings.pseudo_attenuation_db))
+            target = target + left * (mixture - target)
         if mix_rng.random() < settings.pseudo_band_limited_share:
             mixture, target = self._band_limited(mixture, target, cutoff_hz=mix_rng.uniform(*_CUTOFF_HZ))
         levelled = self._at_level(mixture, mix_rng)

@@ -53,9 +53,9 @@ class LoudnessDisturbance:
         self._stft = TorchSTFT((window,), window // 2)
         frequency_hz = np.arange(window // 2 + 1) * sample_rate / window
         bark = 6.0 * np.arcsinh(frequency_hz / 600.0)
-        # The bin of 0 Hz is in no band; low bands narrower than the distance of bins may be empty.
-        number = np.where(frequency_hz > 0, (bark / _BAND_BARK).astype(int), -1)
-        present = np.unique(number[number >= 0])
+        # The lowest band counts for nothing, as in the standard; low bands narrower than the distance of bins are empty.
+        number = (bark / _BAND_BARK).astype(int)
+        present = np.unique(number[number > 0])
         bands = (number == present[:, np.newaxis]).astype(np.float32)
         centre_bark = (present + 0.5) * _BAND_BARK
         centre_khz = 0.6 * np.sinh(centre_bark / 6.0)
@@ -98,7 +98,7 @@ class LoudnessDisturbance:
             wanted_loudness = self._loudness(wanted)
         heard = self._bands.to(wanted) @ self._power(estimate) * gain
         loudness = self._loudness(heard)
-        unheard = _UNHEARD_SHARE * torch.minimum(loudness, wanted_loudness).clamp_min(0.0)
+        unheard = _UNHEARD_SHARE * torch.minimum(loudness, wanted_loudness)
         difference = torch.relu((loudness - wanted_loudness).abs() - unheard)
         with torch.no_grad():
             excess = ((heard + _ASYMMETRY_OFFSET) / (wanted + _ASYMMETRY_OFFSET)) ** _ASYMMETRY_POWER
@@ -114,9 +114,10 @@ class LoudnessDisturbance:
         return self._stft.analyse(waveform).square().sum(dim=1)
 
     def _loudness(self, power: Tensor) -> Tensor:
-        """Zwicker's law: loudness density in sone per Bark of the power in each band."""
+        """Zwicker's law: loudness density in sone per Bark of the power in each band; 0 below what can be heard."""
         threshold, exponent = self._threshold.to(power), self._exponent.to(power)
-        return _LOUDNESS_SCALE * (2.0 * threshold) ** exponent * ((0.5 + 0.5 * power / threshold) ** exponent - 1.0)
+        above = ((0.5 + 0.5 * power / threshold) ** exponent - 1.0).clamp_min(0.0)
+        return _LOUDNESS_SCALE * (2.0 * threshold) ** exponent * above
 
 
 def _bounded(disturbance: Tensor) -> Tensor:
