@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from sottovoce.data import harvest as harvest_module
-from sottovoce.data.harvest import harvest, stationary_noise
+from sottovoce.data.harvest import harvest, harvest_residuals, stationary_noise
 from sottovoce.data.manifest import scan
 from sottovoce.signal.audio import read, resample
 
@@ -103,3 +103,45 @@ def test_stationary_noise_has_the_length(samples):
     assert noise.shape == (samples,)
     assert np.isfinite(noise).all()
     assert not stationary_noise(np.zeros(RATE, np.float32), samples, np.random.default_rng(0)).any()
+
+
+@pytest.fixture
+def unpaused(tmp_path):
+    """A voice that hardly draws breath over noise: the manifest, the voice and the noise."""
+    rng = np.random.default_rng(4)
+    breath = np.zeros(round(0.3 * RATE), np.float32)
+    voice = np.concatenate([part for _ in range(12) for part in (tone(0.7, rng.uniform(100, 200), rng), breath)])
+    noise = (0.05 * rng.standard_normal(voice.size)).astype(np.float32)
+    write(tmp_path / "place" / "a.wav", voice + noise)
+    return scan(tmp_path / "place"), voice, noise
+
+
+def test_noise_is_what_a_system_takes_away(tmp_path, unpaused):
+    manifest, voice, noise = unpaused
+    assert harvest(manifest) == ()
+    stretches = harvest_residuals(manifest.recordings, lambda _: voice, tmp_path / "residuals")
+    assert sum(stretch.seconds for stretch in stretches) >= 10.0
+    for stretch in stretches:
+        waveform, _ = read(stretch.recording.path, start=stretch.start, frames=stretch.frames)
+        assert np.abs(waveform[0] - noise[stretch.start : stretch.start + stretch.frames]).max() < 1e-3
+        assert stretch.recording.group == manifest.recordings[0].group
+
+
+def test_residuals_that_hold_the_voice_are_left_out(tmp_path, unpaused):
+    manifest, voice, _ = unpaused
+    assert harvest_residuals(manifest.recordings, lambda _: 0.3 * voice, tmp_path / "residuals") == ()
+
+
+def test_the_error_of_a_system_is_no_noise(tmp_path, unpaused):
+    manifest, voice, noise = unpaused
+    assert harvest_residuals(manifest.recordings, lambda noisy: noisy - 0.03 * noise, tmp_path / "residuals") == ()
+
+
+def test_residuals_are_made_once(tmp_path, unpaused):
+    manifest, voice, _ = unpaused
+    first = harvest_residuals(manifest.recordings, lambda _: voice, tmp_path / "residuals")
+
+    def broken(_):
+        raise AssertionError("found a second enhancement, expected the residual that is there")
+
+    assert harvest_residuals(manifest.recordings, broken, tmp_path / "residuals") == first

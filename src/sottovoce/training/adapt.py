@@ -107,8 +107,9 @@ def adapt(
 ) -> Adaptation:
     """Let a trained system learn from noisy recordings of a place; an interrupted adaptation in `out` goes on.
 
-    Noise is taken from the pauses of the recordings and put on clean speech of anyone, and the losses of the joint
-    stage are taken on the recordings themselves, as in the training. A quarter of the recordings and talkers is held
+    Noise is taken from the pauses of the recordings, and from what the old system takes away from those that have none.
+    It is put on clean speech of anyone, and the losses of the joint stage are taken on the recordings themselves, as in
+    the training. A quarter of the recordings and talkers is held
     back; whether the new system is better is measured on these alone.
 
     Args:
@@ -145,7 +146,14 @@ def adapt(
         return None if on_preparation is None else lambda done, total: on_preparation(task, done, total)
 
     take_excerpts(mixtures, out / "excerpts", rate, progress=tell("cutting excerpts"))
-    data = prepare(speech, out / "excerpts", out, _settings(original, steps, seed, _UNKNOWN_SNR_DB), on_preparation)
+    data = prepare(
+        speech,
+        out / "excerpts",
+        out,
+        _settings(original, steps, seed, _UNKNOWN_SNR_DB),
+        on_preparation,
+        enhance=lambda waveform: old.enhance(torch.from_numpy(waveform).unsqueeze(0))[0].numpy(),
+    )
     for held_back, trained_on, what in (
         (data.held_back_speech, data.speech, "talkers below --speech"),
         (data.held_back_mixtures, data.mixtures, "usable recordings, or parts of one,"),

@@ -17,7 +17,7 @@ from sottovoce.baselines import build_network
 from sottovoce.baselines.network import Baseline
 from sottovoce.config import DataSettings, SystemSettings, dump_settings, load_settings
 from sottovoce.data.checks import suspicions
-from sottovoce.data.harvest import NoiseStretch, harvest
+from sottovoce.data.harvest import Enhance, NoiseStretch, harvest, harvest_residuals
 from sottovoce.data.manifest import Manifest, scan, split
 from sottovoce.data.paired import PairedClips, TrainingPair, match_pairs
 from sottovoce.data.rooms import Room, simulate_room
@@ -104,6 +104,7 @@ def prepare(
     on_preparation: Preparation | None = None,
     *,
     clean: Path | None = None,
+    enhance: Enhance | None = None,
 ) -> TrainingData:
     """Look at two unpaired folders and write what was found to the run's folder.
 
@@ -114,6 +115,7 @@ def prepare(
         settings: All settings.
         on_preparation: Called with the name of a task, files done and files in all.
         clean: Folder of the mixtures' clean versions, for settings with `training.data.pairs` alone.
+        enhance: A system that is trained already; what it takes away from recordings without pauses counts as noise.
 
     Returns:
         What the training draws from.
@@ -161,6 +163,13 @@ def prepare(
     held_back_stretches = stretches
     if held_back is not trained_on:
         held_back_stretches = harvest(held_back, progress=tell("finding noise-only stretches to check with"))
+    if enhance is not None:
+        residuals = _residuals(trained_on, stretches, out, enhance, tell("taking speech out of recordings to train on"))
+        also = residuals
+        if held_back is not trained_on:
+            task = "taking speech out of recordings to check with"
+            also = _residuals(held_back, held_back_stretches, out, enhance, tell(task))
+        stretches, held_back_stretches = (*stretches, *residuals), (*held_back_stretches, *also)
     if not stretches:
         _log.warning(
             "found no noise-only stretch in the mixtures: their stationary noise between words stands in; recordings "
@@ -182,6 +191,19 @@ def prepare(
         tuple(rooms),
         match_pairs(parts["mixtures"][0], mixtures, clean) if clean is not None else (),
     )
+
+
+def _residuals(
+    manifest: Manifest,
+    stretches: tuple[NoiseStretch, ...],
+    out: Path,
+    enhance: Enhance,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[NoiseStretch, ...]:
+    """What a system takes away from those recordings that have no noise-only stretch."""
+    paused = {stretch.recording for stretch in stretches}
+    unpaused = [recording for recording in manifest.recordings if recording not in paused]
+    return harvest_residuals(unpaused, enhance, out / "residuals", progress=progress) if unpaused else ()
 
 
 def _check_pairs(settings: SystemSettings, clean: Path | None) -> None:
