@@ -133,7 +133,7 @@ def test_residuals_that_hold_the_voice_are_left_out(tmp_path, unpaused):
 
 
 def test_the_error_of_a_system_is_no_noise(tmp_path, unpaused):
-    manifest, voice, noise = unpaused
+    manifest, _, noise = unpaused
     assert harvest_residuals(manifest.recordings, lambda noisy: noisy - 0.03 * noise, tmp_path / "residuals") == ()
 
 

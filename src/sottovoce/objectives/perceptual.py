@@ -53,7 +53,7 @@ class LoudnessDisturbance:
         self._stft = TorchSTFT((window,), window // 2)
         frequency_hz = np.arange(window // 2 + 1) * sample_rate / window
         bark = 6.0 * np.arcsinh(frequency_hz / 600.0)
-        # The lowest band counts for nothing, as in the standard; low bands narrower than the distance of bins are empty.
+        # The lowest band counts for nothing, as in the standard; bands narrower than the distance of bins are empty.
         number = (bark / _BAND_BARK).astype(int)
         present = np.unique(number[number > 0])
         bands = (number == present[:, np.newaxis]).astype(np.float32)

@@ -40,6 +40,7 @@ from sottovoce.training.module import (
 
 _log = logging.getLogger(__name__)
 Preparation = Callable[[str, int, int], None]
+OnPart = Callable[[int, int], None]
 
 CHECKPOINT = "checkpoint.safetensors"
 """Name of the trained networks in a run's folder."""
@@ -126,7 +127,7 @@ def prepare(
     """
     _check_pairs(settings, clean)
 
-    def tell(task: str) -> Callable[[int, int], None] | None:
+    def tell(task: str) -> OnPart | None:
         if on_preparation is None:
             return None
         return lambda done, count: on_preparation(task, done, count)
@@ -159,17 +160,10 @@ def prepare(
                 _log.warning("%s: one speaker or session alone, so the health checks hear what is trained on", name)
             parts[name] = (manifest, manifest)
     trained_on, held_back = parts["mixtures"]
-    stretches = harvest(trained_on, progress=tell("finding noise-only stretches to train on"))
+    stretches = _noise(trained_on, out, enhance, "to train on", tell)
     held_back_stretches = stretches
     if held_back is not trained_on:
-        held_back_stretches = harvest(held_back, progress=tell("finding noise-only stretches to check with"))
-    if enhance is not None:
-        residuals = _residuals(trained_on, stretches, out, enhance, tell("taking speech out of recordings to train on"))
-        also = residuals
-        if held_back is not trained_on:
-            task = "taking speech out of recordings to check with"
-            also = _residuals(held_back, held_back_stretches, out, enhance, tell(task))
-        stretches, held_back_stretches = (*stretches, *residuals), (*held_back_stretches, *also)
+        held_back_stretches = _noise(held_back, out, enhance, "to check with", tell)
     if not stretches:
         _log.warning(
             "found no noise-only stretch in the mixtures: their stationary noise between words stands in; recordings "
@@ -193,17 +187,17 @@ def prepare(
     )
 
 
-def _residuals(
-    manifest: Manifest,
-    stretches: tuple[NoiseStretch, ...],
-    out: Path,
-    enhance: Enhance,
-    progress: Callable[[int, int], None] | None,
+def _noise(
+    manifest: Manifest, out: Path, enhance: Enhance | None, purpose: str, tell: Callable[[str], OnPart | None]
 ) -> tuple[NoiseStretch, ...]:
-    """What a system takes away from those recordings that have no noise-only stretch."""
+    """Noise-only stretches, and what a trained system takes away from the recordings that have none."""
+    stretches = harvest(manifest, progress=tell(f"finding noise-only stretches {purpose}"))
     paused = {stretch.recording for stretch in stretches}
     unpaused = [recording for recording in manifest.recordings if recording not in paused]
-    return harvest_residuals(unpaused, enhance, out / "residuals", progress=progress) if unpaused else ()
+    if enhance is None or not unpaused:
+        return stretches
+    progress = tell(f"taking speech out of recordings {purpose}")
+    return (*stretches, *harvest_residuals(unpaused, enhance, out / "residuals", progress=progress))
 
 
 def _check_pairs(settings: SystemSettings, clean: Path | None) -> None:
