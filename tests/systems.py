@@ -24,6 +24,7 @@ SMALL_MODELS = {
         "speech_decoder": {"widths": [12]},
         "mixture_decoder": {"widths": [12]},
         "noise_code": 3,
+        "mask_pretask": True,
         "mask": {"width": 4, "blocks": 1},
     },
     "poster": {
@@ -33,6 +34,7 @@ SMALL_MODELS = {
         "mixture_encoder": {"widths": [16, 12, 8], "kernel": 5},
         "speech_decoder": {"widths": [12], "kernel": 3},
         "mixture_decoder": {"widths": [12], "kernel": 3},
+        "mask_pretask": True,
     },
 }
 

@@ -134,6 +134,9 @@ class ModelSettings(Settings):
     mask: TemporalSettings | BandSettings | None = Field(
         None, discriminator="kind", description="Mask on the mixture, guided by D_A; none decodes speech."
     )
+    mask_pretask: bool = Field(
+        False, description="Whether two masks are decoded from the latent: against noise, and against reverberation."
+    )
     latent_noise: float = Field(1.0, ge=0, description="Deviation of the noise on latents, in training only.")
 
     @model_validator(mode="after")
@@ -216,6 +219,8 @@ class JointWeights(Settings):
     pseudo_multi_resolution: Weight = 0.0
     pseudo_snr: Weight = 0.0
     pseudo_loudness: Weight = 0.0
+    pseudo_ratio_mask: Weight = 0.0
+    pseudo_dereverberation_mask: Weight = 0.0
     remixed: Weight = 0.0
     alignment: Weight = 0.0
     adversarial: Weight = 0.0
@@ -326,6 +331,9 @@ class SystemSettings(Settings):
             raise ValueError("model.mask has nothing to learn from: give one of the joint_weights.pseudo_* a weight")
         if self.model.mask is not None and not self.training.data.pseudo_clips:
             raise ValueError("model.mask has nothing to learn from: training.data.pseudo_clips is 0")
+        for name in ("pseudo_ratio_mask", "pseudo_dereverberation_mask"):
+            if getattr(self.joint_weights, name) and not self.model.mask_pretask:
+                raise ValueError(f"joint_weights.{name} has no decoder: set model.mask_pretask to true")
         if self.joint_weights.remixed and self.training.data.mixture_clips < 2:
             raise ValueError("joint_weights.remixed has nothing to remix: training.data.mixture_clips is 1")
         if (self.joint_weights.alignment or self.joint_weights.adversarial) and not self.training.data.pseudo_clips:

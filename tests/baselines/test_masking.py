@@ -29,7 +29,7 @@ def batch():
     clean = torch.from_numpy(np.stack([speech(0.5, start, "clean") for start in (2.0, 3.0)]))
     noise = 0.05 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(1))
     nothing = torch.zeros(0, clean.shape[1])
-    return UnpairedTensors(nothing, nothing, nothing, clean + noise, clean)
+    return UnpairedTensors(nothing, nothing, nothing, clean + noise, clean, clean)
 
 
 def pair_of_spectra():

@@ -72,7 +72,7 @@ def test_seed_purpose_and_step_tell_everything(speech, mixtures, purpose):
     ):
         assert not any(same(first, other)[part] for part in range(5) if first[part].size)
     assert all(clips.dtype == np.float32 and clips.shape[1] == 1.5 * RATE for clips in first)
-    heard = {"speech": (3, 0, 0, 0, 0), "joint": (0, 3, 2, 3, 3), "check": (3, 3, 2, 3, 3)}
+    heard = {"speech": (3, 0, 0, 0, 0, 0), "joint": (0, 3, 2, 3, 3, 3), "check": (3, 3, 2, 3, 3, 3)}
     assert tuple(map(len, first)) == heard[purpose]
 
 
@@ -229,10 +229,21 @@ def test_pseudo_mixtures_in_a_room(speech, mixtures):
     settings = {"pseudo_snr_db": (40.0, 40.0), "pseudo_colour": 0.0}
     dry = drawn(speech, mixtures, **settings).batch(0, "joint")
     wet = drawn(speech, mixtures, rooms=[Room(response, RATE)], pseudo_room_share=1.0, **settings).batch(0, "joint")
-    for one, mixture, target in zip(dry.pseudo_targets, wet.pseudo_mixtures, wet.pseudo_targets, strict=True):
+    rows = (dry.pseudo_targets, wet.pseudo_mixtures, wet.pseudo_targets, wet.pseudo_reverberant)
+    for one, mixture, target, reverberant in zip(*rows, strict=True):
         assert np.corrcoef(one, target)[0, 1] > 0.999
+        assert rms_db(mixture - reverberant) < rms_db(reverberant) - 30
         echo = np.concatenate([np.zeros(late, np.float32), 0.5 * target[:-late]])
         assert rms_db(mixture - target - echo) < rms_db(target) - 30
+
+
+def test_what_is_removed_stays_in_the_target_as_far_down_as_wanted(speech, mixtures):
+    settings = {"pseudo_snr_db": (0.0, 0.0), "pseudo_colour": 0.0}
+    wholly = drawn(speech, mixtures, **settings).batch(0, "joint")
+    partly = drawn(speech, mixtures, pseudo_attenuation_db=20.0, **settings).batch(0, "joint")
+    np.testing.assert_array_equal(wholly.pseudo_mixtures, partly.pseudo_mixtures)
+    removed = wholly.pseudo_mixtures - wholly.pseudo_targets
+    np.testing.assert_allclose(partly.pseudo_targets, wholly.pseudo_targets + 0.1 * removed, atol=1e-6)
 
 
 def test_colour_changes_the_mixture_and_its_target_alike(speech, mixtures):

@@ -38,6 +38,7 @@ def batch(noise=2, pseudo=2, gain=1.0):
         noise=hiss[:noise],
         pseudo_mixtures=targets + hiss[2:],
         pseudo_targets=targets,
+        pseudo_reverberant=0.9 * targets,
     )
     return UnpairedTensors(*(gain * part for part in tensors))
 
@@ -231,7 +232,12 @@ def test_pseudo_pairs_compare_with_their_own_speech():
     weights = ALL_JOINT.model_copy(update={"alignment": 0.0})
     right = objective.joint(system, tensors, weights, generator())
     wrong = objective.joint(
-        system, tensors._replace(pseudo_targets=tensors.pseudo_targets.flip(-1)), weights, generator()
+        system,
+        tensors._replace(
+            pseudo_targets=tensors.pseudo_targets.flip(-1), pseudo_reverberant=tensors.pseudo_reverberant.flip(-1)
+        ),
+        weights,
+        generator(),
     )
     names = [name for name in right if name.startswith("pseudo_")]
     assert names == [name for name in JointWeights.model_fields if name.startswith("pseudo_")]
@@ -248,3 +254,31 @@ def test_silence_looks_at_noise_clips_only():
     other = objective.joint(system, tensors._replace(mixtures=tensors.mixtures.flip(-1)), ALL_JOINT, generator())
     torch.testing.assert_close(first["silence"], other["silence"])
     assert not torch.equal(first["mixture_amplitude"], other["mixture_amplitude"])
+
+
+def test_masks_of_the_pretask_are_those_of_noise_and_room():
+    """What the decoder would have to give: nothing to take away gives masks of 1, silent speech masks of 0."""
+    settings = small_settings()
+    system, objective = build(settings), Objective(settings.frontend)
+    tensors = batch()
+
+    def errors(masks, **parts):
+        system.decode_masks = lambda latent: [
+            torch.full((len(latent), system.bins, latent.shape[-1]), m) for m in masks
+        ]
+        terms = objective.joint(system, tensors._replace(**parts), ALL_JOINT, generator())
+        return [float(terms[name].detach()) for name in ("pseudo_ratio_mask", "pseudo_dereverberation_mask")]
+
+    mixtures = tensors.pseudo_mixtures
+    assert errors((1.0, 1.0), pseudo_targets=mixtures, pseudo_reverberant=mixtures) == pytest.approx([0, 0], abs=1e-3)
+    silent = torch.zeros_like(mixtures)
+    assert errors((0.0, 0.0), pseudo_targets=silent, pseudo_reverberant=silent) == pytest.approx([0, 0], abs=1e-6)
+    # In the room, but without noise: the first mask lets all through, the second takes half away.
+    half = errors((1.0, 0.5), pseudo_targets=0.5 * mixtures, pseudo_reverberant=mixtures)
+    assert half == pytest.approx([0, 0], abs=1e-3)
+
+
+def test_a_system_without_the_pretask_has_no_masks():
+    system = build(small_settings(model={"mask_pretask": False}))
+    with pytest.raises(ValueError, match="mask_pretask"):
+        system.decode_masks(torch.zeros(1, 8, 4))

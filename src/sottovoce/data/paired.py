@@ -95,9 +95,11 @@ class PairedClips:
         """Draw the batch of a step: as `UnpairedClips.batch`, with pairs in `pseudo_mixtures` and `pseudo_targets`."""
         rng = np.random.default_rng([self._seed, step, _PAIRS])
         drawn = [self._draw(rng) for _ in range(self._count)]
+        clean = np.stack([clean for _, clean in drawn])
         return self._clips.batch(step, purpose)._replace(
             pseudo_mixtures=np.stack([mixture for mixture, _ in drawn]),
-            pseudo_targets=np.stack([clean for _, clean in drawn]),
+            pseudo_targets=clean,
+            pseudo_reverberant=clean,  # A clean version does not tell what of its mixture is the room's.
         )
 
     def _draw(self, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -42,6 +42,7 @@ class UnpairedBatch(NamedTuple):
         noise: Noise-only stretches of the noisy recordings; perhaps none.
         pseudo_mixtures: Clean speech in a simulated room plus noise: harvested from the recordings, babble, or made.
         pseudo_targets: The speech in them, with early reflections and, if wanted, a faster decay of the later ones.
+        pseudo_reverberant: The speech in them as it stands in their room, without the noise.
     """
 
     speech: Float32Array
@@ -49,6 +50,15 @@ class UnpairedBatch(NamedTuple):
     noise: Float32Array
     pseudo_mixtures: Float32Array
     pseudo_targets: Float32Array
+    pseudo_reverberant: Float32Array
+
+
+class _PseudoPair(NamedTuple):
+    """A pseudo-mixture, what it shall become, and its speech in the room."""
+
+    mixture: Float32Array
+    target: Float32Array
+    reverberant: Float32Array
 
 
 class UnpairedClips:
@@ -111,7 +121,7 @@ class UnpairedClips:
         speech: list[Float32Array] = []
         mixtures: list[Float32Array] = []
         noise: list[Float32Array] = []
-        pseudo: list[tuple[Float32Array, Float32Array]] = []
+        pseudo: list[_PseudoPair] = []
         if purpose != "joint":
             rng = generator(_SPEECH)
             speech = [self._at_level(self._speech(self._samples, rng), rng) for _ in range(settings.speech_clips)]
@@ -126,8 +136,9 @@ class UnpairedClips:
             self._stack(speech),
             self._stack(mixtures),
             self._stack(noise),
-            self._stack([mixture for mixture, _ in pseudo]),
-            self._stack([target for _, target in pseudo]),
+            self._stack([pair.mixture for pair in pseudo]),
+            self._stack([pair.target for pair in pseudo]),
+            self._stack([pair.reverberant for pair in pseudo]),
         )
 
     def _stack(self, clips: Sequence[Float32Array]) -> Float32Array:
@@ -245,7 +256,7 @@ class UnpairedClips:
 
     def _pseudo_pair(
         self, speech_rng: np.random.Generator, noise_rng: np.random.Generator, mix_rng: np.random.Generator
-    ) -> tuple[Float32Array, Float32Array]:
+    ) -> "_PseudoPair":
         """Speech of anyone in a simulated room with noise, and that speech with early sound."""
         settings = self._settings
         target = reverberant = self._coloured(self._played(self._speech, settings.pseudo_speed, speech_rng), speech_rng)
@@ -268,10 +279,12 @@ class UnpairedClips:
             left = np.float32(levels.from_db(-settings.pseudo_attenuation_db))
             target = target + left * (mixture - target)
         if mix_rng.random() < settings.pseudo_band_limited_share:
-            mixture, target = self._band_limited(mixture, target, cutoff_hz=mix_rng.uniform(*_CUTOFF_HZ))
+            clips = mixture, target, reverberant
+            mixture, target, reverberant = self._band_limited(*clips, cutoff_hz=mix_rng.uniform(*_CUTOFF_HZ))
         levelled = self._at_level(mixture, mix_rng)
         found = levels.rms(mixture)
-        return levelled, target * np.float32(levels.rms(levelled) / found if found else 1.0)
+        gain = np.float32(levels.rms(levelled) / found if found else 1.0)
+        return _PseudoPair(levelled, target * gain, reverberant * gain)
 
 
 def _shares(seconds: Sequence[float]) -> NDArray[np.float64]:

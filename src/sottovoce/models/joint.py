@@ -74,6 +74,9 @@ class JointAutoencoder(nn.Module):
         self.mixture_decoder = AmplitudeDecoder(
             model.latent + model.noise_code, self.bins, model.mixture_decoder, model
         )
+        self.pretask = (
+            AmplitudeDecoder(model.latent, 2 * self.bins, model.mixture_decoder, model) if model.mask_pretask else None
+        )
         self.mask = MaskDecoder(self.mixture_encoder.width, frontend, model.mask, model.causal) if model.mask else None
 
     @property
@@ -88,8 +91,8 @@ class JointAutoencoder(nn.Module):
         return [part for part in parts if part is not None]
 
     def mixture_parts(self) -> list[nn.Module]:
-        """The networks of the joint stage: E_M, the noise code, D_M, the mask."""
-        parts = [self.mixture_encoder, self.noise_code, self.mixture_decoder, self.mask]
+        """The networks of the joint stage: E_M, the noise code, D_M, the masks of the pre-task, the mask."""
+        parts = [self.mixture_encoder, self.noise_code, self.mixture_decoder, self.pretask, self.mask]
         return [part for part in parts if part is not None]
 
     def run_time_parts(self) -> list[nn.Module]:
@@ -161,6 +164,27 @@ class JointAutoencoder(nn.Module):
         if noise_code is not None:
             code = torch.cat([code, noise_code], dim=1)
         return aligned(self.mixture_decoder, code, self.mixture_decoder.delay)
+
+    def decode_masks(self, latent: Tensor) -> tuple[Tensor, Tensor]:
+        """The masks of the second pre-task, which the latent of a mixture has to know; they are not applied.
+
+        Args:
+            latent: `(B, D, N)`.
+
+        Returns:
+            Ratio mask and dereverberation mask, each `(B, F, N)`, at least 0.
+
+        Raises:
+            ValueError: The system has no such decoder.
+
+        Source:
+            Li, Sun and Naqvi, "Self-supervised learning and multi-task pre-training based single-channel acoustic
+            denoising" (MFI 2022): a dereverberation mask and a ratio mask beside the latent of clean speech.
+        """
+        if self.pretask is None:
+            raise ValueError("found a system without masks of a pre-task, expected model.mask_pretask to be true")
+        ratio, dereverberation = aligned(self.pretask, latent, self.pretask.delay).chunk(2, dim=1)
+        return ratio, dereverberation
 
     def spectrum_of(self, decoded: DecodedSpeech, reference: Tensor) -> Tensor:
         """Complex spectrum of decoded speech.

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sottovoce.config import FrontendSettings, JointWeights, SpeechWeights
 from sottovoce.models.autoencoder import DecodedSpeech
@@ -37,6 +37,7 @@ class UnpairedTensors(NamedTuple):
         pseudo_mixtures: Clean speech, in a simulated room, plus noise, `(P, T)`; P may be 0. With pairs, noisy
             recordings.
         pseudo_targets: Its speech with early sound, `(P, T)`; with pairs, the clean versions.
+        pseudo_reverberant: Its speech in the room, without noise, `(P, T)`; with pairs, the clean versions.
     """
 
     speech: Tensor
@@ -44,6 +45,7 @@ class UnpairedTensors(NamedTuple):
     noise: Tensor
     pseudo_mixtures: Tensor
     pseudo_targets: Tensor
+    pseudo_reverberant: Tensor
 
 
 def total(terms: LossTerms, weights: SpeechWeights | JointWeights) -> Tensor:
@@ -181,6 +183,10 @@ class Objective:
                 pseudo_latent, None, DecodedSpeech(translation.decoded.amplitude[-counts[2] :], None), pseudo_speech
             )
             terms |= self._pseudo(model, pseudo_scaled, estimate, clean, samples=samples, weights=weights)
+            if model.pretask is not None:
+                reverberant = model.stft.analyse(batch.pseudo_reverberant) / level[-counts[2] :]
+                parts = (part[:, :, : model.bins] for part in (pseudo_scaled, reverberant, clean))
+                terms |= _mask_pretask(model, pseudo_latent, *parts)
         if counts[2] and (weights.alignment or (weights.adversarial and discriminator is not None)):
             clean = model.stft.analyse(batch.pseudo_targets) / level[-counts[2] :]
             if weights.alignment:
@@ -239,3 +245,16 @@ class Objective:
         if weights.pseudo_loudness:
             terms["pseudo_loudness"] = self.disturbance(enhanced, speech)
         return terms
+
+
+def _mask_pretask(
+    model: JointAutoencoder, latent: Tensor, mixture: Tensor, reverberant: Tensor, clean: Tensor
+) -> LossTerms:
+    """Mean square errors of the masks that take away the noise, and then the room."""
+    ratio, dereverberation = model.decode_masks(latent)
+    noise, in_room, dry = (part.square().sum(dim=1).sqrt() for part in (mixture - reverberant, reverberant, clean))
+    wanted = in_room / (in_room + noise + 1e-6)
+    return {
+        "pseudo_ratio_mask": nn.functional.mse_loss(ratio, wanted),
+        "pseudo_dereverberation_mask": nn.functional.mse_loss(dereverberation, (dry / (in_room + 1e-6)).clamp_max(1.0)),
+    }
