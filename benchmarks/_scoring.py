@@ -1,8 +1,9 @@
-"""Recordings with references, enhanced and scored once: what `quality.py` and `adaptation.py` share."""
+"""Recordings with references, enhanced and scored once: what `quality.py`, `ablations.py` and `adaptation.py` share."""
 
 import csv
 import hashlib
 import math
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,9 @@ from sottovoce.atomic import replacing
 from sottovoce.metrics.report import Mean, mean
 from sottovoce.metrics.scores import MEASURES, FileScores, Job, Scores, score_jobs
 
+DATA = Path(os.environ.get("SOTTOVOCE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+DEVELOPMENT = ("dry", "rooms", "poster")
+PAIRS = "pairs"
 UNPROCESSED, DEFAULT = "unprocessed", "sottovoce"
 HEADINGS = {
     "pesq_wb": "PESQ wb",
@@ -89,6 +93,22 @@ def read_items(folder: Path) -> list[Item]:
             )
             for row in csv.DictReader(file)
         ]
+
+
+def find_sets(data: Path) -> dict[str, list[Item]]:
+    """The sets that are there."""
+    sets = {}
+    for name in DEVELOPMENT:
+        folder = data / "development" / name
+        if (folder / "mixtures.csv").exists():
+            sets[name] = read_items(folder)
+    folder = DATA / "pairs" / "dns_synth_train_example_dataset"
+    if folder.is_dir():
+        sets[PAIRS] = [
+            Item(noisy.stem, noisy, folder / "clean" / noisy.name)
+            for noisy in sorted((folder / "noisy").glob("*.flac"))
+        ]
+    return sets
 
 
 def enhanced_folder(items: Sequence[Item], name: str, system: System, work: Path) -> Path:

@@ -21,15 +21,16 @@ from pathlib import Path
 import numpy as np
 import soundfile
 from _scoring import (
+    DATA,
     DEFAULT,
     HEADINGS,
     UNPROCESSED,
     Item,
     System,
     enhanced_folder,
+    find_sets,
     means,
     model,
-    read_items,
     scored,
     unprocessed,
     write_scores,
@@ -42,10 +43,7 @@ from sottovoce.metrics.scores import FileScores
 from sottovoce.weights import DEFAULT_MODEL
 
 RATE = 16000
-DATA = Path(os.environ.get("SOTTOVOCE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 RESULTS = Path(__file__).parent / "results" / "quality"
-DEVELOPMENT = ("dry", "rooms", "poster")
-PAIRS = "pairs"
 PEERS = ("log_mmse", "noisereduce", "rnnoise", "webrtc")
 CLEAN_IN = 30
 RECOGNISED = 12
@@ -90,22 +88,6 @@ def main() -> int:
     listening_page(arguments.output / "listening", sets, scores, system=systems[DEFAULT], work=arguments.work)
     print("\n".join(lines))
     return 0
-
-
-def find_sets(data: Path) -> dict[str, list[Item]]:
-    """The sets that are there."""
-    sets = {}
-    for name in DEVELOPMENT:
-        folder = data / "development" / name
-        if (folder / "mixtures.csv").exists():
-            sets[name] = read_items(folder)
-    folder = DATA / "pairs" / "dns_synth_train_example_dataset"
-    if folder.is_dir():
-        sets[PAIRS] = [
-            Item(noisy.stem, noisy, folder / "clean" / noisy.name)
-            for noisy in sorted((folder / "noisy").glob("*.flac"))
-        ]
-    return sets
 
 
 def find_systems(models: Mapping[str, Path], *, peers: bool) -> dict[str, System]:

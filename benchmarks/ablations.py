@@ -1,0 +1,223 @@
+"""What each ingredient of the default system is worth, and how much recorded sound it takes to learn.
+
+    python recipes/prepare_data.py data
+    python benchmarks/ablations.py data
+
+trains `default_short` and its variants of `conf/ablations`, equal in steps, and `default_short` on less sound, and
+scores them on every third mixture of the development sets and on the 50 pairs of `SOTTOVOCE_DATA`. A row takes some ten
+minutes on two cores; what was trained or scored is not done again, so an interrupted benchmark goes on.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from _scoring import (
+    HEADINGS,
+    UNPROCESSED,
+    Item,
+    find_sets,
+    means,
+    model,
+    scored,
+    unprocessed,
+    write_scores,
+)
+
+from sottovoce.config import find_settings, load_settings
+from sottovoce.data.manifest import scan
+from sottovoce.metrics.report import differences, markdown_table
+from sottovoce.metrics.scores import FileScores
+from sottovoce.training.run import Provenance, train
+
+RESULTS = Path(__file__).parent / "results" / "ablations"
+BASE = "default_short"
+EVERY = 3
+SHOWN = ("pesq_wb", "stoi", "si_sdr_db", "csig", "covl")
+LEAD_IN_GUARD_SECONDS = 0.1
+AUDIBLE = 1e-4
+
+
+@dataclass(frozen=True)
+class Row:
+    """One training.
+
+    Attributes:
+        name: What it is called in the tables.
+        what: What is different, for readers.
+        settings: Name of its settings below `conf/ablations`.
+        seed: Seed of the training.
+        speech_minutes: Clean speech that it hears; None for all.
+        mixture_minutes: Noisy recordings that it hears; None for all.
+        lead_in: Whether recordings begin before the talker does.
+    """
+
+    name: str
+    what: str
+    settings: str = BASE
+    seed: int = 1
+    speech_minutes: float | None = None
+    mixture_minutes: float | None = None
+    lead_in: bool = True
+
+
+INGREDIENTS = (
+    Row(BASE, "the default's ingredients"),
+    Row("seed 2", "the same with another seed", seed=2),
+    Row("supervised", "recordings and their clean versions in place of pseudo-pairs", "default_supervised"),
+    Row("pseudo-pairs only", "no shared latent, no loss on the recordings themselves", "default_pseudo_pairs_only"),
+    Row("no pseudo-pairs", "recordings alone teach, speech decoded from the latent", "default_no_pseudo_pairs"),
+    Row("no mask", "speech decoded from the latent", "default_no_mask"),
+    Row("no noise code", "D_M sees the latent alone", "default_no_noise_code"),
+    Row("temporal", "dilated convolutions in place of bands, at equal cost", "default_temporal"),
+    Row("no variety", "voices and noises as they are recorded", "default_no_variety"),
+    Row("whole attenuation", "nothing removed stays in the targets", "default_whole_attenuation"),
+    Row("loudness", "with the loss after ITU-T P.862", "default_loudness"),
+    Row("mask pre-task", "the latent also knows ratio and dereverberation masks", "default_mask_pretask"),
+    Row("remixed", "with self-training on remixed estimates", "default_remixed"),
+    Row("adversarial", "with an adversary", "default_adversarial"),
+    Row("alignment", "with sliced-Wasserstein alignment of latents", "default_alignment"),
+    Row("averaged", "with averaged weights", "default_averaged"),
+)
+AMOUNTS = (
+    Row("speech 5 min", "5 minutes of clean speech", speech_minutes=5),
+    Row("speech 15 min", "15 minutes of clean speech", speech_minutes=15),
+    Row("mixtures 5 min", "5 minutes of noisy recordings", mixture_minutes=5),
+    Row("mixtures 15 min", "15 minutes of noisy recordings", mixture_minutes=15),
+    Row("mixtures 30 min", "30 minutes of noisy recordings", mixture_minutes=30),
+    Row("no lead-in", "recordings that begin with the talker", lead_in=False),
+)
+
+
+def main() -> int:
+    """Train and score the rows of the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("data", type=Path, nargs="?", default=Path("data"), help="folder of recipes/prepare_data.py")
+    add("-o", "--output", type=Path, default=RESULTS, help="folder of the tables and all scores")
+    add("--work", type=Path, default=Path("runs/ablations"), help="folder of trainings and scores")
+    add("--row", action="append", choices=[row.name for row in (*INGREDIENTS, *AMOUNTS)], help="train this row alone")
+    add("--trained", action="store_true", help="train nothing: report what is trained already")
+    add("--jobs", type=int, default=os.cpu_count() or 1)
+    arguments = parser.parse_args()
+    if not (arguments.data / "mixtures").is_dir():
+        print(f"Skipped: found no recordings in {arguments.data}; make them with recipes/prepare_data.py.")
+        return 0
+    for row in (*INGREDIENTS, *AMOUNTS):
+        if (not arguments.trained and arguments.row in (None, [row.name])) or row.name in (arguments.row or ()):
+            train_row(row, arguments.data, arguments.work)
+    sets = {name: items if name == "pairs" else items[::EVERY] for name, items in find_sets(arguments.data).items()}
+    scores: dict[str, list[FileScores]] = {name: [] for name in sets}
+    rows = [row for row in (*INGREDIENTS, *AMOUNTS) if exported(row, arguments.work).exists()]
+    for name, items in sets.items():
+        scores[name] += scored(items, UNPROCESSED, unprocessed(), arguments.work / "scores" / name, arguments.jobs)
+        for row in rows:
+            system = model(exported(row, arguments.work))
+            scores[name] += scored(items, row.name, system, arguments.work / "scores" / name, arguments.jobs)
+    lines = report(sets, scores, rows)
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    (arguments.output / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_scores(arguments.output / "scores.csv", scores)
+    print("\n".join(lines))
+    return 0
+
+
+def exported(row: Row, work: Path) -> Path:
+    """Where a row's model is, or will be."""
+    return work / row.name.replace(" ", "_") / "model.onnx"
+
+
+def train_row(row: Row, data: Path, work: Path) -> None:
+    """Train a row, or go on with it."""
+    target = exported(row, work)
+    if target.exists():
+        return
+    settings = load_settings(find_settings(f"ablations/{row.settings}"))
+    settings = settings.model_copy(update={"training": settings.training.model_copy(update={"seed": row.seed})})
+    speech, mixtures = data / "speech", data / "mixtures"
+    if row.speech_minutes:
+        speech = some(speech, work / "data" / f"speech_{row.speech_minutes:g}", row.speech_minutes, shuffled)
+    if row.mixture_minutes:
+        mixtures = some(mixtures, work / "data" / f"mixtures_{row.mixture_minutes:g}", row.mixture_minutes, spread)
+    if not row.lead_in:
+        mixtures = without_lead_in(data, work / "data" / "without_lead_in")
+    print(f"{row.name}: training", flush=True)
+    train(
+        speech,
+        mixtures,
+        target.parent,
+        settings,
+        Provenance("not for use", (), f"benchmarks/ablations.py --row {row.name!r}"),
+        clean=data / "hidden" if settings.training.data.pairs else None,
+    )
+
+
+def shuffled(paths: Sequence[Path], _: float) -> list[Path]:
+    """In an order in which talkers are mixed."""
+    return [paths[index] for index in np.random.default_rng(0).permutation(len(paths))]
+
+
+def spread(paths: Sequence[Path], share: float) -> list[Path]:
+    """A share of the paths, evenly, and then the others."""
+    chosen = np.linspace(0, len(paths) - 1, max(2, round(share * len(paths)))).round().astype(int)
+    return [paths[index] for index in (*chosen, *sorted(set(range(len(paths))) - set(chosen)))]
+
+
+def some(source: Path, target: Path, minutes: float, order: Callable[[Sequence[Path], float], list[Path]]) -> Path:
+    """Link recordings of so many minutes."""
+    recordings = {recording.path: recording.seconds for recording in scan(source).recordings}
+    found = 0.0
+    for path in order(list(recordings), 60 * minutes / sum(recordings.values())):
+        if found >= 60 * minutes:
+            break
+        found += recordings[path]
+        link = target / path.relative_to(source)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if not link.exists():
+            link.symlink_to(path.resolve())
+    return target
+
+
+def without_lead_in(data: Path, target: Path) -> Path:
+    """Recordings cut to where the talker begins; the clean versions tell where that is, and nothing else."""
+    target.mkdir(parents=True, exist_ok=True)
+    for path in sorted((data / "mixtures").glob("*.flac")):
+        if not (target / path.name).exists():
+            clean, rate = soundfile.read(data / "hidden" / path.name)
+            first = int(np.flatnonzero(np.abs(clean) > AUDIBLE)[0]) - round(LEAD_IN_GUARD_SECONDS * rate)
+            waveform, _ = soundfile.read(path, start=max(0, first))
+            soundfile.write(target / path.name, waveform, rate)
+    return target
+
+
+def report(sets: dict[str, list[Item]], scores: dict[str, list[FileScores]], rows: Sequence[Row]) -> list[str]:
+    """Tables of both kinds of rows on all sets."""
+    lines = [
+        "# Ablations of the default system",
+        "",
+        f"Trainings of `{BASE}`: 300 steps of its first stage and 600 of its second, a fifteenth of the default's. "
+        f"Means with 95 % confidence intervals; every {EVERY}rd mixture of the development sets, all pairs. One seed "
+        "each unless a row says so: differences below those between the two seeds are chance. Rows that are not "
+        "trained yet are missing.",
+        "",
+    ]
+    for heading, kind in (("Ingredients", INGREDIENTS), ("Amounts of sound", (INGREDIENTS[0], *AMOUNTS))):
+        lines += [f"## {heading}", ""]
+        shown = [row for row in kind if row in rows]
+        for name, results in scores.items():
+            table = [["", "", *(HEADINGS[m] for m in SHOWN), f"PESQ wb − {BASE}"]]
+            for system, what in ((UNPROCESSED, "as recorded"), *((row.name, row.what) for row in shown)):
+                of_system = [result for result in results if result.system == system]
+                gain = "" if system == BASE else str(differences(results, system, BASE)["pesq_wb"])
+                table.append([system, what, *(str(means(of_system, m)) for m in SHOWN), gain])
+            lines += [f"### {name} ({len(sets[name])} files)", "", *markdown_table(table), ""]
+    return lines
+
+
+if __name__ == "__main__":
+    sys.exit(main())
