@@ -45,12 +45,14 @@ class Item:
         noisy: Mixture.
         clean: Reference.
         groups: What it belongs to: talker, SNR, noise, room.
+        noise: File of its noise below `SOTTOVOCE_DATA`; empty where that is not known.
     """
 
     file: str
     noisy: Path
     clean: Path
     groups: Mapping[str, str] = field(default_factory=dict)
+    noise: str = ""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ def read_items(folder: Path) -> list[Item]:
                     "noise": Path(row["noise"]).parent.name,
                     "room": Path(row["room"]).parent.name if row["room"] else "none",
                 },
+                row["noise"],
             )
             for row in csv.DictReader(file)
         ]

@@ -9,6 +9,7 @@ all scores and a page to listen to. What was scored is not scored again.
 """
 
 import argparse
+import csv
 import html
 import importlib.util
 import math
@@ -50,6 +51,15 @@ RECOGNISED = 12
 DUTCH = "nathalie"
 SHOWN = ("pesq_wb", "pesq_nb_raw", "stoi", "estoi", "si_sdr_db", "csig", "cbak", "covl", "dnsmos_ovrl", "dnsmos_sig")
 HEARD_PER_SET = 2
+HEARD_SECONDS = 8
+PICTURE_DPI = 60
+FREE = ("CC0", "Public Domain")
+CREDITS = """<h2>Sources</h2><p>Excerpts of eight seconds, mixed, enhanced and coded anew as Ogg Opus.
+Speech: LibriSpeech (c) 2014 Vassil Panayotov, <a href="https://creativecommons.org/licenses/by/4.0/">CC BY 4.0</a>,
+readers of LibriVox; the voices kathleen and nathalie of Rhasspy, CC0. Noise: clips of ESC-10, Noisekun and Blanket that
+are CC0 or in the public domain. Rooms: OpenAIR by way of ToobAmp, CC BY 4.0; the seminar room of SpatialAudio, CC0.
+Pairs: dns_synth_train_example_dataset by Esteban G&oacute;mez, CC BY 4.0, made with the data of the DNS
+Challenge.</p>"""
 GROUPS = ("SNR", "noise", "room")
 
 
@@ -204,6 +214,12 @@ def distance(wanted: Sequence[str], found: Sequence[str]) -> int:
     return row[-1]
 
 
+def noise_licences() -> dict[str, str]:
+    """Licence of every noise recording of `SOTTOVOCE_DATA`."""
+    with (DATA / "noise.csv").open(newline="", encoding="utf-8") as file:
+        return {row["file"]: row["licence"] for row in csv.DictReader(file)}
+
+
 def listening_page(
     output: Path,
     sets: Mapping[str, Sequence[Item]],
@@ -212,18 +228,19 @@ def listening_page(
     system: System,
     work: Path,
 ) -> None:
-    """Recordings on which the model wins most and loses most, by PESQ wb, to hear and to see."""
+    """Free recordings on which the model wins most and loses most, by PESQ wb, to hear and to see."""
     output.mkdir(parents=True, exist_ok=True)
     for name in sets:
         for old in output.glob(f"{name}_*"):
             old.unlink()
     body = []
+    licences = noise_licences()
     for name, items in sets.items():
         by_key = {(result.system, result.file): result.scores for result in scores[name]}
         gains = {
             item.file: by_key[DEFAULT, item.file].pesq_wb - by_key[UNPROCESSED, item.file].pesq_wb
             for item in items
-            if (DEFAULT, item.file) in by_key and (UNPROCESSED, item.file) in by_key
+            if not item.noise or licences.get(item.noise) in FREE
         }
         ranked = sorted((file for file in gains if math.isfinite(gains[file])), key=gains.__getitem__)
         chosen = [("worst", file) for file in ranked[:HEARD_PER_SET]]
@@ -238,19 +255,20 @@ def listening_page(
             enhanced = enhanced_folder(items, DEFAULT, system, work / name) / f"{file}.flac"
             signals = []
             for label, path in (("noisy", item.noisy), ("enhanced", enhanced), ("clean", item.clean)):
-                waveform, rate = soundfile.read(path, frames=8 * RATE, dtype="float32")
+                waveform, rate = soundfile.read(path, frames=HEARD_SECONDS * RATE, dtype="float32")
                 target = f"{name}_{file}_{label}.ogg"
                 soundfile.write(output / target, waveform, rate, format="OGG", subtype="OPUS")
                 signals.append((label, waveform, rate))
                 body.append(f'{label} <audio controls preload="none" src="{target}"></audio>')
             picture = f"{name}_{file}.webp"
-            plots.save(plots.recordings(signals), output / picture)
+            plots.recordings(signals).savefig(output / picture, dpi=PICTURE_DPI)
             body.append(f'</p><p><img src="{picture}" alt="spectrograms of {file}" width="900" loading="lazy"></p>')
     page = (
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>Sotto voce: best and worst</title>'
         "<style>body{font-family:sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}img{max-width:100%}</style>"
         "<h1>Best and worst of the bundled model</h1><p>By the change of PESQ wb. Eight seconds of each.</p>"
         + "\n".join(body)
+        + CREDITS
         + "</html>\n"
     )
     (output / "index.html").write_text(page, encoding="utf-8")
