@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
 
+import sottovoce
 from sottovoce.data import harvest as harvest_module
 from sottovoce.data.harvest import harvest, harvest_residuals, stationary_noise
 from sottovoce.data.manifest import scan
 from sottovoce.signal.audio import read, resample
 
+from ..systems import EXAMPLES
 from .synthetic import RATE, tone, write
 
 
@@ -145,3 +147,19 @@ def test_residuals_are_made_once(tmp_path, unpaused):
         raise AssertionError("found a second enhancement, expected the residual that is there")
 
     assert harvest_residuals(manifest.recordings, broken, tmp_path / "residuals") == first
+
+
+def test_little_of_real_residuals_is_speech(tmp_path):
+    """The bundled model on noisy speech whose clean version this test alone reads."""
+    enhancer = sottovoce.load()
+    noisy = scan(EXAMPLES / "pairs" / "noisy").recordings
+    stretches = harvest_residuals(noisy, lambda waveform: enhancer.enhance(waveform, RATE), tmp_path / "residuals")
+    assert sum(stretch.seconds for stretch in stretches) > 5.0
+    shares = []
+    for stretch in stretches:
+        part = {"start": stretch.start, "frames": stretch.frames}
+        residual, _ = read(stretch.recording.path, **part)
+        clean, _ = read(EXAMPLES / "pairs" / "clean" / f"{stretch.recording.path.stem}.flac", **part)
+        speech = clean[0] * (residual[0] @ clean[0]) / max(float(clean[0] @ clean[0]), 1e-9)
+        shares.append(np.sum(np.square(speech)) / np.sum(np.square(residual[0])))
+    assert np.median(shares) < 0.2

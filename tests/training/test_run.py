@@ -207,7 +207,7 @@ def test_a_stage_that_was_cut_behind_its_last_step(folders, finished, undrawn, t
 
 @pytest.mark.parametrize("kind", ["remixed", "adversarial", "weight_average"])
 def test_what_a_late_term_has_learned_is_taken_up_again(folders, undrawn, tmp_path, monkeypatch, kind):
-    """A teacher, an adversary and an average are a part of the state: a cut run ends with the weights of a whole one."""
+    """A teacher, an adversary and an average belong to the state: a cut run ends with the weights of a whole one."""
     speech, made = folders
     average = {"optimiser": {"weight_average": 0.7}} if kind == "weight_average" else {}
     settings = tiny(joint_steps=8, check_every=2, late_share=0.25, **average)
