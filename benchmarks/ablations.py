@@ -102,6 +102,7 @@ def main() -> int:
     add("-o", "--output", type=Path, default=RESULTS, help="folder of the tables and all scores")
     add("--work", type=Path, default=Path("runs/ablations"), help="folder of trainings and scores")
     add("--row", action="append", choices=[row.name for row in (*INGREDIENTS, *AMOUNTS)], help="train this row alone")
+    add("--snapshot", action="append", default=[], metavar="NAME=FILE", help="a model of the default's training so far")
     add("--trained", action="store_true", help="train nothing: report what is trained already")
     add("--jobs", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()
@@ -114,12 +115,22 @@ def main() -> int:
     sets = {name: items if name == "pairs" else items[::EVERY] for name, items in find_sets(arguments.data).items()}
     scores: dict[str, list[FileScores]] = {name: [] for name in sets}
     rows = [row for row in (*INGREDIENTS, *AMOUNTS) if exported(row, arguments.work).exists()]
+    snapshots = [pair.split("=", 1) for pair in arguments.snapshot]
+    systems = {UNPROCESSED: unprocessed()}
+    systems |= {row.name: model(exported(row, arguments.work)) for row in rows}
+    systems |= {name: model(Path(path)) for name, path in snapshots}
     for name, items in sets.items():
-        scores[name] += scored(items, UNPROCESSED, unprocessed(), arguments.work / "scores" / name, arguments.jobs)
-        for row in rows:
-            system = model(exported(row, arguments.work))
-            scores[name] += scored(items, row.name, system, arguments.work / "scores" / name, arguments.jobs)
-    lines = report(sets, scores, rows)
+        for key, system in systems.items():
+            scores[name] += scored(items, key, system, arguments.work / "scores" / name, arguments.jobs)
+    lines = report(
+        sets,
+        scores,
+        {
+            "Ingredients": {row.name: row.what for row in INGREDIENTS if row in rows},
+            "Amounts of sound": {row.name: row.what for row in (INGREDIENTS[0], *AMOUNTS) if row in rows},
+            "Training time": {name: "the default on its way" for name, _ in snapshots},
+        },
+    )
     arguments.output.mkdir(parents=True, exist_ok=True)
     (arguments.output / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     write_scores(arguments.output / "scores.csv", scores)
@@ -195,8 +206,10 @@ def without_lead_in(data: Path, target: Path) -> Path:
     return target
 
 
-def report(sets: dict[str, list[Item]], scores: dict[str, list[FileScores]], rows: Sequence[Row]) -> list[str]:
-    """Tables of both kinds of rows on all sets."""
+def report(
+    sets: dict[str, list[Item]], scores: dict[str, list[FileScores]], kinds: dict[str, dict[str, str]]
+) -> list[str]:
+    """Tables of every kind of rows on all sets."""
     lines = [
         "# Ablations of the default system",
         "",
@@ -206,12 +219,13 @@ def report(sets: dict[str, list[Item]], scores: dict[str, list[FileScores]], row
         "trained yet are missing.",
         "",
     ]
-    for heading, kind in (("Ingredients", INGREDIENTS), ("Amounts of sound", (INGREDIENTS[0], *AMOUNTS))):
+    for heading, rows in kinds.items():
+        if not rows:
+            continue
         lines += [f"## {heading}", ""]
-        shown = [row for row in kind if row in rows]
         for name, results in scores.items():
             table = [["", "", *(HEADINGS[m] for m in SHOWN), f"PESQ wb − {BASE}"]]
-            for system, what in ((UNPROCESSED, "as recorded"), *((row.name, row.what) for row in shown)):
+            for system, what in {UNPROCESSED: "as recorded", **rows}.items():
                 of_system = [result for result in results if result.system == system]
                 gain = "" if system == BASE else str(differences(results, system, BASE)["pesq_wb"])
                 table.append([system, what, *(str(means(of_system, m)) for m in SHOWN), gain])
