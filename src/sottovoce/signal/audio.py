@@ -7,6 +7,7 @@ import os
 import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +28,8 @@ Float32Array = NDArray[np.float32]
 _READ_FRAMES = 65536
 # libsndfile's Vorbis encoder takes memory on the stack for what one call writes.
 _WRITE_FRAMES = 16384
+# soxr works in pieces of up to a sixth of a second.
+_LATENCY_PROBE_SECONDS = 2
 
 
 class _Container(NamedTuple):
@@ -371,6 +374,37 @@ class Resampler:
             resampled = resampled[:, : total - self._given]
         self._given += resampled.shape[1]
         return resampled
+
+    def missing(self, count: int) -> int:
+        """Say how many samples the next outputs need at least.
+
+        Args:
+            count: Number of outputs, at least 1.
+
+        Returns:
+            Number of further input samples before which `push` will not have given so many more.
+        """
+        # soxr gives large pieces at times of its own: any sample may be the one that brings the next.
+        return count if self._stream is None else 1
+
+    @property
+    def latency_seconds(self) -> float:
+        """The longest time by which the output stays behind the input."""
+        return 0.0 if self._stream is None else _soxr_latency_seconds(self.source_rate, self.target_rate)
+
+
+@lru_cache(maxsize=64)
+def _soxr_latency_seconds(source_rate: int, target_rate: int) -> float:
+    """Measure how far soxr stays behind, to within the millisecond in whose steps it is fed."""
+    stream = soxr.ResampleStream(source_rate, target_rate, 1)
+    step = np.zeros((-(-source_rate // 1000), 1), np.float32)
+    taken = given = 0
+    latency_seconds = 0.0
+    while taken < _LATENCY_PROBE_SECONDS * source_rate:
+        taken += len(step)
+        latency_seconds = max(latency_seconds, taken / source_rate - given / target_rate)
+        given += len(stream.resample_chunk(step))
+    return latency_seconds
 
 
 def resample(waveform: NDArray[np.floating], source_rate: int, target_rate: int) -> Float32Array:
