@@ -4,7 +4,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sottovoce.engine.model import Float32Array, Model
-from sottovoce.signal.levels import SILENCE_DB, from_db
 from sottovoce.signal.queue import SampleQueue
 from sottovoce.signal.stft import MultiResolutionSTFT
 
@@ -13,8 +12,8 @@ from sottovoce.signal.stft import MultiResolutionSTFT
 _UPPER_BAND = (0.25, 0.47)
 # Over this time the energies are added up whose ratio is the gain: shorter, and it flickers; longer, and it lags.
 _UPPER_SECONDS = 0.05
-# In a frame this soft there is nothing to tell a gain from: its energy on both sides makes the gain 1.
-_SILENCE = np.float32(from_db(SILENCE_DB) ** 2)
+# Where there is hardly more than this (140 dB below full scale) there is nothing to tell a gain from, and it is 1.
+_SILENCE = np.float32(1e-14)
 _TINY = np.float32(1e-30)
 _REAL = np.array([1, 0], np.float32)[:, np.newaxis, np.newaxis]
 
