@@ -23,14 +23,17 @@ _OUTPUTS = 256
 class PolyphaseResampler:
     """Changes the rate of a signal that comes in blocks, by any ratio; the output is aligned with the input.
 
-    It does what `audio.Resampler` does in a twentieth of the time that this one waits, and less well: its filter is
-    short and has linear phase, so an output is there as soon as half its length has come.
+    The filter is short and has linear phase: an output is there as soon as half the filter's length has come, which is
+    1.9 ms from or to 16 kHz where `audio.Resampler` waits for 36 ms and more. What it passes is as exact as 70 dB.
     n samples become ceil(n * target_rate / source_rate).
 
     Args:
         source_rate: Rate of the input in Hz.
         target_rate: Rate of the output in Hz.
         channels: Number of channels.
+
+    Attributes:
+        latency_seconds: The longest time by which the output stays behind the input: half the filter's length.
     """
 
     def __init__(self, source_rate: int, target_rate: int, channels: int) -> None:
