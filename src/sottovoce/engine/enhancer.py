@@ -122,13 +122,13 @@ class Stream:
         linked: bool,
         live: bool,
     ) -> None:
-        if sample_rate <= 0 or channels < 1:
-            raise ValueError(f"found rate {sample_rate} Hz and {channels} channels, expected positive numbers")
+        if sample_rate <= 0 or sample_rate % 1 or channels < 1:
+            raise ValueError(f"found rate {sample_rate} Hz and {channels} channels, expected positive whole numbers")
         if limit_db is not None and not limit_db >= 0:
             raise ValueError(f"found limit_db {limit_db}, expected the most attenuation allowed, 0 dB or more")
         if not 0 <= mix <= 1:
             raise ValueError(f"found mix {mix}, expected 0 (the input) to 1 (enhanced only)")
-        self.sample_rate = sample_rate
+        self.sample_rate = int(sample_rate)
         self.channels = channels
         self._enhancer = enhancer
         self._model_rate = enhancer.model.metadata.sample_rate

@@ -65,9 +65,8 @@ class FrameStream:
         self._taken = 0
         self._given = 0
         self._upper_gains = upper_gains
-        self._upper_bins = slice(
-            *(round(share * lower_rate / metadata.sample_rate * stft.window) for share in _UPPER_BAND)
-        )
+        first, last = (int(share * lower_rate / metadata.sample_rate * stft.window) for share in _UPPER_BAND)
+        self._upper_bins = slice(first, last + 1)
         upper_frames = max(1, round(_UPPER_SECONDS * metadata.sample_rate / stft.hop))
         self._upper_energies = np.zeros((2, heard, upper_frames - 1), np.float32)
         self._gain_tail = np.zeros((heard, self._overlap), np.float32)
