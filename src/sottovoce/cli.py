@@ -55,7 +55,7 @@ def enhance(
         model: A model.onnx written by `sottovoce train`; the bundled one if not given.
         limit_db: The most attenuation allowed, in dB: 20 leaves a little of the room, and fewer artefacts.
         mix: Share of the enhanced signal: 1 is enhanced only, 0 the recording.
-        full_band: What lies above the model's band (8 kHz) stays, with less noise there too; otherwise it is taken away.
+        full_band: What lies above the model's band (8 kHz) stays, with less noise there too; otherwise it is removed.
         linked: Treat all channels of a recording alike, so that no source moves between them; also faster.
         overwrite: Replace existing files.
         jobs: Number of recordings at once.
