@@ -35,6 +35,8 @@ def enhance(
     model: Path | None = None,
     limit_db: float | None = None,
     mix: float = 1.0,
+    full_band: bool = True,
+    linked: bool = False,
     overwrite: bool = False,
     jobs: int = os.cpu_count() or 1,
 ) -> int:
@@ -53,6 +55,8 @@ def enhance(
         model: A model.onnx written by `sottovoce train`; the bundled one if not given.
         limit_db: The most attenuation allowed, in dB: 20 leaves a little of the room, and fewer artefacts.
         mix: Share of the enhanced signal: 1 is enhanced only, 0 the recording.
+        full_band: What lies above the model's band (8 kHz) stays, with less noise there too; otherwise it is removed.
+        linked: Treat all channels of a recording alike, so that no source moves between them; also faster.
         overwrite: Replace existing files.
         jobs: Number of recordings at once.
     """
@@ -69,6 +73,8 @@ def enhance(
             sottovoce.load(model),
             limit_db=limit_db,
             mix=mix,
+            full_band=full_band,
+            linked=linked,
             overwrite=overwrite,
             jobs=jobs,
             on_progress=lambda done, total: show("enhancing", done, total, f" {_duration(done)} of {_duration(total)}"),
