@@ -13,7 +13,8 @@ from sottovoce.signal.audio import AUDIO_SUFFIXES, AudioInfo, Writer, blocks, fi
 if TYPE_CHECKING:
     from sottovoce.engine.enhancer import Enhancer
 
-_BLOCK_SECONDS = 4.0
+# Longer blocks run no faster: their arrays leave the caches, and every worker holds one.
+_BLOCK_SECONDS = 1.0
 
 OnProgress = Callable[[float, float], None]
 """Takes the seconds of sound that are done, and the seconds in all."""
