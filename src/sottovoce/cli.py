@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+import io
 import itertools
 import logging
 import os
@@ -9,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Optional
+from typing import TYPE_CHECKING, Annotated, Literal, Optional, TextIO
 
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
@@ -26,6 +27,10 @@ COMMANDS: dict[str, Callable[..., int | None]] = {}
 HELP = "sottovoce: speech enhancement that learns from the recordings people have.\n\nUsage: sottovoce COMMAND ...\n"
 
 Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+
+
+STANDARD = Path("-")
+"""Standard input or output, in place of a file."""
 
 
 class Paths(tuple[Path, ...]):
@@ -58,30 +63,54 @@ def enhance(
     limit_db: Optional[float] = None,
     mix: float = 1.0,
     overwrite: bool = False,
+    resume: bool = False,
     jobs: int = os.cpu_count() or 1,
+    raw: Optional[Literal["s16le", "f32le"]] = None,
+    rate: Optional[int] = None,
+    channels: Optional[int] = None,
 ) -> int:
     """Take noise and reverberation out of recordings.
 
     Rate, channels, length and sample format stay. A folder is searched with the folders below it, which are made again
-    in the output. What cannot be read is reported, the rest is enhanced, and the exit code is 1.
+    in the output. What cannot be read is reported, the rest is enhanced, and the exit code is 1. A single dash is
+    standard input or output: WAV, or samples without a header (--raw), which pass as they come.
 
     Example:
         sottovoce enhance interview.wav -o clear.wav
-        sottovoce enhance recordings/ -o enhanced/ --limit-db 20
+        sottovoce enhance recordings/ -o enhanced/ --limit-db 20 --resume
+        ffmpeg -i talk.mp4 -f wav - | sottovoce enhance - -o - | ffmpeg -i - talk.mp3
 
     Args:
-        inputs: Recordings, and folders of recordings.
-        output: A file for one recording, otherwise a folder.
-        model: A model.onnx written by `sottovoce train`; the bundled one if not given.
+        inputs: Recordings, and folders of recordings; - for standard input.
+        output: A file for one recording, otherwise a folder; - for standard output.
+        model: A folder written by `sottovoce train` or `sottovoce adapt`, or the model.onnx in it; the bundled one if
+            not given.
         limit_db: The most attenuation allowed, in dB: 20 leaves a little of the room, and fewer artefacts.
         mix: Share of the enhanced signal: 1 is enhanced only, 0 the recording.
         overwrite: Replace existing files.
+        resume: Go on with an interrupted run: keep what it finished, unless the recording is newer, and do the rest.
         jobs: Number of recordings at once.
+        raw: Samples without a header, in ffmpeg's words, on standard input and output.
+        rate: Rate of raw standard input in Hz.
+        channels: Number of channels of raw standard input, 1 if not given.
     """
-    import time
-
     import sottovoce
     from sottovoce.engine.files import enhance_files
+
+    if STANDARD in (*inputs, output):
+        if resume:
+            raise ConfigError("found --resume with standard input or output, expected folders: a pipe begins anew")
+        return _enhance_pipe(
+            inputs,
+            output,
+            model,
+            sound=(raw, rate, channels),
+            limit_db=limit_db,
+            mix=mix,
+            overwrite=overwrite,
+        )
+    if (raw, rate, channels) != (None, None, None):
+        raise ConfigError("found --raw, --rate or --channels with files, which tell it: they are for a pipe (-)")
 
     start = time.perf_counter()
     with _progress() as show:
@@ -92,6 +121,7 @@ def enhance(
             limit_db=limit_db,
             mix=mix,
             overwrite=overwrite,
+            resume=resume,
             jobs=jobs,
             on_progress=lambda done, total: show("enhancing", done, total, f" {_duration(done)} of {_duration(total)}"),
         )
@@ -99,12 +129,70 @@ def enhance(
     failed = [result for result in results if result.error is not None]
     for result in failed:
         print(f"sottovoce: {result.error}", file=sys.stderr)
-    seconds = sum(result.seconds for result in results if result.error is None)
+    kept = sum(result.kept for result in results)
+    seconds = sum(result.seconds for result in results if result.error is None and not result.kept)
     print(
-        f"Enhanced {len(results) - len(failed)} of {len(results)} recordings, {_duration(seconds)} of sound in "
-        f"{elapsed_seconds:.1f} s: {seconds / elapsed_seconds:.1f} times as fast as real time; {len(failed)} failed."
+        f"Enhanced {len(results) - len(failed) - kept} of {len(results)} recordings, {_duration(seconds)} of sound in "
+        f"{elapsed_seconds:.1f} s: {seconds / elapsed_seconds:.1f} times as fast as real time; "
+        + (f"{kept} kept from earlier; " if resume else "")
+        + f"{len(failed)} failed."
     )
     return 1 if failed else 0
+
+
+def _enhance_pipe(
+    inputs: tuple[Path, ...],
+    output: Path,
+    model: Path | None,
+    *,
+    sound: tuple[Literal["s16le", "f32le"] | None, int | None, int | None],
+    limit_db: float | None,
+    mix: float,
+    overwrite: bool,
+) -> int:
+    """Enhance with standard input or output; everything but sound goes to standard error."""
+    import sottovoce
+    from sottovoce.engine.pipes import enhance_pipe
+    from sottovoce.signal.pipes import RawSound
+
+    if len(inputs) != 1 or inputs[0].is_dir():
+        raise ConfigError("found several recordings with standard input or output (-), expected one")
+    raw, rate, channels = sound
+    source_raw = None
+    if raw is not None and inputs[0] == STANDARD:
+        if rate is None:
+            raise ConfigError("found --raw without --rate, expected the rate in Hz: raw samples do not tell it")
+        source_raw = RawSound(raw, rate, 1 if channels is None else channels)
+    elif (rate, channels) != (None, None):
+        raise ConfigError("found --rate or --channels without raw standard input, which alone needs them")
+    if inputs[0] == STANDARD and sys.stdin.isatty():
+        raise ConfigError("standard input is a terminal, expected sound: put a program before it, as in `ffmpeg ... |`")
+    if output == STANDARD and sys.stdout.isatty():
+        raise ConfigError("standard output is a terminal, which cannot take sound: add `| PROGRAM` or `> FILE`")
+    start = time.perf_counter()
+    with _progress():
+        seconds = enhance_pipe(
+            _unbuffered(sys.stdin) if inputs[0] == STANDARD else inputs[0],
+            _unbuffered(sys.stdout) if output == STANDARD else output,
+            sottovoce.load(model),
+            source_raw=source_raw,
+            target_raw=raw,
+            limit_db=limit_db,
+            mix=mix,
+            overwrite=overwrite,
+        )
+    elapsed_seconds = time.perf_counter() - start
+    print(f"sottovoce: enhanced {_duration(seconds)} of sound in {elapsed_seconds:.1f} s.", file=sys.stderr)
+    return 0
+
+
+def _unbuffered(file: TextIO) -> io.FileIO:
+    """The bytes of a standard stream: a block waits for no other, and none is left when its reader is gone."""
+    descriptor = file.fileno()
+    # Some programs leave their pipes so that a read without data looks like the end.
+    if os.name == "posix":
+        os.set_blocking(descriptor, True)
+    return io.FileIO(descriptor, "r" if file.readable() else "w", closefd=False)
 
 
 def evaluate(
@@ -285,9 +373,9 @@ def info(file: Annotated[Optional[Path], tyro.conf.arg(metavar="FILE")] = None, 
         sottovoce info runs/my_place/model.onnx
 
     Args:
-        file: A recording, or a model with the ending .onnx; the bundled model if not given.
+        file: A recording, a model with the ending .onnx, or the folder of a training; the bundled model if not given.
     """
-    if file is not None and file.suffix.lower() != ".onnx":
+    if file is not None and file.suffix.lower() != ".onnx" and not file.is_dir():
         lines = _describe_recording(file)
     else:
         import sottovoce
