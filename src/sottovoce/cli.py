@@ -6,6 +6,7 @@ import io
 import itertools
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -15,11 +16,12 @@ from typing import TYPE_CHECKING, Annotated, Literal, Optional, TextIO
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
-from sottovoce.errors import ConfigError, DataError, MissingExtraError, SottovoceError
+from sottovoce.errors import AudioError, ConfigError, DataError, MissingExtraError, SottovoceError
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
+    from sottovoce.engine.live import Relay
     from sottovoce.engine.model import ModelMetadata
 
 COMMANDS: dict[str, Callable[..., int | None]] = {}
@@ -193,6 +195,184 @@ def _unbuffered(file: TextIO) -> io.FileIO:
     if os.name == "posix":
         os.set_blocking(descriptor, True)
     return io.FileIO(descriptor, "r" if file.readable() else "w", closefd=False)
+
+
+def live(
+    *,
+    input: Optional[str] = None,
+    output: Annotated[Optional[str], tyro.conf.arg(aliases=["-o"])] = None,
+    list_devices: bool = False,
+    model: Optional[Path] = None,
+    limit_db: Optional[float] = None,
+    mix: float = 1.0,
+    rate: Optional[int] = None,
+    channels: int = 1,
+    block_ms: float = 10.0,
+    seconds: Optional[float] = None,
+) -> int:
+    """Enhance a microphone while you speak: to a loudspeaker, or to a virtual device that calls take as microphone.
+
+    Shows the level before and after; the key b lets the recording through as it is and back, q ends, as Ctrl-C does.
+    Tells the latency at the start, and at the end how often sound was lost. docs/live.md makes a virtual device.
+
+    Example:
+        sottovoce live --list-devices
+        sottovoce live --input "USB microphone" --output clean --limit-db 20
+
+    Args:
+        input: Device to record from: its name, a part of it, or its number; the usual one if not given.
+        output: Device to play to.
+        list_devices: List the devices, and do nothing else.
+        model: A folder written by `sottovoce train` or `sottovoce adapt`, or the model.onnx in it; the bundled one if
+            not given.
+        limit_db: The most attenuation allowed, in dB: 20 leaves a little of the room, and fewer artefacts.
+        mix: Share of the enhanced signal: 1 is enhanced only, 0 the recording.
+        rate: Rate of the devices in Hz; the model's if not given, where the devices take it.
+        channels: Number of channels, each enhanced for itself.
+        block_ms: Length of a block in ms: shorter is sooner, and fails sooner on a busy machine.
+        seconds: End after this time; without it, go on.
+    """
+    import sottovoce
+    from sottovoce.engine.live import Live, devices
+
+    if list_devices:
+        found = devices()
+        if not found:
+            raise AudioError("found no sound device, expected one at least: see whether a sound server runs")
+        print("nr  in out  rate     device (* is the usual input, + the usual output)")
+        for device in found:
+            marks = "*" * device.is_default_input + "+" * device.is_default_output
+            print(
+                f"{device.number:2d} {device.inputs:3d} {device.outputs:3d}  {device.sample_rate:<7d}  "
+                f"{device.name} ({device.system}) {marks}".rstrip()
+            )
+        return 0
+    session = Live(
+        sottovoce.load(model),
+        input_device=_device(input),
+        output_device=_device(output),
+        sample_rate=rate,
+        channels=channels,
+        block_seconds=block_ms / 1000,
+        limit_db=limit_db,
+        mix=mix,
+    )
+    # A service manager ends a program by this signal; it is as good as Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    start = time.monotonic()
+    try:
+        with _own_words_only(), session:
+            latency = session.latency
+            print(
+                f"From {session.input_name!r} to {session.output_name!r} at {session.sample_rate} Hz, "
+                f"{1000 * latency.total_seconds:.0f} ms late: model {1000 * latency.model_seconds:.0f}, "
+                f"blocks {1000 * latency.blocks_seconds:.0f}, input {1000 * latency.input_seconds:.0f}, "
+                f"output {1000 * latency.output_seconds:.0f}.",
+                flush=True,
+            )
+            with contextlib.suppress(KeyboardInterrupt), _keys() as next_key, _meters() as show:
+                while seconds is None or time.monotonic() - start < seconds:
+                    session.check()
+                    key = next_key()
+                    if key == "q":
+                        break
+                    if key == "b":
+                        session.relay.bypass = not session.relay.bypass
+                    show(session.relay)
+    finally:
+        print(
+            f"Ran {_duration(time.monotonic() - start)}: {session.overruns} overrun(s), in which sound was lost, and "
+            f"{session.underruns} underrun(s), in which there was silence.",
+            flush=True,
+        )
+    return 0
+
+
+@contextlib.contextmanager
+def _own_words_only() -> Iterator[None]:
+    """Keep what PortAudio and ALSA write about their inner troubles away from standard error; Python's own stays."""
+    sys.stderr.flush()
+    descriptor, ours = 2, os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    before = sys.stderr
+    try:
+        os.dup2(nowhere, descriptor)
+        sys.stderr = os.fdopen(ours, "w", buffering=1, encoding=before.encoding, closefd=False)
+        yield
+    finally:
+        sys.stderr.flush()
+        sys.stderr = before
+        os.dup2(ours, descriptor)
+        os.close(ours)
+        os.close(nowhere)
+
+
+def _device(text: str | None) -> str | int | None:
+    return int(text) if text and text.isdecimal() else text
+
+
+@contextlib.contextmanager
+def _keys() -> Iterator[Callable[[], str]]:
+    """Give a function that waits for a twentieth of a second, and returns the key that was pressed, or nothing."""
+    pause_seconds = 0.05
+    try:
+        import termios
+        import tty
+    except ImportError:  # Windows
+        import msvcrt
+
+        def next_key_of_windows() -> str:
+            time.sleep(pause_seconds)
+            return msvcrt.getwch() if msvcrt.kbhit() else ""  # type: ignore[attr-defined,no-any-return,unused-ignore]
+
+        yield next_key_of_windows
+        return
+    if not sys.stdin.isatty():
+
+        def no_key() -> str:
+            time.sleep(pause_seconds)
+            return ""
+
+        yield no_key
+        return
+
+    import select
+
+    def next_key() -> str:
+        if not select.select([sys.stdin], [], [], pause_seconds)[0]:
+            return ""
+        return os.read(sys.stdin.fileno(), 1).decode(errors="replace")
+
+    before = termios.tcgetattr(sys.stdin)
+    try:
+        tty.setcbreak(sys.stdin)
+        yield next_key
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+
+
+@contextlib.contextmanager
+def _meters() -> Iterator[Callable[["Relay"], None]]:
+    """Give a function that draws levels on a terminal, and does nothing elsewhere."""
+    if not sys.stdout.isatty():
+        yield lambda relay: None
+        return
+
+    from rich.live import Live as Screen
+    from rich.text import Text
+
+    floor_db, width = -60, 40
+
+    def bar(name: str, level_db: float) -> str:
+        filled = round(width * min(1.0, max(0.0, 1 - level_db / floor_db)))
+        return f"{name:<8}{'█' * filled:<{width}} {max(level_db, floor_db):4.0f} dBFS\n"
+
+    def show(relay: "Relay") -> None:
+        state = "bypassed: b enhances again" if relay.bypass else "b bypasses"
+        screen.update(Text(bar("before", relay.before_db) + bar("after", relay.after_db) + f"{state}, q ends"))
+
+    with Screen(refresh_per_second=10) as screen:
+        yield show
 
 
 def evaluate(
@@ -772,7 +952,15 @@ def _refuse_existing(*paths: Path, overwrite: bool) -> None:
             raise DataError(f"Found {path}, which is kept: name another output, or add --overwrite.")
 
 
-COMMANDS |= {"enhance": enhance, "train": train, "mix": mix, "evaluate": evaluate, "plot": plot, "info": info}
+COMMANDS |= {
+    "enhance": enhance,
+    "live": live,
+    "train": train,
+    "mix": mix,
+    "evaluate": evaluate,
+    "plot": plot,
+    "info": info,
+}
 COMMANDS |= {"adapt": adapt, "benchmark": benchmark, "fetch": fetch}
 
 
