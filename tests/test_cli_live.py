@@ -152,11 +152,18 @@ class TestWithDevices:
         assert (process.returncode, errors) == (0, "")
         assert COUNTS.match(printed)
 
-    def test_a_device_that_goes_is_told(self, server):
+    @pytest.mark.parametrize("happens", ["it ends", "it does not answer"])
+    def test_a_device_that_goes_is_told(self, server, happens):
         process, _ = server.live()
         time.sleep(0.5)
-        server.stop()
-        printed, errors = process.communicate(timeout=30)
+        if happens == "it ends":
+            server.stop()
+        else:
+            server.process.send_signal(signal.SIGSTOP)
+        try:
+            printed, errors = process.communicate(timeout=30)
+        finally:
+            server.process.send_signal(signal.SIGCONT)
         assert process.returncode == 1
         assert COUNTS.match(printed)
         (line,) = errors.splitlines()
@@ -189,8 +196,11 @@ class TestWithDevices:
     @pytest.mark.parametrize(
         ("arguments", "words"),
         [
-            (["--input", "no such microphone"], "one input device for 'no such microphone'"),
-            (["--output", "77"], "one output device for 77"),
+            (
+                ["--input", "no such microphone"],
+                "found none or several for 'no such microphone', expected one input device",
+            ),
+            (["--output", "77"], "found none or several for 77, expected one output device"),
             (["--input", "pulse", "--output", "pulse", "--rate", "16000", "--channels", "77"], "expected 77 at least"),
             (["--block-ms", "0"], "expected 1 to 500 ms"),
             (["--mix", "2"], "expected a number from 0"),

@@ -210,10 +210,11 @@ def live(
     block_ms: float = 10.0,
     seconds: Optional[float] = None,
 ) -> int:
-    """Enhance a microphone while you speak: to a loudspeaker, or to a virtual device that calls take as microphone.
+    """Enhance a microphone while you speak, for headphones, a recording program or a call.
 
-    Shows the level before and after; the key b lets the recording through as it is and back, q ends, as Ctrl-C does.
-    Tells the latency at the start, and at the end how often sound was lost. docs/live.md makes a virtual device.
+    Calls take a virtual device as their microphone: see docs/live.md. Shows the level before and after; the key b lets
+    the recording through as it is and back, q ends, as Ctrl-C does. Tells the latency at the start, and at the end how
+    often sound was lost.
 
     Example:
         sottovoce live --list-devices
@@ -259,17 +260,17 @@ def live(
     )
     # A service manager ends a program by this signal; it is as good as Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    start = time.monotonic()
-    try:
-        with _own_words_only(), session:
-            latency = session.latency
-            print(
-                f"From {session.input_name!r} to {session.output_name!r} at {session.sample_rate} Hz, "
-                f"{1000 * latency.total_seconds:.0f} ms late: model {1000 * latency.model_seconds:.0f}, "
-                f"blocks {1000 * latency.blocks_seconds:.0f}, input {1000 * latency.input_seconds:.0f}, "
-                f"output {1000 * latency.output_seconds:.0f}.",
-                flush=True,
-            )
+    with _own_words_only(), session:
+        start = time.monotonic()
+        latency = session.latency
+        print(
+            f"From {session.input_name!r} to {session.output_name!r} at {session.sample_rate} Hz, "
+            f"{1000 * latency.total_seconds:.0f} ms late: model {1000 * latency.model_seconds:.0f}, "
+            f"blocks {1000 * latency.blocks_seconds:.0f}, input {1000 * latency.input_seconds:.0f}, "
+            f"output {1000 * latency.output_seconds:.0f}.",
+            flush=True,
+        )
+        try:
             with contextlib.suppress(KeyboardInterrupt), _keys() as next_key, _meters() as show:
                 while seconds is None or time.monotonic() - start < seconds:
                     session.check()
@@ -279,12 +280,12 @@ def live(
                     if key == "b":
                         session.relay.bypass = not session.relay.bypass
                     show(session.relay)
-    finally:
-        print(
-            f"Ran {_duration(time.monotonic() - start)}: {session.overruns} overrun(s), in which sound was lost, and "
-            f"{session.underruns} underrun(s), in which there was silence.",
-            flush=True,
-        )
+        finally:
+            print(
+                f"Ran {_duration(time.monotonic() - start)}: {session.overruns} overrun(s), in which sound was lost, "
+                f"and {session.underruns} underrun(s), in which there was silence.",
+                flush=True,
+            )
     return 0
 
 

@@ -1,6 +1,8 @@
 """A microphone through an enhancer to a loudspeaker, or to a virtual device that other programs listen to."""
 
+import atexit
 import collections
+import os
 import queue
 import threading
 import time
@@ -360,10 +362,13 @@ class Live:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        # PortAudio may wait forever for a device that is gone.
         closing = threading.Thread(target=self._close, daemon=True)
         closing.start()
         closing.join(_CLOSING_SECONDS)
+        if closing.is_alive():
+            # PortAudio waits for a device that does not answer, and would again, perhaps for ever, when the process
+            # ends: what is registered last is called first, and ends it at once.
+            atexit.register(os._exit, 1)
         self.relay.stop()
 
     def _close(self) -> None:
@@ -386,9 +391,9 @@ class Live:
             found: dict[str, Any] = self._sounddevice.query_devices(device, kind)
         # sounddevice raises a ValueError where a name fits no device or several.
         except (ValueError, self._sounddevice.PortAudioError) as error:
-            wanted = f"one {kind} device for {device!r}" if device is not None else f"an {kind} device"
+            found_instead = f"no usual {kind} device" if device is None else f"none or several for {device!r}"
             raise AudioError(
-                f"found none or several, expected {wanted}: `sottovoce live --list-devices` lists them"
+                f"found {found_instead}, expected one {kind} device: `sottovoce live --list-devices` lists what there is"
             ) from error
         most = found[f"max_{kind}_channels"]
         if most < self._channels:
