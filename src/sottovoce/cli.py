@@ -115,18 +115,25 @@ def enhance(
         raise ConfigError("found --raw, --rate or --channels with files, which tell it: they are for a pipe (-)")
 
     start = time.perf_counter()
-    with _progress() as show:
-        results = enhance_files(
-            inputs,
-            output,
-            sottovoce.load(model),
-            limit_db=limit_db,
-            mix=mix,
-            overwrite=overwrite,
-            resume=resume,
-            jobs=jobs,
-            on_progress=lambda done, total: show("enhancing", done, total, f" {_duration(done)} of {_duration(total)}"),
-        )
+    try:
+        with _progress() as show:
+            results = enhance_files(
+                inputs,
+                output,
+                sottovoce.load(model),
+                limit_db=limit_db,
+                mix=mix,
+                overwrite=overwrite,
+                resume=resume,
+                jobs=jobs,
+                on_progress=lambda done, total: show(
+                    "enhancing", done, total, f" {_duration(done)} of {_duration(total)}"
+                ),
+            )
+    except KeyboardInterrupt:
+        if output.is_dir():
+            print("sottovoce: what is finished is kept; --resume goes on from there.", file=sys.stderr)
+        raise
     elapsed_seconds = time.perf_counter() - start
     failed = [result for result in results if result.error is not None]
     for result in failed:

@@ -393,7 +393,7 @@ class Live:
         except (ValueError, self._sounddevice.PortAudioError) as error:
             found_instead = f"no usual {kind} device" if device is None else f"none or several for {device!r}"
             raise AudioError(
-                f"found {found_instead}, expected one {kind} device: `sottovoce live --list-devices` lists what there is"
+                f"found {found_instead}, expected one {kind} device: `sottovoce live --list-devices` lists them"
             ) from error
         most = found[f"max_{kind}_channels"]
         if most < self._channels:
