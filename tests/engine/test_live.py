@@ -1,5 +1,6 @@
 """The relay between two sound devices; the devices themselves are in tests/test_cli_live.py."""
 
+import itertools
 import time
 
 import numpy as np
@@ -25,6 +26,23 @@ class Muted:
         count = max(0, block.shape[1] - self.missing)
         self.missing -= block.shape[1] - count
         return np.zeros((1, count), np.float32)
+
+
+class Lumpy(Muted):
+    """A stream that gives what it took, two and ten blocks at once in turn."""
+
+    def __init__(self):
+        self.waiting = np.zeros((1, 0), np.float32)
+        self.lumps = itertools.cycle((2 * BLOCK, 10 * BLOCK))
+        self.next = next(self.lumps)
+
+    def push(self, block):
+        self.waiting = np.concatenate([self.waiting, block], axis=1)
+        if self.waiting.shape[1] < self.next:
+            return self.waiting[:, :0]
+        given, self.waiting = self.waiting, self.waiting[:, :0]
+        self.next = next(self.lumps)
+        return given
 
 
 class Broken(Muted):
@@ -110,6 +128,23 @@ def test_bypass_gives_the_recording_with_the_same_delay():
 
 def test_without_bypass_it_is_the_enhanced():
     assert not carried(Relay(Muted(), BLOCK), noise(20)).any()
+
+
+def test_a_stream_that_gives_unevenly_leaves_no_gap():
+    relay = Relay(Lumpy(), BLOCK, uneven_frames=10 * BLOCK)
+    sound = noise(120)
+    pieces = []
+    for start in range(0, sound.shape[1], BLOCK):
+        relay.take(sound[:, start : start + BLOCK])
+        # What its thread does, here and now, until there is no more.
+        relay._taken.put(None)
+        relay._work()
+        pieces.append(relay.give(BLOCK))
+    given = np.concatenate(pieces, axis=1)
+    begin = int(np.argmax(given[0] != 0))
+    assert relay.underruns == relay.overruns == 0
+    assert begin < 20 * BLOCK
+    np.testing.assert_array_equal(given[:, begin:], sound[:, : given.shape[1] - begin])
 
 
 def test_a_failure_of_the_model_is_known():

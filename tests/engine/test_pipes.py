@@ -61,6 +61,20 @@ def test_one_side_may_be_a_file(tmp_path, identity, noise):
     assert sf.info(tmp_path / "c.wav").frames == 30000
 
 
+def test_header_tells_the_length_if_that_of_the_input_does(tmp_path, identity, noise):
+    unknown = bytearray(noise.read_bytes())
+    data = unknown.index(b"data") + 4
+    unknown[data : data + 4] = b"\xff\xff\xff\xff"
+    sizes = []
+    for content in (noise.read_bytes(), bytes(unknown)):
+        with sent(content) as source, (tmp_path / "b.wav").open("wb", buffering=0) as target:
+            enhance_pipe(source, target, identity)
+        written = (tmp_path / "b.wav").read_bytes()
+        sizes.append(int.from_bytes(written[40:44], "little"))
+        assert len(written) == 44 + 30000 * 2 * 3
+    assert sizes == [30000 * 2 * 3, 0xFFFF_FFFF]
+
+
 def test_raw_on_both_sides(tmp_path, identity):
     samples = np.random.default_rng(0).integers(-9000, 9000, 16000).astype("<i2")
     with sent(samples.tobytes()) as source, (tmp_path / "raw").open("wb", buffering=0) as target:

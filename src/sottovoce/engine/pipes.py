@@ -50,11 +50,10 @@ def enhance_pipe(
     check_options(limit_db, mix)
     if isinstance(source, Path):
         info = probe(source)
-        frames = info.frames
         pieces = blocks(source, max(1, round(_BLOCK_SECONDS * info.sample_rate)))
     else:
         reader = PipeReader(source, source_raw)
-        info, frames = reader.info, None
+        info = reader.info
         pieces = reader.blocks(max(1, round(_BLOCK_SECONDS * info.sample_rate)))
     stream = enhancer.stream(info.sample_rate, info.channels, limit_db=limit_db, mix=mix)
     writer: Writer | PipeWriter
@@ -62,7 +61,7 @@ def enhance_pipe(
         writer = Writer(target, info.sample_rate, info.channels, like=info, overwrite=overwrite)
         make_folder(target.parent)
     else:
-        writer = PipeWriter(target, info, raw=target_raw, frames=frames)
+        writer = PipeWriter(target, info, raw=target_raw, frames=info.frames or None)
     taken = 0
     with writer:
         for block in pieces:
