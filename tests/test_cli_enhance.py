@@ -112,15 +112,16 @@ def test_refuses_what_is_no_model(tmp_path, monkeypatch, capsys):
     assert "is not a model" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="SIGINT is POSIX")
-def test_interruption_leaves_nothing_half_written(tmp_path, identity_model):
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_interruption_leaves_nothing_half_written(tmp_path, identity_model, name):
     sf.write(tmp_path / "a.wav", np.zeros(16000 * 1800, np.int16), 16000)
     command = [sys.executable, "-m", "sottovoce", "enhance", "a.wav", "-o", "out", "--model", str(identity_model)]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 30
     while not list(tmp_path.glob("out/.*.part")) and time.monotonic() < deadline:
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(getattr(signal, name))
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
     assert errors.splitlines() == [

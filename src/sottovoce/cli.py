@@ -99,6 +99,7 @@ def enhance(
     import sottovoce
     from sottovoce.engine.files import enhance_files
 
+    _end_by_sigterm_as_by_ctrl_c()
     if STANDARD in (*inputs, output):
         if resume:
             raise ConfigError("found --resume with standard input or output, expected folders: a pipe begins anew")
@@ -195,6 +196,11 @@ def _enhance_pipe(
     return 0
 
 
+def _end_by_sigterm_as_by_ctrl_c() -> None:
+    """Leave nothing half-written where a service manager or `timeout` ends the program, either."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
 def _unbuffered(file: TextIO) -> io.FileIO:
     """The bytes of a standard stream: a block waits for no other, and none is left when its reader is gone."""
     descriptor = file.fileno()
@@ -265,8 +271,7 @@ def live(
         limit_db=limit_db,
         mix=mix,
     )
-    # A service manager ends a program by this signal; it is as good as Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    _end_by_sigterm_as_by_ctrl_c()
     with _own_words_only(), session:
         start = time.monotonic()
         latency = session.latency
