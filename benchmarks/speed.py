@@ -1,14 +1,22 @@
-"""Start-up time and processor time of the installed `sottovoce` command, beside the physical floor and its peers."""
+"""Start-up and processor time of the installed `sottovoce` command, beside the physical floor and its peers.
+
+Also what one hop takes live, what transforms and network take, and what silence takes.
+"""
 
 import os
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import soundfile
 from _measure import (
     ONE_THREAD,
     PEERS,
+    SAMPLE_RATE,
     finish,
     median,
     one_core,
@@ -21,12 +29,17 @@ from _measure import (
     verdict,
     write_recording,
 )
+from numpy.typing import NDArray
 
-from sottovoce import load
+from sottovoce import Enhancer, load
+from sottovoce.signal.audio import resample
 
 START_LIMIT_SECONDS = 0.6
 COST_LIMIT = 0.05
 SHORT_SECONDS = 10
+LIVE_SECONDS = 60
+SILENT_MINUTES = 60
+BLOCK_SECONDS = 4
 
 # A product of two matrices, both too large for the first caches: what one core of this machine can do at best.
 PRODUCT = """
@@ -64,11 +77,61 @@ def loaded_modules(command: list[str | Path]) -> set[str]:
     return {line.rpartition("|")[2].strip().split(".")[0] for line in lines}
 
 
+def live_shares(enhancer: Enhancer, waveform: NDArray[np.float32], sample_rate: int) -> NDArray[np.float64]:
+    """Return the time that every hop of a live stream takes, as shares of the hop."""
+    metadata = enhancer.model.metadata
+    stream = enhancer.stream(sample_rate, live=True)
+    hop = metadata.hop * sample_rate // metadata.sample_rate
+    times = []
+    for start in range(0, len(waveform) - hop, hop):
+        before = time.perf_counter()
+        stream.push(waveform[start : start + hop])
+        times.append(time.perf_counter() - before)
+    return np.array(times) * sample_rate / hop
+
+
+def seconds_taken(work: Callable[[], object]) -> float:
+    """Return the processor time of a piece of work: the least of five runs."""
+    times = []
+    for _ in range(5):
+        start = time.process_time()
+        work()
+        times.append(time.process_time() - start)
+    return min(times)
+
+
+def split_cost(enhancer: Enhancer, waveform: NDArray[np.float32]) -> tuple[float, float]:
+    """Return the processor time of transforms and of the network for one block, per second of audio."""
+    model, stft = enhancer.model, enhancer.stft
+    block = waveform[np.newaxis, : BLOCK_SECONDS * model.metadata.sample_rate]
+    spectra = np.ascontiguousarray(stft.spectra(stft.frames(block)))
+    past = model.initial_past(1)
+    there = seconds_taken(lambda: np.ascontiguousarray(stft.spectra(stft.frames(block))))
+    back = seconds_taken(lambda: stft.overlap_add(spectra[:, :, : stft.bins[0]]))
+    return (there + back) / BLOCK_SECONDS, seconds_taken(lambda: model.run(spectra, past)) / BLOCK_SECONDS
+
+
+def cost_after_speech(
+    enhancer: Enhancer, speech: NDArray[np.float32], block: NDArray[np.float32], minutes: int
+) -> float:
+    """Return the processor time per second of a block that follows speech for some minutes, in the last of them."""
+    stream = enhancer.stream(SAMPLE_RATE)
+    stream.push(speech)
+    blocks = 60 // BLOCK_SECONDS
+    for _ in range((minutes - 1) * blocks):
+        stream.push(block)
+    start = time.process_time()
+    for _ in range(blocks):
+        stream.push(block)
+    return (time.process_time() - start) / 60
+
+
 def main() -> None:
     """Measure, print and write benchmarks/results/speed.md."""
     arguments = options(__doc__, "--minutes", 5, "length of the recording for the processor time")
     seconds = arguments.minutes * 60
-    metadata = load(arguments.model).model.metadata
+    enhancer = load(arguments.model)
+    metadata = enhancer.model.metadata
     needed = metadata.multiply_adds_per_second
     able = multiply_adds_per_second()
     floor = needed / able
@@ -85,9 +148,23 @@ def main() -> None:
         start, cost = {}, {}
         for system, command in commands.items():
             run(command(short))  # the first run reads the disk
-            start[system] = median([run(command(short)) for _ in range(7)], "wall_seconds")
-            cost[system] = median([run(command(long), one_thread=True) for _ in range(3)], "cpu_seconds") / seconds
+            starts, costs = (7, 3) if system == "sottovoce" else (3, 1)
+            start[system] = median([run(command(short)) for _ in range(starts)], "wall_seconds")
+            cost[system] = median([run(command(long), one_thread=True) for _ in range(costs)], "cpu_seconds") / seconds
         torch = "torch" in loaded_modules(commands["sottovoce"](short))
+        speech, _ = soundfile.read(write_recording(folder / "live.flac", LIVE_SECONDS), dtype="float32")
+
+    with one_core():
+        live = {}
+        for rate in (SAMPLE_RATE, 48_000):
+            waveform = resample(speech, SAMPLE_RATE, rate)
+            live_shares(enhancer, waveform[:rate], rate)  # the first hops load what is loaded late
+            live[rate] = live_shares(enhancer, waveform, rate)
+        transforms, network = split_cost(enhancer, speech)
+        silence = np.zeros(BLOCK_SECONDS * SAMPLE_RATE, np.float32)
+        noise = np.float32(0.01) * np.random.default_rng(0).standard_normal(len(silence), dtype=np.float32)
+        silent = cost_after_speech(enhancer, speech, silence, SILENT_MINUTES)
+        noisy = cost_after_speech(enhancer, speech, noise, 2)
 
     ours = cost["sottovoce"]
     rows = [
@@ -108,6 +185,18 @@ def main() -> None:
             f"**Fresh process to finished file**, {SHORT_SECONDS} s of audio: {start['sottovoce']:.2f} s, median of 7 "
             f"(limit {START_LIMIT_SECONDS} s: {verdict(start['sottovoce'], START_LIMIT_SECONDS)}). torch is "
             f"{'LOADED' if torch else 'not loaded'}.",
+            f"**One hop live** ({1000 * metadata.hop / metadata.sample_rate:g} ms of audio), as share of the hop's own "
+            "time: "
+            + "; ".join(
+                f"at {rate} Hz mean {shares.mean():.1%}, 99th percentile {np.percentile(shares, 99):.1%}"
+                for rate, shares in live.items()
+            )
+            + f", over {LIVE_SECONDS} s.",
+            f"**Transforms and network**, in blocks of {BLOCK_SECONDS} s: {transforms:.5f} and {network:.5f} CPU s per "
+            f"audio s; the transforms take {transforms / (transforms + network):.0%} of both.",
+            f"**Silence.** In the last minute of {SILENT_MINUTES} minutes of digital silence after speech: "
+            f"{silent:.4f} CPU s per audio s, {silent / noisy:.2f} times what soft noise takes there ({noisy:.4f}). "
+            "Numbers too small for the processor's fast path would make this many times as much.",
             table(["system", "fresh process to file (s)", "CPU s per audio s", "times ours"], rows),
         ],
     )

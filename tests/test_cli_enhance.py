@@ -45,6 +45,16 @@ def test_enhances_a_file(tmp_path, sottovoce, capsys):
     assert printed.err == ""
 
 
+def test_full_band_can_be_switched_off(tmp_path, sottovoce):
+    tone = 0.5 * np.sin(2 * np.pi * 12000 * np.arange(24000) / 48000)
+    sf.write(tmp_path / "a.wav", np.stack([tone, -tone], axis=1), 48000, subtype="FLOAT")
+    assert sottovoce("enhance", tmp_path / "a.wav", "-o", tmp_path / "b.wav", "--linked") == 0
+    assert sottovoce("enhance", tmp_path / "a.wav", "-o", tmp_path / "c.wav", "--no-full-band") == 0
+    kept, lost = (sf.read(tmp_path / name)[0][4800:-4800] for name in ("b.wav", "c.wav"))
+    np.testing.assert_allclose(kept, np.stack([tone, -tone], axis=1)[4800:-4800], atol=1e-6)
+    assert np.abs(lost).max() < 1e-3
+
+
 def test_reports_failures_and_goes_on(tmp_path, sottovoce, capsys):
     save(tmp_path / "in" / "a.wav")
     (tmp_path / "in" / "b.wav").write_text("no sound")

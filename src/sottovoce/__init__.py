@@ -42,7 +42,13 @@ def load(model: Path | str | None = None) -> "Enhancer":
 
 
 def enhance(
-    waveform: "NDArray[np.floating]", sample_rate: int, *, limit_db: float | None = None, mix: float = 1.0
+    waveform: "NDArray[np.floating]",
+    sample_rate: int,
+    *,
+    limit_db: float | None = None,
+    mix: float = 1.0,
+    full_band: bool = True,
+    linked: bool = False,
 ) -> "NDArray[np.float32]":
     """Give back the speech of a recording, with the bundled default model.
 
@@ -51,17 +57,21 @@ def enhance(
         sample_rate: Rate in Hz; any.
         limit_db: The most attenuation allowed at any time and frequency, in dB; None for no limit.
         mix: Share of the enhanced signal in the output, 0 (the input) to 1.
+        full_band: Keep what lies above the model's band (8 kHz), with the gain that the model gives the upper part of
+            its own; False takes it away.
+        linked: Give all channels the same gains, so that no source moves between them; False enhances each for itself.
 
     Returns:
         Float32 samples of the same shape, aligned to the input.
 
     Raises:
-        ValueError: The array has no or more than two dimensions, or an argument is out of its range.
+        ValueError: The array has no or more than two dimensions or no floating-point samples, or an argument is out of
+            its range.
     """
     global _default  # noqa: PLW0603 (a cache: loading the model takes longer than enhancing a sentence)
     if _default is None:
         _default = load()
-    return _default.enhance(waveform, sample_rate, limit_db=limit_db, mix=mix)
+    return _default.enhance(waveform, sample_rate, limit_db=limit_db, mix=mix, full_band=full_band, linked=linked)
 
 
 def __getattr__(name: str) -> Any:

@@ -64,6 +64,8 @@ def enhance(
     model: Optional[Path] = None,
     limit_db: Optional[float] = None,
     mix: float = 1.0,
+    full_band: bool = True,
+    linked: bool = False,
     overwrite: bool = False,
     resume: bool = False,
     jobs: int = os.cpu_count() or 1,
@@ -89,6 +91,8 @@ def enhance(
             not given.
         limit_db: The most attenuation allowed, in dB: 20 leaves a little of the room, and fewer artefacts.
         mix: Share of the enhanced signal: 1 is enhanced only, 0 the recording.
+        full_band: What lies above the model's band (8 kHz) stays, with less noise there too; otherwise it is removed.
+        linked: Treat all channels of a recording alike, so that no source moves between them; also faster.
         overwrite: Replace existing files.
         resume: Go on with an interrupted run: keep what it finished, unless the recording is newer, and do the rest.
         jobs: Number of recordings at once.
@@ -110,6 +114,8 @@ def enhance(
             sound=(raw, rate, channels),
             limit_db=limit_db,
             mix=mix,
+            full_band=full_band,
+            linked=linked,
             overwrite=overwrite,
         )
     if (raw, rate, channels) != (None, None, None):
@@ -124,6 +130,8 @@ def enhance(
                 sottovoce.load(model),
                 limit_db=limit_db,
                 mix=mix,
+                full_band=full_band,
+                linked=linked,
                 overwrite=overwrite,
                 resume=resume,
                 jobs=jobs,
@@ -158,6 +166,8 @@ def _enhance_pipe(
     sound: tuple[Literal["s16le", "f32le"] | None, int | None, int | None],
     limit_db: float | None,
     mix: float,
+    full_band: bool,
+    linked: bool,
     overwrite: bool,
 ) -> int:
     """Enhance with standard input or output; everything but sound goes to standard error."""
@@ -189,6 +199,8 @@ def _enhance_pipe(
             target_raw=raw,
             limit_db=limit_db,
             mix=mix,
+            full_band=full_band,
+            linked=linked,
             overwrite=overwrite,
         )
     elapsed_seconds = time.perf_counter() - start
@@ -218,6 +230,8 @@ def live(
     model: Optional[Path] = None,
     limit_db: Optional[float] = None,
     mix: float = 1.0,
+    full_band: bool = True,
+    linked: bool = False,
     rate: Optional[int] = None,
     channels: int = 1,
     block_ms: float = 10.0,
@@ -241,6 +255,8 @@ def live(
             not given.
         limit_db: The most attenuation allowed, in dB: 20 leaves a little of the room, and fewer artefacts.
         mix: Share of the enhanced signal: 1 is enhanced only, 0 the recording.
+        full_band: What lies above the model's band (8 kHz) stays, with less noise there too; otherwise it is removed.
+        linked: Treat all channels alike, so that no source moves between them; also faster.
         rate: Rate of the devices in Hz; the model's if not given, where the devices take it.
         channels: Number of channels, each enhanced for itself.
         block_ms: Length of a block in ms: shorter is sooner, and fails sooner on a busy machine.
@@ -270,6 +286,8 @@ def live(
         block_seconds=block_ms / 1000,
         limit_db=limit_db,
         mix=mix,
+        full_band=full_band,
+        linked=linked,
     )
     _end_by_sigterm_as_by_ctrl_c()
     with _own_words_only(), session:

@@ -1,19 +1,29 @@
 """Arrays and streams: any cut into blocks gives the same samples, aligned to the input."""
 
+import time
+import tracemalloc
+
 import numpy as np
 import pytest
+import soundfile as sf
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+import sottovoce
 from sottovoce.engine.enhancer import Enhancer
+from sottovoce.engine.frames import FrameStream
 from sottovoce.engine.model import Model
 from sottovoce.models.export import export_model
+from sottovoce.signal.audio import Resampler, resample
+from sottovoce.signal.levels import active_speech_db, rms_db
+from sottovoce.signal.polyphase import PolyphaseResampler
 
 from ..conftest import build_identity_model
-from ..systems import build, small_settings, speech
+from ..systems import EXAMPLES, build, small_settings, speech
 
 RATES = [8000, 11025, 16000, 44100, 48000]
+HIGH_RATES = [22050, 32000, 44100, 48000, 96000]
 
 
 @pytest.fixture(scope="module")
@@ -60,30 +70,49 @@ def streamed(enhancer, waveform, rate, sizes, **options):
     return np.concatenate([*pieces, stream.flush()], axis=1)
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+def above(waveform, rate, hz=8500):
+    """Keep what is above a frequency."""
+    spectrum = np.fft.rfft(waveform)
+    spectrum[..., np.fft.rfftfreq(waveform.shape[-1], 1 / rate) < hz] = 0
+    return np.fft.irfft(spectrum, waveform.shape[-1])
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     sizes=st.lists(st.integers(0, 700), min_size=1, max_size=6).filter(any),
+    channels=st.integers(1, 3),
     samples=st.integers(0, 3000),
     rate=st.sampled_from(RATES),
     limit_db=st.sampled_from([None, 6.0]),
     mix=st.sampled_from([1.0, 0.5]),
+    full_band=st.booleans(),
+    linked=st.booleans(),
+    live=st.booleans(),
 )
-@example(sizes=[1], samples=700, rate=16000, limit_db=6.0, mix=0.5)
-@example(sizes=[3000], samples=3000, rate=44100, limit_db=None, mix=1.0)
-def test_any_blocks_equal_the_whole(small, sizes, samples, rate, limit_db, mix):
-    waveform = noise(2, samples)
-    whole = small.enhance(waveform, rate, limit_db=limit_db, mix=mix)
+@example(sizes=[1], channels=2, samples=700, rate=16000, limit_db=6.0, mix=0.5, full_band=True, linked=True, live=False)
+@example(
+    sizes=[1], channels=2, samples=3000, rate=44100, limit_db=None, mix=1.0, full_band=True, linked=True, live=True
+)
+@example(
+    sizes=[3000], channels=1, samples=3000, rate=44100, limit_db=None, mix=1.0, full_band=True, linked=False, live=False
+)
+def test_any_blocks_equal_the_whole(small, sizes, channels, samples, rate, live, **options):
+    waveform = noise(channels, samples)
+    if live:
+        whole = streamed(small, waveform, rate, [max(samples, 1)], live=True, **options)
+    else:
+        whole = small.enhance(waveform, rate, **options)
     assert whole.shape == waveform.shape
     assert whole.dtype == np.float32
-    pieces = streamed(small, waveform, rate, sizes, limit_db=limit_db, mix=mix)
+    pieces = streamed(small, waveform, rate, sizes, live=live, **options)
     np.testing.assert_allclose(pieces, whole, atol=1e-5)
 
 
 def test_long_signals_are_cut_without_a_trace(small):
-    # `enhance` works in blocks of four seconds itself.
+    # A long block is cut into pieces of four seconds.
     waveform = np.tile(speech(3.0), 3)[np.newaxis]
     whole = small.enhance(waveform, 16000)
-    np.testing.assert_allclose(streamed(small, waveform, 16000, [waveform.shape[1]]), whole, atol=1e-5)
+    np.testing.assert_allclose(streamed(small, waveform, 16000, [10_000]), whole, atol=1e-5)
     assert whole.any()
 
 
@@ -108,7 +137,7 @@ def test_every_rate_keeps_length_and_alignment(late, rate):
     assert np.abs(enhanced[1:] - tone[:-1]).max() > 0.01
 
 
-@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("rate", [10, *RATES, 1_000_000])
 @pytest.mark.parametrize("samples", [0, 1, 2])
 def test_hardly_any_samples(late, rate, samples):
     assert late.enhance(np.full(samples, 0.1, np.float32), rate).shape == (samples,)
@@ -137,16 +166,41 @@ def test_streams_are_independent(small):
         np.testing.assert_allclose(joined, small.enhance(signal, 16000), atol=1e-5)
 
 
-def test_stream_is_as_late_as_it_says(late):
-    stream = late.stream(16000)
-    assert stream.latency_seconds == pytest.approx((512 + 5 * 100) / 16000)
-    latest = 0
-    given_samples = 0
-    for pushed in range(1, 3000):
-        given_samples += stream.push(noise(1, 1)).shape[1]
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("live", [False, True])
+def test_stream_is_as_late_as_it_says(late, rate, live):
+    # Look when an impulse comes out, for impulses at every place within a hop of the model and some more.
+    stream = late.stream(rate, live=live)
+    step = 1 if live or rate == 16000 else 20
+    latest, given_samples = 0, 0
+    impulses = range(3000, 3000 + rate // 10, 17)
+    signal = np.zeros(max(impulses) + rate, np.float32)
+    signal[impulses] = 1
+    came, outputs = {}, []
+    for start in range(0, len(signal), step):
+        pushed = start + step
+        outputs.append(stream.push(signal[start:pushed])[0])
         latest = max(latest, pushed - given_samples)
-    # A block of one hop is waited for in addition to window and delay, less the hop that the window holds itself.
-    assert latest <= 512 + 5 * 100
+        given_samples += len(outputs[-1])
+        came.update({place: pushed for place in impulses if place not in came and place < given_samples})
+    np.testing.assert_allclose(np.concatenate(outputs)[: max(impulses)], signal[: max(impulses)], atol=1e-4)
+    model = late.model.metadata.latency_seconds
+    assert model == (512 + 5 * 100) / 16000
+    waits = [(came[place] - place) / rate for place in impulses]
+    assert max(waits) <= latest / rate <= stream.latency_seconds + step / rate
+    if rate == 16000:
+        assert stream.latency_seconds == model
+    elif live:
+        assert latest / rate > stream.latency_seconds - 0.0002
+        assert max(waits) > stream.latency_seconds - 0.001
+    if live and rate >= 44100:
+        assert stream.latency_seconds < model + 0.004
+
+
+def test_default_model_is_fit_for_live_use():
+    enhancer = sottovoce.load()
+    for rate in (16000, 44100, 48000):
+        assert enhancer.stream(rate, live=True).latency_seconds <= 0.032 + (0.004 if rate > 16000 else 0)
 
 
 def test_one_dimensional_blocks_are_one_channel(late):
@@ -157,10 +211,11 @@ def test_one_dimensional_blocks_are_one_channel(late):
 
 
 @pytest.mark.parametrize("limit_db", [0.0, 6.0, 20.0])
-def test_limit_bounds_the_attenuation(silencer, limit_db):
+@pytest.mark.parametrize("linked", [False, True])
+def test_limit_bounds_the_attenuation(silencer, limit_db, linked):
     waveform = np.stack([speech(0.5), noise(8000)])
-    assert not silencer.enhance(waveform, 16000).any()
-    limited = silencer.enhance(waveform, 16000, limit_db=limit_db)
+    assert not silencer.enhance(waveform, 16000, linked=linked).any()
+    limited = silencer.enhance(waveform, 16000, limit_db=limit_db, linked=linked)
     np.testing.assert_allclose(limited, waveform * 10 ** (-limit_db / 20), atol=1e-6)
 
 
@@ -217,6 +272,8 @@ def test_input_is_not_changed(small):
     [
         (0, {}, "rate 0"),
         (-16000, {}, "rate -16000"),
+        (44100.5, {}, "rate 44100.5"),
+        (float("nan"), {}, "rate nan"),
         (16000, {"limit_db": -1.0}, "limit_db -1"),
         (16000, {"limit_db": float("nan")}, "limit_db nan"),
         (16000, {"mix": -0.1}, "mix -0.1"),
@@ -251,3 +308,276 @@ def test_stream_refuses_other_channels_and_blocks_after_the_end(late):
     stream.flush()
     with pytest.raises(ValueError, match="after flush"):
         stream.push(noise(2, 100))
+    with pytest.raises(ValueError, match="second flush"):
+        stream.flush()
+
+
+def test_stream_refuses_another_rate(late):
+    stream = late.stream(44100)
+    stream.push(noise(1, 100), 44100)
+    with pytest.raises(ValueError, match="block at 48000 Hz in a stream at 44100 Hz, expected one rate"):
+        stream.push(noise(1, 100), 48000)
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.int32, bool, complex, object])
+def test_refuses_samples_without_a_floating_point(late, dtype):
+    with pytest.raises(ValueError, match="expected floating-point numbers"):
+        late.enhance(np.zeros(1000, dtype), 16000)
+
+
+@pytest.mark.parametrize("options", [{}, {"linked": True}, {"live": True}, {"limit_db": 6.0, "mix": 0.5}])
+@pytest.mark.parametrize("rate", [16000, 44100])
+def test_reset_is_as_new(small, rate, options):
+    stream = small.stream(rate, 2, **options)
+    stream.push(noise(2, 5000, seed=3))
+    stream.reset()
+    waveform = noise(2, 4001)
+    expected = streamed(small, waveform, rate, [4001], **options)
+    for _ in range(2):
+        np.testing.assert_array_equal(np.concatenate([stream.push(waveform), stream.flush()], axis=1), expected)
+        stream.reset()
+
+
+@pytest.mark.parametrize("rate", [16000, 44100])
+@pytest.mark.parametrize("live", [False, True])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e30, -3e38])
+def test_a_block_of_no_numbers_poisons_nothing(small, rate, live, bad):
+    waveform = noise(2, 6000)
+    broken, mended = waveform.copy(), waveform.copy()
+    broken[:, 2000:3000], mended[:, 2000:3000] = bad, 0
+    expected = streamed(small, mended, rate, [500], live=live)
+    np.testing.assert_array_equal(streamed(small, broken, rate, [500], live=live), expected)
+    assert expected[:, 4000:].any()
+    # float64 holds numbers that float32 does not.
+    broken = broken.astype(np.float64)
+    broken[:, 2500:2600] = 1e300
+    np.testing.assert_array_equal(streamed(small, broken, rate, [500], live=live), expected)
+
+
+def test_the_largest_samples_that_are_taken_are_survived(small):
+    enhanced = streamed(small, np.concatenate([np.full(2000, 9e8), noise(30000)])[np.newaxis], 16000, [300])
+    assert np.isfinite(enhanced).all()
+    assert enhanced[:, -10000:].any()
+
+
+@pytest.mark.parametrize(("rate", "live"), [(16000, False), (48000, True)])
+def test_blocks_of_one_sample_are_cheap_and_take_no_memory(small, rate, live):
+    stream = small.stream(rate, live=live)
+    sample = np.full((1, 1), 0.1, np.float32)
+
+    def push(count):
+        given_samples = 0
+        for _ in range(count):
+            given_samples += stream.push(sample).shape[1]
+        return given_samples
+
+    push(rate)
+    tracemalloc.start()
+    push(rate // 2)
+    before = tracemalloc.get_traced_memory()[0]
+    push(rate // 2)
+    growth = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert growth < 10_000
+    # Most blocks are only put away: they must not be looked at one by one by resampler and network.
+    calls = []
+    advance = stream._advance
+    stream._advance = lambda *arguments: calls.append(1) or advance(*arguments)
+    given_samples = push(rate)
+    assert given_samples > 0.9 * rate
+    assert len(calls) <= 16000 / 32 + 1
+
+
+def test_empty_blocks_change_nothing(small):
+    stream = small.stream(44100, 2)
+    empty = np.zeros((2, 0), np.float32)
+    waveform = noise(2, 9000)
+    pieces = [stream.push(empty)]
+    for start in range(0, 9000, 1000):
+        pieces += [stream.push(waveform[:, start : start + 1000]), stream.push(empty)]
+        assert pieces[-1].shape == (2, 0)
+    joined = np.concatenate([*pieces, stream.flush()], axis=1)
+    np.testing.assert_allclose(joined, small.enhance(waveform, 44100), atol=1e-6)
+
+
+class TestFullScale:
+    @pytest.mark.parametrize("rate", [8000, 16000, 44100])
+    @pytest.mark.parametrize("full_band", [False, True])
+    def test_what_was_within_stays_within(self, late, small, rate, full_band):
+        square = np.sign(np.sin(2 * np.pi * 100 * np.arange(rate) / rate)).astype(np.float32)
+        for enhancer in (late, small):
+            assert np.abs(enhancer.enhance(square, rate, full_band=full_band)).max() <= 1
+        if rate == 44100:
+            # Without the ceiling it would be beyond: the 8 kHz that are left of the square wave overshoot.
+            assert np.count_nonzero(np.abs(late.enhance(square, rate, full_band=False)) == 1) > 100
+
+    def test_what_was_beyond_may_stay_beyond(self, late):
+        waveform = 3 * noise(8000) / 0.1
+        assert np.abs(waveform).max() > 3
+        np.testing.assert_allclose(late.enhance(waveform, 16000), waveform, atol=1e-4)
+
+
+class TestFullBand:
+    @pytest.mark.parametrize("rate", [8000, 11025, *HIGH_RATES])
+    @pytest.mark.parametrize("live", [False, True])
+    def test_nothing_enhanced_is_the_input(self, late, rate, live):
+        # White noise, full scale at times and cut at both ends: every frequency that there is, loud where blocks begin.
+        waveform = np.clip(3 * noise(2, rate // 2), -1, 1)
+        for linked in (False, True):
+            enhanced = streamed(late, waveform, rate, [999], live=live, linked=linked)
+            np.testing.assert_allclose(enhanced, waveform, atol=1e-4)
+
+    @pytest.mark.parametrize("rate", HIGH_RATES)
+    @pytest.mark.parametrize("live", [False, True])
+    def test_nothing_left_below_is_nothing_left_above(self, silencer, rate, live):
+        assert np.abs(streamed(silencer, noise(2, rate // 2), rate, [999], live=live)).max() < 1e-5
+
+    @pytest.mark.parametrize(("live", "resampler"), [(False, Resampler), (True, PolyphaseResampler)])
+    def test_is_the_input_without_its_round_trip_under_a_gain(self, live, resampler):
+        # The sum that is meant, written out; the engine computes another that takes less.
+        enhancer = sottovoce.load()
+        waveform = resample(speech(2.0), 16000, 48000)[np.newaxis] + 0.1 * noise(1, 96000)
+
+        def up(samples):
+            return resampler(16000, 48000, 1).push(samples, last=True)
+
+        below = resampler(48000, 16000, 1).push(waveform, last=True)
+        options = {"floor": 0.0, "linked": False, "upper_gains": True, "lower_rate": 16000}
+        _, gains = FrameStream(enhancer.model, enhancer.stft, 1, **options).push(below, last=True)
+        assert np.ptp(gains) > 0.2
+        gains = np.interp(np.arange(96000) / 3, np.arange(32000), gains[0])
+        expected = up(enhancer.enhance(below, 16000)) + gains * (waveform - up(below))
+        np.testing.assert_allclose(streamed(enhancer, waveform, 48000, [480], live=live), expected, atol=1e-4)
+
+    @pytest.mark.parametrize("live", [False, True])
+    def test_off_takes_the_band_away(self, late, live):
+        waveform = noise(1, 24000)
+        kept = streamed(late, waveform, 48000, [24000], live=live)
+        lost = streamed(late, waveform, 48000, [24000], live=live, full_band=False)
+        assert rms_db(above(kept, 48000)) == pytest.approx(rms_db(above(waveform, 48000)), abs=0.1)
+        assert rms_db(above(lost, 48000)) < rms_db(above(waveform, 48000)) - 40
+
+    def test_limit_and_mix_hold_above(self, silencer):
+        waveform = noise(1, 24000)
+        limited = silencer.enhance(waveform, 48000, limit_db=20.0)
+        np.testing.assert_allclose(limited, 0.1 * waveform, atol=1e-5)
+        mixed = silencer.enhance(waveform, 48000, mix=0.75)
+        np.testing.assert_allclose(mixed, 0.25 * waveform, atol=1e-5)
+
+    def test_never_amplifies_and_makes_no_clicks(self, small):
+        # A tone above the model's band, under noise within it: what comes out above is the tone under a smooth gain.
+        count = 48000
+        tone = 0.3 * np.sin(2 * np.pi * 12000 * np.arange(count) / 48000)
+        waveform = (tone + np.repeat(speech(1.0), 3) * np.hanning(count)).astype(np.float32)
+        high = above(small.enhance(waveform, 48000), 48000, 10000)
+        gain = np.sqrt(2 * np.convolve(high**2, np.full(48, 1 / 48), "same")) / 0.3
+        assert gain.max() < 1.01
+        assert gain[1000:-1000].min() < 0.9
+        # A step from 1 to 0 within a hop of the small model (2 ms) is the fastest that a gain may change.
+        assert np.abs(np.diff(gain[1000:-1000])).max() < np.pi / 2 / (0.002 * 48000)
+
+    @pytest.mark.parametrize("live", [False, True])
+    def test_speech_keeps_its_highs_and_noise_loses_them(self, live):
+        # Speech whose highs are its own band of 4 to 7.5 kHz moved up, and white noise.
+        enhancer = sottovoce.load()
+        clean = resample(speech(4.0, kind="clean"), 16000, 48000)
+        spectrum = np.fft.rfft(clean)
+        spectrum[4 * 8000 : 4 * 12000] = spectrum[4 * 4000 : 4 * 8000]
+        clean = np.fft.irfft(spectrum, clean.size).astype(np.float32)[np.newaxis]
+
+        def change_db(waveform):
+            enhanced = streamed(enhancer, waveform, 48000, [480], live=live)
+            return rms_db(above(enhanced[:, 24000:], 48000)) - rms_db(above(waveform[:, 24000:], 48000))
+
+        assert -2 < change_db(clean) < 0
+        assert change_db(0.5 * noise(1, 2 * 48000)) < -15
+
+
+class TestLinked:
+    def test_a_panned_source_stays_where_it_is(self, small):
+        # One source in phase at 0 and -12 dB, another as loud in opposite phase: a downmix would hear little of it.
+        for second in (0.25, -0.9):
+            source = speech(1.0)
+            waveform = np.stack([source, np.float32(second) * source])
+            enhanced = small.enhance(waveform, 16000, linked=True)
+            assert rms_db(enhanced[0]) < rms_db(waveform[0]) - 0.3
+            assert rms_db(enhanced[0]) > rms_db(waveform[0]) - 30
+            np.testing.assert_allclose(enhanced[1], second * enhanced[0], atol=1e-5)
+
+    def test_the_image_of_a_real_model_does_not_wander(self):
+        # Speech from the left, half as loud and 5 samples later on the right, in noise of its own on either side.
+        enhancer = sottovoce.load()
+        source = speech(4.0, kind="clean") / 0.1
+        clean = np.stack([source, 0.5 * np.roll(source, 5)]).astype(np.float32)
+        noisy = clean + 0.3 * np.sqrt(np.mean(clean[0] ** 2)) / 0.1 * noise(2, source.size)
+
+        def image(waveform):
+            """Level difference of the channels in dB, and phase, where the speech is: bins of loud frames."""
+            spectra = enhancer.stft.analyse(waveform)
+            left, right = spectra[:, 0] + 1j * spectra[:, 1]
+            return 20 * np.log10(np.abs(right) / np.abs(left))[loud], np.angle(right * left.conj())[loud]
+
+        reference = enhancer.stft.analyse(clean)[0]
+        loud = np.hypot(*reference) > 0.1 * np.hypot(*reference).max()
+        assert loud.sum() > 200
+        level_before, phase_before = image(noisy)
+        wander = {}
+        for linked in (False, True):
+            level_db, phase = image(enhancer.enhance(noisy, 16000, linked=linked))
+            turned = np.angle(np.exp(1j * (phase - phase_before)))
+            wander[linked] = np.percentile(np.abs([level_db - level_before, turned]), 95, axis=1)
+        assert wander[True][0] < 0.4
+        assert wander[True][1] < 0.04
+        assert wander[True][0] < 0.3 * wander[False][0]
+
+    def test_channels_get_the_same_gain_whatever_is_in_them(self, small):
+        # The difference of the channels, a source of its own, gets the gains of the whole.
+        first, second = speech(1.0), noise(16000)
+        both = small.enhance(np.stack([first, second]), 16000, linked=True)
+        turned = small.enhance(np.stack([first + second, first - second]) / np.sqrt(2), 16000, linked=True)
+        middle, side = (turned[0] + turned[1]) / np.sqrt(2), (turned[0] - turned[1]) / np.sqrt(2)
+        # A rotation keeps the power of every bin, so the network hears the same, but for the phase of the sum, which
+        # this network hears as well.
+        for enhanced, expected in ((middle, both[0]), (side, both[1])):
+            assert np.corrcoef(enhanced, expected)[0, 1] > 0.9
+
+    @pytest.mark.parametrize("rate", [16000, 48000])
+    def test_equal_channels_are_enhanced_as_one(self, small, rate):
+        waveform = noise(rate // 2)
+        alone = small.enhance(waveform, rate)
+        linked = small.enhance(np.stack([waveform] * 3), rate, linked=True)
+        np.testing.assert_allclose(linked, np.stack([alone] * 3), atol=1e-4)
+
+    def test_one_channel_has_nothing_to_be_linked_with(self, small):
+        waveform = noise(1, 4000)
+        np.testing.assert_array_equal(
+            small.enhance(waveform, 16000, linked=True), small.enhance(waveform, 16000, linked=False)
+        )
+
+    def test_nothing_enhanced_is_the_input(self, late):
+        waveform = np.stack([noise(8000), np.zeros(8000, np.float32), -noise(8000, seed=1)])
+        np.testing.assert_allclose(late.enhance(waveform, 16000, linked=True), waveform, atol=1e-6)
+
+    def test_costs_less(self):
+        enhancer = sottovoce.load()
+        waveform = np.stack([speech(2.0)] * 4)
+        enhancer.enhance(waveform, 16000)
+
+        def cost(linked):
+            times = []
+            for _ in range(3):
+                start = time.thread_time()
+                enhancer.enhance(waveform, 16000, linked=linked)
+                times.append(time.thread_time() - start)
+            return min(times)
+
+        assert cost(True) < 0.7 * cost(False)
+
+
+@pytest.mark.parametrize("path", sorted((EXAMPLES / "pairs" / "clean").glob("*.flac")), ids=lambda path: path.stem)
+def test_default_model_keeps_the_level_of_speech(path):
+    clean, _ = sf.read(path, dtype="float32")
+    for gain in (0.1, 1.0):
+        before = active_speech_db(gain * clean, 16000)
+        after = active_speech_db(sottovoce.load().enhance(np.float32(gain) * clean, 16000), 16000)
+        assert after == pytest.approx(before, abs=1.0)

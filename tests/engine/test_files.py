@@ -65,12 +65,32 @@ def test_silence_stays_silent(tmp_path, identity):
     assert not read(tmp_path / "b.wav")[0].any()
 
 
-def test_full_scale_is_limited_with_a_warning(tmp_path, identity, caplog):
+def test_full_scale_stays_within_full_scale(tmp_path, identity, caplog):
+    # A square wave is larger once its high partials are gone; the stream does not let it be.
     square = np.sign(np.sin(2 * np.pi * 100 * np.arange(44100) / 44100))
     sf.write(tmp_path / "a.wav", square, 44100)
-    (result,) = enhance_files([tmp_path / "a.wav"], tmp_path / "b.wav", identity)
+    (result,) = enhance_files([tmp_path / "a.wav"], tmp_path / "b.wav", identity, full_band=False)
     assert result.error is None
-    assert "beyond full scale" in caplog.text
+    assert "beyond full scale" not in caplog.text
+    assert np.abs(read(tmp_path / "b.wav")[0]).max() > 0.99
+
+
+def test_full_band_and_linked_reach_the_stream(tmp_path, identity):
+    tone = 0.5 * np.sin(2 * np.pi * 12000 * np.arange(44100) / 44100)
+    sf.write(tmp_path / "a.wav", np.stack([tone, tone], axis=1), 44100, subtype="FLOAT")
+    enhance_files([tmp_path / "a.wav"], tmp_path / "b.wav", identity, linked=True)
+    np.testing.assert_allclose(read(tmp_path / "b.wav")[0], read(tmp_path / "a.wav")[0], atol=1e-6)
+    enhance_files([tmp_path / "a.wav"], tmp_path / "b.wav", identity, full_band=False, overwrite=True)
+    assert np.abs(read(tmp_path / "b.wav")[0][:, 4410:-4410]).max() < 1e-3
+    asked = []
+
+    class Asked(SlowIdentity):
+        def stream(self, sample_rate, channels, **options):
+            asked.append(options)
+            return super().stream(sample_rate, channels, **options)
+
+    enhance_files([tmp_path / "a.wav"], tmp_path / "b.wav", Asked(), linked=True, overwrite=True)
+    assert asked == [{"limit_db": None, "mix": 1.0, "full_band": True, "linked": True}]
 
 
 def test_mix_and_limit_reach_the_stream(tmp_path, identity):
@@ -284,7 +304,7 @@ class SlowIdentity:
         self.lock = threading.Lock()
         self.now = self.most = 0
 
-    def stream(self, sample_rate, channels, *, limit_db, mix):
+    def stream(self, sample_rate, channels, **options):
         self.channels = channels
         return self
 

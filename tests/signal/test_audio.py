@@ -527,6 +527,21 @@ class TestResampler:
         assert resample(waveform, 48000, 16000).shape == (3, 334)
         np.testing.assert_array_equal(resample(waveform[1], 48000, 16000), resample(waveform, 48000, 16000)[1])
 
+    @pytest.mark.parametrize("rate", [8000, 16000, 44100, 48000])
+    def test_is_not_later_than_it_says(self, rate):
+        for source, target in ((rate, 16000), (16000, rate)):
+            resampler = Resampler(source, target, 1)
+            latest, given_samples, waiting = 0.0, 0, 0
+            for taken in range(1, source + source // 2):
+                waiting += 1
+                if waiting >= resampler.missing(1):
+                    given_samples += resampler.push(np.zeros((1, waiting), np.float32)).shape[1]
+                    waiting = 0
+                latest = max(latest, taken / source - given_samples / target)
+            assert given_samples > target
+            assert latest <= resampler.latency_seconds + 1e-9
+            assert resampler.latency_seconds < latest + 0.01
+
     def test_logs_nothing(self, caplog):
         with caplog.at_level(logging.DEBUG):
             resample(noise(10), 8000, 16000)

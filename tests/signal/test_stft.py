@@ -176,3 +176,16 @@ def test_torch_gives_empty_bins_the_same_phase():
     maps = FeatureMaps(33, 0.5, "unit")(torch.from_numpy(silent)[None])
     np.testing.assert_allclose(maps[0], feature_maps(silent, 0.5), atol=1e-3)
     np.testing.assert_array_equal(maps[0, 33:], feature_maps(silent, 0.5)[33:])
+
+
+@pytest.mark.parametrize(("windows", "hop"), [((512,), 256), ((512,), 200), ((64, 32), 8)])
+def test_gain_over_time_is_what_frames_with_gains_make_of_a_signal(windows, hop):
+    stft = MultiResolutionSTFT(windows, hop)
+    waveform = np.random.default_rng(0).standard_normal((2, 4000))
+    spectra = stft.analyse(waveform)[:, :, : stft.bins[0]]
+    gains = np.random.default_rng(1).random((2, spectra.shape[-1]))
+    past = windows[0] - hop
+    curve = stft.gain_over_time(gains)[:, past : past + 4000]
+    expected = stft.synthesise(spectra * gains[:, np.newaxis, np.newaxis], 4000)
+    np.testing.assert_allclose(curve * waveform, expected, atol=1e-10)
+    np.testing.assert_allclose(stft.gain_over_time(np.ones((1, 20)))[:, past:-past], 1)

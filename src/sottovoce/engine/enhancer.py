@@ -3,11 +3,17 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from sottovoce.engine.frames import FrameStream
 from sottovoce.engine.model import Float32Array, Model
 from sottovoce.signal.audio import Resampler
+from sottovoce.signal.polyphase import PolyphaseResampler
+from sottovoce.signal.queue import SampleQueue
 from sottovoce.signal.stft import MultiResolutionSTFT
 
-_BLOCK_SECONDS = 4.0
+# Longer blocks are cut to this, which bounds the memory and still lets many frames go through the network at once.
+_PIECE_SECONDS = 4.0
+# A sample beyond this (180 dB above full scale) is no sound, and its square would not fit the network's numbers.
+_LIMIT = np.float32(1e9)
 
 
 class Enhancer:
@@ -22,15 +28,29 @@ class Enhancer:
         self.stft = MultiResolutionSTFT(model.metadata.windows, model.metadata.hop)
 
     def stream(
-        self, sample_rate: int, channels: int = 1, *, limit_db: float | None = None, mix: float = 1.0
+        self,
+        sample_rate: int,
+        channels: int = 1,
+        *,
+        limit_db: float | None = None,
+        mix: float = 1.0,
+        full_band: bool = True,
+        linked: bool = False,
+        live: bool = False,
     ) -> "Stream":
         """Begin to enhance a signal that comes in blocks.
 
         Args:
             sample_rate: Rate of the signal in Hz.
-            channels: Number of channels, each enhanced for itself.
+            channels: Number of channels.
             limit_db: The most attenuation allowed at any time and frequency, in dB; None for no limit.
             mix: Share of the enhanced signal in the output, 0 (the input) to 1.
+            full_band: Keep what lies above the model's band, with the gain that the model gives the upper part of its
+                own; False takes it away.
+            linked: Give all channels the same gains, those of one network run, so that no source moves between them;
+                False enhances each channel for itself.
+            live: Resample with a short filter: under 4 ms more latency than the model's at 22.05 kHz and above, instead
+                of 75 to 170 ms. Of no effect at the model's own rate, which needs no resampling.
 
         Returns:
             A stream in its initial state.
@@ -38,10 +58,19 @@ class Enhancer:
         Raises:
             ValueError: An argument is out of its range.
         """
-        return Stream(self, sample_rate, channels, limit_db=limit_db, mix=mix)
+        return Stream(
+            self, sample_rate, channels, limit_db=limit_db, mix=mix, full_band=full_band, linked=linked, live=live
+        )
 
     def enhance(
-        self, waveform: NDArray[np.floating], sample_rate: int, *, limit_db: float | None = None, mix: float = 1.0
+        self,
+        waveform: NDArray[np.floating],
+        sample_rate: int,
+        *,
+        limit_db: float | None = None,
+        mix: float = 1.0,
+        full_band: bool = True,
+        linked: bool = False,
     ) -> Float32Array:
         """Enhance a whole signal.
 
@@ -50,20 +79,25 @@ class Enhancer:
             sample_rate: Rate in Hz.
             limit_db: The most attenuation allowed at any time and frequency, in dB; None for no limit.
             mix: Share of the enhanced signal in the output, 0 (the input) to 1.
+            full_band: Keep what lies above the model's band, with the gain that the model gives the upper part of its
+                own; False takes it away.
+            linked: Give all channels the same gains, those of one network run, so that no source moves between them;
+                False enhances each channel for itself.
 
         Returns:
             Float32 samples of the input's shape, aligned to it.
 
         Raises:
-            ValueError: The array has no or more than two dimensions, or an argument is out of its range.
+            ValueError: The array has no or more than two dimensions or no floating-point samples, or an argument is out
+                of its range.
         """
         if waveform.ndim not in (1, 2):
             raise ValueError(f"found an array of shape {waveform.shape}, expected (samples,) or (channels, samples)")
         signal = np.atleast_2d(waveform)
-        stream = self.stream(sample_rate, signal.shape[0], limit_db=limit_db, mix=mix)
-        size = max(1, round(_BLOCK_SECONDS * sample_rate))
-        pieces = [stream.push(signal[:, start : start + size]) for start in range(0, signal.shape[1], size)]
-        enhanced = np.concatenate([*pieces, stream.flush()], axis=1)
+        stream = self.stream(
+            sample_rate, signal.shape[0], limit_db=limit_db, mix=mix, full_band=full_band, linked=linked
+        )
+        enhanced = np.concatenate([stream.push(signal), stream.flush()], axis=1)
         return enhanced.reshape(waveform.shape)
 
 
@@ -71,126 +105,181 @@ class Stream:
     """One signal on its way through a model: blocks in, blocks out, then `flush`.
 
     The blocks that come out, joined, have the length of those that went in and are aligned to them; each comes as soon
-    as the model and the resampler allow. Made by `Enhancer.stream`.
+    as model and resamplers allow, and no cut into blocks changes a sample. A sample within full scale stays within:
+    every output is cut at ±1, or at the size of its own input sample where that is larger, which needs no memory of
+    other samples and so no look-ahead. Made by `Enhancer.stream`.
     """
 
     def __init__(
-        self, enhancer: Enhancer, sample_rate: int, channels: int, *, limit_db: float | None, mix: float
+        self,
+        enhancer: Enhancer,
+        sample_rate: int,
+        channels: int,
+        *,
+        limit_db: float | None,
+        mix: float,
+        full_band: bool,
+        linked: bool,
+        live: bool,
     ) -> None:
-        if sample_rate <= 0 or channels < 1:
-            raise ValueError(f"found rate {sample_rate} Hz and {channels} channels, expected positive numbers")
+        if sample_rate <= 0 or sample_rate % 1 or channels < 1:
+            raise ValueError(f"found rate {sample_rate} Hz and {channels} channels, expected positive whole numbers")
         if limit_db is not None and not limit_db >= 0:
             raise ValueError(f"found limit_db {limit_db}, expected the most attenuation allowed, 0 dB or more")
         if not 0 <= mix <= 1:
             raise ValueError(f"found mix {mix}, expected 0 (the input) to 1 (enhanced only)")
-        metadata = enhancer.model.metadata
-        self.sample_rate = sample_rate
+        self.sample_rate = int(sample_rate)
         self.channels = channels
-        self._model = enhancer.model
-        self._stft = enhancer.stft
+        self._enhancer = enhancer
+        self._model_rate = enhancer.model.metadata.sample_rate
         self._floor = 0.0 if limit_db is None else 10 ** (-limit_db / 20)
-        self._mix = mix
-        self._overlap = self._stft.window - self._stft.hop
-        self._to_model = Resampler(sample_rate, metadata.sample_rate, channels)
-        self._from_model = Resampler(metadata.sample_rate, sample_rate, channels)
-        self._past = self._model.initial_past(channels)
-        self._buffer = np.zeros((channels, self._overlap), np.float32)
-        self._mixture_spectra = np.zeros((channels, 2, self._stft.bins[0], 0), np.float32)
-        self._frames_to_drop = metadata.delay_frames
-        self._tail = np.zeros((channels, self._overlap), np.float32)
-        self._samples_to_drop = self._overlap
-        self._dry = np.zeros((channels, 0), np.float32)
-        self._model_samples = 0
-        self._enhanced_samples = 0
+        self._mix = np.float32(mix)
+        # At the model's own rate it hears everything.
+        self._full_band = full_band and sample_rate != self._model_rate
+        self._linked = linked
+        self._resampler = PolyphaseResampler if live and sample_rate != self._model_rate else Resampler
+        self._piece = max(1, round(_PIECE_SECONDS * sample_rate))
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything: the stream is as new, for another signal."""
+        self._to_model = self._resampler(self.sample_rate, self._model_rate, self.channels)
+        self._from_model = self._resampler(self._model_rate, self.sample_rate, self.channels)
+        self._frames = FrameStream(
+            self._enhancer.model,
+            self._enhancer.stft,
+            self.channels,
+            floor=self._floor,
+            linked=self._linked,
+            upper_gains=self._full_band,
+            lower_rate=min(self.sample_rate, self._model_rate),
+        )
+        self._gains = _GainCurve(self._model_rate, self.sample_rate, 1 if self._linked else self.channels)
+        # Samples wait here for the output that belongs to them; the newest have not been looked at yet.
+        self._input = SampleQueue(self.channels)
+        self._new = 0
+        self._wanted = self._to_model.missing(self._frames.missing)
         self._flushed = False
 
     @property
     def latency_seconds(self) -> float:
-        """Algorithmic latency of window and network, without the resampler's."""
-        return self._model.metadata.latency_seconds
+        """Algorithmic latency: the longest time by which the output stays behind the input.
 
-    def push(self, block: NDArray[np.floating]) -> Float32Array:
+        It is that of the model's window and look-ahead, and of both resamplers. What is above the model's band waits
+        for the rest, and adds nothing.
+        """
+        resampling = self._to_model.latency_seconds + self._from_model.latency_seconds
+        return self._enhancer.model.metadata.latency_seconds + resampling
+
+    def push(self, block: NDArray[np.floating], sample_rate: int | None = None) -> Float32Array:
         """Take some samples and give back those that are ready.
 
         Args:
-            block: Samples `(channels, n)`, or `(n,)` for one channel; samples that are not finite count as 0.
+            block: Samples `(channels, n)`, or `(n,)` for one channel, full scale ±1; any n. Samples that are not finite
+                or beyond ±1e9 count as 0.
+            sample_rate: Rate of this block in Hz where it is known, to be checked.
 
         Returns:
             Enhanced samples `(channels, m)`; m is often not n.
 
         Raises:
-            ValueError: The number of channels differs from the stream's, or the stream was flushed.
+            ValueError: The block has another rate or number of channels than the stream, or no floating-point samples,
+                or the stream was flushed.
         """
-        block = np.atleast_2d(block)
         if self._flushed:
-            raise ValueError("found a block after flush, expected a new stream for a new signal")
+            raise ValueError("found a block after flush, expected a new signal: call reset before it")
+        if sample_rate is not None and sample_rate != self.sample_rate:
+            raise ValueError(
+                f"found a block at {sample_rate} Hz in a stream at {self.sample_rate} Hz, expected one rate: "
+                "begin a new stream"
+            )
+        if block.ndim == 1:
+            block = block[np.newaxis]
         if block.ndim != 2 or block.shape[0] != self.channels:
-            raise ValueError(f"found a block of shape {block.shape}, expected ({self.channels}, samples)")
-        finite = np.nan_to_num(block.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-        self._dry = np.concatenate([self._dry, finite], axis=1)
-        return self._emit(self._from_model.push(self._process(self._to_model.push(finite))))
+            raise ValueError(
+                f"found a block of shape {block.shape}, expected ({self.channels}, samples): begin a new stream for "
+                "another number of channels"
+            )
+        if block.dtype.kind != "f":
+            raise ValueError(
+                f"found samples of type {block.dtype}, expected floating-point numbers with full scale ±1: divide "
+                "integers by their full scale"
+            )
+        count = block.shape[1]
+        if count <= self._piece:
+            return self._take(block)
+        pieces = [self._take(block[:, start : start + self._piece]) for start in range(0, count, self._piece)]
+        return np.concatenate(pieces, axis=1)
 
     def flush(self) -> Float32Array:
         """End the signal.
 
         Returns:
             The samples `(channels, m)` that were still on their way.
+
+        Raises:
+            ValueError: The stream was flushed before.
         """
+        if self._flushed:
+            raise ValueError("found a second flush, expected one at the end of a signal: call reset for a new one")
         self._flushed = True
-        last = self._process(self._to_model.push(np.zeros((self.channels, 0), np.float32), last=True))
-        missing = self._model_samples - self._enhanced_samples
-        if missing > 0:
-            # Zero frames push out what the window and the network's delay still hold.
-            silence = missing + self._stft.hop * self._frames_to_drop + self._stft.window
-            tail = self._advance(np.zeros((self.channels, silence), np.float32))[:, :missing]
-            last = np.concatenate([last, tail], axis=1)
         # There and back, the resamplers give at least as many samples as came in.
-        return self._emit(self._from_model.push(last, last=True))
+        return self._advance(last=True)
 
-    def _process(self, samples: Float32Array) -> Float32Array:
-        self._model_samples += samples.shape[1]
-        enhanced = self._advance(samples)
-        self._enhanced_samples += enhanced.shape[1]
-        return enhanced
-
-    def _advance(self, samples: Float32Array) -> Float32Array:
-        """Enhance samples at the model's rate; returns those that are complete."""
-        stft, hop = self._stft, self._stft.hop
-        self._buffer = np.concatenate([self._buffer, samples], axis=1)
-        spectra = stft.spectra(stft.frames(self._buffer))
-        count = spectra.shape[-1]
-        if count == 0:
+    def _take(self, block: NDArray[np.floating]) -> Float32Array:
+        if block.dtype != np.float32:
+            with np.errstate(over="ignore"):
+                block = block.astype(np.float32)
+        self._input.append(block)
+        self._new += block.shape[1]
+        # Until there is enough for a frame, a block costs no more than its copy.
+        if self._new < self._wanted:
             return np.zeros((self.channels, 0), np.float32)
-        self._buffer = self._buffer[:, count * hop :]
-        enhanced, self._past = self._model.run(np.ascontiguousarray(spectra), self._past)
-        dropped = min(self._frames_to_drop, count)
-        self._frames_to_drop -= dropped
-        enhanced = self._limit(enhanced[..., dropped:], spectra[:, :, : stft.bins[0]])
-        if enhanced.shape[-1] == 0:
-            return np.zeros((self.channels, 0), np.float32)
-        added = stft.overlap_add(enhanced)
-        added[:, : self._overlap] += self._tail
-        ready = enhanced.shape[-1] * hop
-        self._tail = added[:, ready:]
-        past = min(self._samples_to_drop, ready)
-        self._samples_to_drop -= past
-        return added[:, past:ready]
+        return self._advance()
 
-    def _limit(self, enhanced: Float32Array, mixture: Float32Array) -> Float32Array:
-        """Raise bins to the attenuation limit; the mixture waits as many frames as the network lags."""
-        if self._floor == 0:
-            return enhanced
-        waiting = np.concatenate([self._mixture_spectra, mixture], axis=-1)
-        count = enhanced.shape[-1]
-        self._mixture_spectra = waiting[..., count:]
-        floor = self._floor * waiting[..., :count]
-        too_low = np.hypot(*np.moveaxis(enhanced, 1, 0)) < np.hypot(*np.moveaxis(floor, 1, 0))
-        return np.where(too_low[:, np.newaxis], floor, enhanced)
+    def _advance(self, last: bool = False) -> Float32Array:
+        """Send the new samples through resamplers and model, and give what is complete."""
+        waiting = self._input.waiting()
+        new = waiting[:, waiting.shape[1] - self._new :]
+        self._new = 0
+        # No comparison with a number that is none is true.
+        new[~(np.abs(new) < _LIMIT)] = 0
+        enhanced, gains = self._frames.push(self._to_model.push(new, last), last)
+        enhanced = self._from_model.push(enhanced, last)
+        self._wanted = self._to_model.missing(self._frames.missing)
+        count = min(enhanced.shape[1], len(self._input))
+        enhanced, dry = enhanced[:, :count], self._input.take(count)
+        if gains is not None:
+            self._gains.append(gains)
+            enhanced = enhanced + self._gains.take(count) * dry
+        if self._mix != 1:
+            enhanced = self._mix * enhanced + (1 - self._mix) * dry
+        ceiling = np.maximum(np.abs(dry), np.float32(1))
+        return np.clip(enhanced, -ceiling, ceiling)
 
-    def _emit(self, enhanced: Float32Array) -> Float32Array:
-        """Join with the waiting input, and never give more than came in."""
-        count = min(enhanced.shape[1], self._dry.shape[1])
-        dry, self._dry = self._dry[:, :count], self._dry[:, count:]
-        if self._mix == 1:
-            return enhanced[:, :count]
-        return np.float32(self._mix) * enhanced[:, :count] + np.float32(1 - self._mix) * dry
+
+class _GainCurve:
+    """Gains at the model's rate, read at the times of the samples of another rate."""
+
+    def __init__(self, source_rate: int, target_rate: int, channels: int) -> None:
+        self._source_rate = source_rate
+        self._target_rate = target_rate
+        self._waiting = SampleQueue(channels)
+        self._first = 0
+        self._given = 0
+
+    def append(self, gains: Float32Array) -> None:
+        self._waiting.append(gains)
+
+    def take(self, count: int) -> Float32Array:
+        """The next gains `(channels, count)`: the curve is so smooth that straight lines will do between its points."""
+        curve = self._waiting.waiting()
+        place = self._given * self._source_rate - self._first * self._target_rate
+        position = (place + self._source_rate * np.arange(count, dtype=np.int64)) / self._target_rate
+        points = np.arange(curve.shape[1])
+        gains = np.array([np.interp(position, points, row) for row in curve], np.float32) if count else curve[:, :0]
+        self._given += count
+        done = self._given * self._source_rate // self._target_rate - self._first
+        self._first += done
+        self._waiting.take(done)
+        return gains

@@ -53,6 +53,8 @@ def enhance_files(
     *,
     limit_db: float | None = None,
     mix: float = 1.0,
+    full_band: bool = True,
+    linked: bool = False,
     overwrite: bool = False,
     resume: bool = False,
     jobs: int = 1,
@@ -70,6 +72,8 @@ def enhance_files(
         enhancer: The engine; its model serves all workers.
         limit_db: The most attenuation allowed at any time and frequency, in dB; None for no limit.
         mix: Share of the enhanced signal in the output, 0 (the input) to 1.
+        full_band: Keep what lies above the model's band, with the gain that the model gives the upper part of its own.
+        linked: Give all channels of a recording the same gains.
         overwrite: Replace existing files.
         resume: Keep what an earlier run has finished, and do what is missing, damaged, or older than its recording. An
             output is whole or absent, so its name and time tell; the model and the numbers of the earlier run are not
@@ -123,7 +127,9 @@ def enhance_files(
             _refuse_changed(source, state)
             writer = Writer(target, info.sample_rate, info.channels, like=info, overwrite=overwrite or resume)
             make_folder(target.parent)
-            stream = enhancer.stream(info.sample_rate, info.channels, limit_db=limit_db, mix=mix)
+            stream = enhancer.stream(
+                info.sample_rate, info.channels, limit_db=limit_db, mix=mix, full_band=full_band, linked=linked
+            )
             with writer:
                 for block in blocks(source, max(1, round(_BLOCK_SECONDS * info.sample_rate))):
                     writer.write(stream.push(block))

@@ -246,6 +246,8 @@ class Live:
         block_seconds: Length of a block: shorter is sooner, and fails sooner on a busy machine.
         limit_db: The most attenuation allowed at any time and frequency, in dB; None for no limit.
         mix: Share of the enhanced signal in the output, 0 (the input) to 1.
+        full_band: Keep what lies above the model's band, with the gain that the model gives the upper part of its own.
+        linked: Give all channels the same gains.
 
     Raises:
         MissingExtraError: The package sounddevice is not installed.
@@ -264,6 +266,8 @@ class Live:
         block_seconds: float = 0.01,
         limit_db: float | None = None,
         mix: float = 1.0,
+        full_band: bool = True,
+        linked: bool = False,
     ) -> None:
         check_options(limit_db, mix)
         if not 0.001 <= block_seconds <= 0.5:
@@ -277,9 +281,11 @@ class Live:
         self._played = max(channels, min(2, self._output["max_output_channels"]))
         self.sample_rate = self._choose_rate(sample_rate, enhancer.model.metadata.sample_rate)
         self._block_frames = max(1, round(block_seconds * self.sample_rate))
-        stream = enhancer.stream(self.sample_rate, channels, limit_db=limit_db, mix=mix)
-        rehearsal = enhancer.stream(self.sample_rate, channels, limit_db=limit_db, mix=mix)
-        least_frames, most_frames = self._rehearse(rehearsal)
+        stream = enhancer.stream(
+            self.sample_rate, channels, limit_db=limit_db, mix=mix, full_band=full_band, linked=linked, live=True
+        )
+        least_frames, most_frames = self._rehearse(stream)
+        stream.reset()
         self._model_seconds = most_frames / self.sample_rate
         self.relay = Relay(stream, self._block_frames, most_frames - least_frames)
         self._overflows = self._underflows = 0

@@ -24,6 +24,8 @@ def enhance_pipe(
     target_raw: str | None = None,
     limit_db: float | None = None,
     mix: float = 1.0,
+    full_band: bool = True,
+    linked: bool = False,
     overwrite: bool = False,
 ) -> float:
     """Enhance one recording of which one side or both are a pipe; rate, channels, length and sample format stay.
@@ -38,6 +40,8 @@ def enhance_pipe(
         target_raw: Name in `RAW_SUBTYPES` of the samples that a pipe gets instead of a WAV.
         limit_db: The most attenuation allowed at any time and frequency, in dB; None for no limit.
         mix: Share of the enhanced signal in the output, 0 (the input) to 1.
+        full_band: Keep what lies above the model's band, with the gain that the model gives the upper part of its own.
+        linked: Give all channels the same gains.
         overwrite: Replace an existing file.
 
     Returns:
@@ -55,7 +59,9 @@ def enhance_pipe(
         reader = PipeReader(source, source_raw)
         info = reader.info
         pieces = reader.blocks(max(1, round(_BLOCK_SECONDS * info.sample_rate)))
-    stream = enhancer.stream(info.sample_rate, info.channels, limit_db=limit_db, mix=mix)
+    stream = enhancer.stream(
+        info.sample_rate, info.channels, limit_db=limit_db, mix=mix, full_band=full_band, linked=linked
+    )
     writer: Writer | PipeWriter
     if isinstance(target, Path):
         writer = Writer(target, info.sample_rate, info.channels, like=info, overwrite=overwrite)

@@ -7,6 +7,7 @@ import os
 import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +28,8 @@ Float32Array = NDArray[np.float32]
 _READ_FRAMES = 65536
 # libsndfile's Vorbis encoder takes memory on the stack for what one call writes.
 _WRITE_FRAMES = 16384
+# soxr works in pieces of up to a sixth of a second.
+_LATENCY_PROBE_SECONDS = 2
 
 
 class _Container(NamedTuple):
@@ -383,6 +386,42 @@ class Resampler:
             resampled = resampled[:, : total - self._given]
         self._given += resampled.shape[1]
         return resampled
+
+    def missing(self, count: int) -> int:
+        """Say how many samples to wait for until it is worth while to push them.
+
+        Args:
+            count: Number of outputs that are needed, at least 1.
+
+        Returns:
+            Number of further input samples.
+        """
+        # soxr gives large pieces at times of its own: look once in a millisecond whether the next one has come.
+        return count if self._stream is None else _soxr_step(self.source_rate)
+
+    @property
+    def latency_seconds(self) -> float:
+        """The longest time by which the output stays behind, if samples wait for one another as `missing` says."""
+        return 0.0 if self._stream is None else _soxr_latency_seconds(self.source_rate, self.target_rate)
+
+
+def _soxr_step(source_rate: int) -> int:
+    return -(-source_rate // 1000)
+
+
+@lru_cache(maxsize=64)
+def _soxr_latency_seconds(source_rate: int, target_rate: int) -> float:
+    """Measure how far soxr stays behind; its documentation does not tell, and it depends on both rates."""
+    stream = soxr.ResampleStream(source_rate, target_rate, 1)
+    step = np.zeros((_soxr_step(source_rate), 1), np.float32)
+    taken = given = 0
+    latency_seconds = 0.0
+    while taken < _LATENCY_PROBE_SECONDS * source_rate:
+        taken += len(step)
+        latency_seconds = max(latency_seconds, taken / source_rate - given / target_rate)
+        given += len(stream.resample_chunk(step))
+    # Another cut into steps may meet soxr's pieces up to a step later.
+    return latency_seconds + len(step) / source_rate
 
 
 def resample(waveform: NDArray[np.floating], source_rate: int, target_rate: int) -> Float32Array:

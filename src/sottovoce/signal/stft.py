@@ -119,7 +119,24 @@ class MultiResolutionSTFT:
             what later frames add.
         """
         complex_spectrum = np.swapaxes(spectrum[..., 0, :, :] + 1j * spectrum[..., 1, :, :], -1, -2)
-        frames = np.fft.irfft(complex_spectrum, n=self.window, axis=-1) * self._synthesis
+        frames = np.fft.irfft(complex_spectrum, n=self.window, axis=-1).astype(spectrum.dtype, copy=False)
+        return self._add(frames * self._synthesis.astype(spectrum.dtype))
+
+    def gain_over_time(self, gains: FloatArray) -> FloatArray:
+        """Gain that a signal gets when its frames are multiplied by gains, all bins of a frame by the same.
+
+        Args:
+            gains: One gain per frame, `(..., N)`.
+
+        Returns:
+            Gain of every sample, `(..., (N - 1) H + W)`, laid out as by `overlap_add`: a smooth curve through the gains
+            at the centres of their frames.
+        """
+        product = (self._analysis[0] * self._synthesis).astype(gains.dtype)
+        return self._add(gains[..., np.newaxis] * product)
+
+    def _add(self, frames: FloatArray) -> FloatArray:
+        """Add up windowed frames `(..., N, W)`, each a hop behind the one before."""
         count, hop, hops = frames.shape[-2], self.hop, -(-self.window // self.hop)
         pad = [(0, 0)] * (frames.ndim - 1) + [(0, hops * hop - self.window)]
         pieces = np.pad(frames, pad).reshape(*frames.shape[:-1], hops, hop)
@@ -127,7 +144,7 @@ class MultiResolutionSTFT:
         for shift in range(hops):
             added[..., shift : shift + count, :] += pieces[..., shift, :]
         samples = max(count - 1, 0) * hop + self.window
-        return added.reshape(*frames.shape[:-2], -1)[..., :samples].astype(spectrum.dtype)
+        return added.reshape(*frames.shape[:-2], -1)[..., :samples]
 
     def analyse(self, waveform: FloatArray) -> FloatArray:
         """Spectra of a whole signal.

@@ -1,0 +1,190 @@
+"""A signal at the model's rate on its way through the network, frame by frame."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sottovoce.engine.model import Float32Array, Model
+from sottovoce.signal.queue import SampleQueue
+from sottovoce.signal.stft import MultiResolutionSTFT
+
+# The upper part of what the model hears, as shares of the lower of both rates: 4 to 7.5 kHz at 16 kHz and above. What
+# happens to it tells what shall happen above.
+_UPPER_BAND = (0.25, 0.47)
+# Over this time the energies are added up whose ratio is the gain: shorter, and it flickers; longer, and it lags.
+_UPPER_SECONDS = 0.05
+# Where there is hardly more than this (140 dB below full scale) there is nothing to tell a gain from, and it is 1.
+_SILENCE = np.float32(1e-14)
+_TINY = np.float32(1e-30)
+_REAL = np.array([1, 0], np.float32)[:, np.newaxis, np.newaxis]
+
+
+class FrameStream:
+    """Samples in, as many enhanced samples out, later by the model's latency but aligned.
+
+    With `upper_gains`, what comes out is not the enhanced signal y but its two parts y - g x and g: x is the input, and
+    g the gain over time of the upper band. Where the input is known in a wider band than the model's, as X, then
+    g X + (y - g x) is the enhanced signal whose highs, which the model never heard, have the gain g.
+
+    Args:
+        model: The network.
+        stft: Its frames.
+        channels: Number of channels.
+        floor: Least gain of any bin of any frame, 0 to 1.
+        linked: One network run for all channels, which all get its gains.
+        upper_gains: Give both parts.
+        lower_rate: The lower of the rates of model and recording in Hz, which limits the upper band.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        stft: MultiResolutionSTFT,
+        channels: int,
+        *,
+        floor: float,
+        linked: bool,
+        upper_gains: bool,
+        lower_rate: int,
+    ) -> None:
+        metadata = model.metadata
+        self._model = model
+        self._stft = stft
+        self._channels = channels
+        self._floor = np.float32(floor)
+        self._linked = linked and channels > 1
+        heard = 1 if self._linked else channels
+        self._overlap = stft.window - stft.hop
+        self._past = model.initial_past(heard)
+        self._waiting = SampleQueue(channels)
+        self._waiting.append(np.zeros((channels, self._overlap), np.float32))
+        self._frames_to_drop = metadata.delay_frames
+        self._waiting_spectra = np.zeros((channels + self._linked, 2, stft.bins[0], 0), np.float32)
+        self._samples_to_drop = self._overlap
+        self._tail = np.zeros((channels, self._overlap), np.float32)
+        self._flush_samples = stft.window + metadata.delay_frames * stft.hop
+        self._taken = 0
+        self._given = 0
+        self._upper_gains = upper_gains
+        first, last = (int(share * lower_rate / metadata.sample_rate * stft.window) for share in _UPPER_BAND)
+        self._upper_bins = slice(first, last + 1)
+        upper_frames = max(1, round(_UPPER_SECONDS * metadata.sample_rate / stft.hop))
+        self._upper_energies = np.zeros((2, heard, upper_frames - 1), np.float32)
+        self._gain_tail = np.zeros((heard, self._overlap), np.float32)
+
+    @property
+    def missing(self) -> int:
+        """Number of samples that the next frame needs."""
+        return self._stft.window - len(self._waiting)
+
+    def push(self, samples: Float32Array, last: bool = False) -> tuple[Float32Array, Float32Array | None]:
+        """Take some samples and give back those that are ready.
+
+        Args:
+            samples: `(channels, n)`; n may be 0.
+            last: No more samples will come.
+
+        Returns:
+            `(channels, m)`: the enhanced samples, or y - g x; and None, or g, 0 to 1, as `(channels, m)`, `(1, m)` if
+            the channels are linked.
+        """
+        self._waiting.append(samples)
+        self._taken += samples.shape[1]
+        if last:
+            # Zeros push out what the window and the network's delay still hold.
+            self._waiting.append(np.zeros((self._channels, self._flush_samples), np.float32))
+        enhanced, gains = self._advance()
+        count = min(enhanced.shape[1], self._taken - self._given)
+        self._given += count
+        return enhanced[:, :count], None if gains is None else gains[:, :count]
+
+    def _advance(self) -> tuple[Float32Array, Float32Array | None]:
+        """Enhance the frames that are complete."""
+        stft = self._stft
+        spectra = stft.spectra(stft.frames(self._waiting.waiting()))
+        count = spectra.shape[-1]
+        self._waiting.take(count * stft.hop)
+        dropped = min(self._frames_to_drop, count)
+        self._frames_to_drop -= dropped
+        if count:
+            heard = _joined(spectra) if self._linked else spectra
+            enhanced, self._past = self._model.run(np.ascontiguousarray(heard), self._past)
+            mixture, heard = self._aligned(spectra, heard, count - dropped)
+        if count == dropped:
+            nothing = np.zeros((self._channels, 0), np.float32)
+            return nothing, nothing[: len(self._gain_tail)] if self._upper_gains else None
+        enhanced = self._limited(enhanced[..., dropped:], heard)
+        gains = self._gains_of_upper_band(enhanced, heard) if self._upper_gains else None
+        if self._linked:
+            enhanced = _scaled(mixture, enhanced, heard)
+        if gains is not None:
+            enhanced = enhanced - gains[:, np.newaxis, np.newaxis] * mixture
+        samples, self._tail = self._overlapped(stft.overlap_add(enhanced), self._tail)
+        gain_over_time = None
+        if gains is not None:
+            gain_over_time, self._gain_tail = self._overlapped(stft.gain_over_time(gains), self._gain_tail)
+        past = min(self._samples_to_drop, samples.shape[1])
+        self._samples_to_drop -= past
+        return samples[:, past:], None if gain_over_time is None else gain_over_time[:, past:]
+
+    def _aligned(self, mixture: Float32Array, heard: Float32Array, count: int) -> tuple[Float32Array, Float32Array]:
+        """The next `count` frames of what waits as long as the network lags: the mixture and what the network heard."""
+        spectra = np.concatenate([mixture, heard]) if self._linked else mixture
+        waiting = np.concatenate([self._waiting_spectra, spectra[:, :, : self._stft.bins[0]]], axis=-1)
+        self._waiting_spectra = waiting[..., count:].copy()
+        return waiting[: self._channels, ..., :count], waiting[-len(heard) :, ..., :count]
+
+    def _limited(self, enhanced: Float32Array, heard: Float32Array) -> Float32Array:
+        """Raise bins to the attenuation limit."""
+        if self._floor == 0:
+            return enhanced
+        floor = self._floor * heard
+        too_low = _power(enhanced) < _power(floor)
+        return np.where(too_low[:, np.newaxis], floor, enhanced)
+
+    def _gains_of_upper_band(self, enhanced: Float32Array, heard: Float32Array) -> Float32Array:
+        """Gain of every frame, `(channels, N)`: root of the ratio of the last few frames' energies, at most 1."""
+        power = np.stack([_power(part[:, :, self._upper_bins]).mean(axis=1) for part in (enhanced, heard)])
+        past = self._upper_energies.shape[-1]
+        power = np.concatenate([self._upper_energies, power], axis=-1)
+        self._upper_energies = power[..., power.shape[-1] - past :]
+        after, before = np.lib.stride_tricks.sliding_window_view(power, past + 1, axis=-1).mean(axis=-1) + _SILENCE
+        gains: Float32Array = np.minimum(np.sqrt(after / before), np.float32(1))
+        return gains
+
+    def _overlapped(self, added: Float32Array, tail: Float32Array) -> tuple[Float32Array, Float32Array]:
+        """Add what earlier frames left; returns the samples that are complete, and what is left for later frames."""
+        added[:, : self._overlap] += tail
+        return added[:, : -self._overlap], added[:, -self._overlap :].copy()
+
+
+def _power(spectra: Float32Array) -> Float32Array:
+    """Squared amplitude `(..., F, N)` of real and imaginary parts `(..., 2, F, N)`."""
+    return np.square(spectra[..., 0, :, :]) + np.square(spectra[..., 1, :, :])
+
+
+def _joined(spectra: Float32Array) -> Float32Array:
+    """One spectrum `(1, 2, F, N)` for all channels: their root mean square, with the phase of their sum.
+
+    A plain downmix loses what is in opposite phase in two channels, and then the network could not hear it.
+    """
+    total = spectra.sum(axis=0)
+    size = np.sqrt(_power(total))
+    # Where channels cancel to the last digit any phase will do.
+    phasor = np.where(size > 0, total / np.where(size > 0, size, 1), _REAL)
+    return np.asarray(np.sqrt(_power(spectra).mean(axis=0)) * phasor, np.float32)[np.newaxis]
+
+
+def _scaled(mixture: Float32Array, enhanced: Float32Array, heard: Float32Array) -> Float32Array:
+    """Give all channels the complex gains that the network gave to what it heard.
+
+    No bin is larger than the enhanced one by more than the root of the number of channels, as what was heard is their
+    root mean square.
+    """
+    ratio = _complex(enhanced) * _complex(heard).conj() / np.maximum(_power(heard), _TINY)
+    scaled = ratio * _complex(mixture)
+    return np.stack([scaled.real, scaled.imag], axis=1)
+
+
+def _complex(spectra: Float32Array) -> NDArray[np.complex64]:
+    """Complex numbers `(C, F, N)` of real and imaginary parts `(C, 2, F, N)`."""
+    return np.asarray(spectra[:, 0] + 1j * spectra[:, 1], np.complex64)

@@ -1,0 +1,102 @@
+"""The live resampler: any ratio, any cut into blocks, aligned, as late as it says, and nothing mirrored."""
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from sottovoce.signal.audio import resample
+from sottovoce.signal.polyphase import PolyphaseResampler
+
+RATES = [8000, 11025, 16000, 22050, 32000, 44100, 48000, 96000]
+
+
+def noise(*shape, seed=0):
+    return (0.1 * np.random.default_rng(seed).standard_normal(shape)).astype(np.float32)
+
+
+def whole(waveform, source_rate, target_rate):
+    return PolyphaseResampler(source_rate, target_rate, len(waveform)).push(waveform, last=True)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    source=st.sampled_from(RATES),
+    target=st.sampled_from(RATES),
+    samples=st.integers(0, 3000),
+    sizes=st.lists(st.integers(0, 700), min_size=1, max_size=5).filter(any),
+)
+@example(source=44100, target=16000, samples=900, sizes=[1])
+@example(source=16000, target=44100, samples=900, sizes=[1])
+def test_any_blocks_equal_the_whole(source, target, samples, sizes):
+    waveform = noise(2, samples)
+    resampler = PolyphaseResampler(source, target, 2)
+    pieces, start = [], 0
+    while start < samples:
+        for size in sizes:
+            pieces.append(resampler.push(waveform[:, start : start + size]))
+            start += size
+    pieces.append(resampler.push(waveform[:, :0], last=True))
+    expected = whole(waveform, source, target)
+    assert expected.shape == (2, -(-samples * target // source))
+    np.testing.assert_allclose(np.concatenate(pieces, axis=1), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("rate", [rate for rate in RATES if rate != 16000])
+@pytest.mark.parametrize("share", [0.02, 0.2, 0.4])
+def test_tones_come_out_as_from_the_long_filter(rate, share):
+    count = rate // 4
+    frequency_hz = share * min(rate, 16000)
+    tone = np.sin(2 * np.pi * frequency_hz * np.arange(count) / rate) * np.hanning(count)
+    tone = tone[np.newaxis].astype(np.float32)
+    for source, target in ((rate, 16000), (16000, rate)):
+        np.testing.assert_allclose(whole(tone, source, target), resample(tone, source, target), atol=1e-3)
+
+
+@pytest.mark.parametrize(("source", "target"), [(48000, 16000), (16000, 48000), (44100, 16000), (16000, 11025)])
+def test_a_constant_is_a_constant(source, target):
+    level = whole(np.full((1, 4000), 0.5, np.float32), source, target)
+    np.testing.assert_allclose(level[:, 400:-400], 0.5, atol=1e-6)
+
+
+@pytest.mark.parametrize("rate", [44100, 48000, 96000])
+def test_what_the_lower_rate_cannot_hold_is_taken_away(rate):
+    time = np.arange(rate // 4) / rate
+    for frequency_hz in (8400, 12000, 20000):
+        tone = np.sin(2 * np.pi * frequency_hz * time)[np.newaxis].astype(np.float32)
+        assert np.abs(whole(tone, rate, 16000)[:, 200:-200]).max() < 10 ** (-65 / 20)
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 22050, 44100, 48000, 96000])
+def test_output_is_there_when_it_says(rate):
+    for source, target in ((rate, 16000), (16000, rate)):
+        resampler = PolyphaseResampler(source, target, 1)
+        latest, given_samples = 0.0, 0
+        for taken in range(1, 3000):
+            needed = resampler.missing(1)
+            count = resampler.push(noise(1, 1)).shape[1]
+            # Neither earlier nor later than announced.
+            assert (count > 0) == (needed == 1)
+            given_samples += count
+            latest = max(latest, taken / source - given_samples / target)
+        assert latest == pytest.approx(resampler.latency_seconds, abs=1 / target)
+        assert latest <= resampler.latency_seconds + 1e-9
+    if rate > 16000:
+        assert resampler.latency_seconds < 0.002
+
+
+@pytest.mark.parametrize(("source", "target"), [(44100, 16000), (16000, 44100), (8000, 16000)])
+def test_missing_samples_bring_as_many_outputs(source, target):
+    resampler, given_samples = PolyphaseResampler(source, target, 1), 0
+    for count in (1, 7, 256, 300):
+        wanted = given_samples + count
+        missing = resampler.missing(count)
+        given_samples += resampler.push(noise(1, missing - 1)).shape[1]
+        assert given_samples < wanted
+        given_samples += resampler.push(noise(1, 1)).shape[1]
+        assert given_samples >= wanted
+
+
+def test_rates_without_a_common_divisor():
+    tone = (np.sin(np.arange(3000) / 20) * np.hanning(3000))[np.newaxis].astype(np.float32)
+    np.testing.assert_allclose(whole(tone, 16001, 16000), resample(tone, 16001, 16000), atol=1e-3)
