@@ -56,6 +56,7 @@ def load(name: str) -> Float32Array:
 def main() -> None:
     """Print a table of words that were heard wrongly."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("names", nargs="*", help="recordings, as the table names them; all if not given")
     parser.add_argument("--model", help="model.onnx or folder of a training; the bundled model if not given")
     parser.add_argument("--limit-db", type=float, help="the most attenuation allowed, in dB")
     arguments = parser.parse_args()
@@ -73,12 +74,14 @@ def main() -> None:
         return hypothesis.hypstr.split() if hypothesis else []
 
     enhancer = sottovoce.load(arguments.model)
-    pairs = sorted(path.name for path in (EXAMPLES / "pairs" / "noisy").glob("*.flac"))
-    references = {name: text.split() for name, text in TEXTS.items()}
-    references |= {f"pairs/noisy/{name}": hear(load(f"pairs/clean/{name}")) for name in pairs}
+    pairs = sorted(f"pairs/noisy/{path.name}" for path in (EXAMPLES / "pairs" / "noisy").glob("*.flac"))
+    unknown = set(arguments.names) - {*TEXTS, *pairs}
+    if unknown:
+        sys.exit(f"found {', '.join(sorted(unknown))}, expected some of {', '.join([*TEXTS, *pairs])}")
     print(f"{'words heard wrongly':<30} {'words':>5} {'as it is':>9} {'enhanced':>9}")
     words, unprocessed, enhanced = 0, 0, 0
-    for name, reference in references.items():
+    for name in arguments.names or [*TEXTS, *pairs]:
+        reference = TEXTS[name].split() if name in TEXTS else hear(load(name.replace("noisy", "clean")))
         waveform = load(name)
         before = word_errors(reference, hear(waveform))
         after = word_errors(reference, hear(enhancer.enhance(waveform, RATE, limit_db=arguments.limit_db)))
