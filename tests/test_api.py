@@ -23,6 +23,14 @@ def test_load_takes_a_file(identity_model):
     assert sottovoce.load(str(identity_model)).model.metadata.name == "identity"
 
 
+def test_load_takes_the_folder_of_a_run(tmp_path, identity_model):
+    (tmp_path / "model.onnx").write_bytes(identity_model.read_bytes())
+    assert sottovoce.load(tmp_path).model.metadata.name == "identity"
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ModelError, match=r"found no model\.onnx in the folder"):
+        sottovoce.load(tmp_path / "empty")
+
+
 def test_load_refuses_what_is_no_model(tmp_path):
     with pytest.raises(ModelError, match="found no readable model file"):
         sottovoce.load(tmp_path / "none.onnx")

@@ -11,6 +11,11 @@ import soundfile as sf
 
 from sottovoce import cli
 
+try:
+    import resource
+except ImportError:
+    resource = None
+
 
 @pytest.fixture
 def sottovoce(monkeypatch, identity_model):
@@ -69,6 +74,39 @@ def test_overwrites_only_when_told(tmp_path, sottovoce, capsys):
     assert sottovoce("enhance", source, "-o", tmp_path / "b.wav", "--overwrite") == 0
 
 
+def test_resumes(tmp_path, sottovoce, capsys):
+    save(tmp_path / "in" / "a.wav")
+    assert sottovoce("enhance", tmp_path / "in", "-o", tmp_path / "out") == 0
+    save(tmp_path / "in" / "b.wav", 8000)
+    capsys.readouterr()
+    assert sottovoce("enhance", tmp_path / "in", "-o", tmp_path / "out", "--resume") == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("Enhanced 1 of 2 recordings, 0:00.5 of sound in ")
+    assert printed.endswith("; 1 kept from earlier; 0 failed.\n")
+
+
+def limit_file_size():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+
+@pytest.mark.skipif(resource is None, reason="needs POSIX limits")
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.mp3"])
+def test_disk_that_takes_no_more(tmp_path, identity_model, name):
+    rng = np.random.default_rng(0)
+    sf.write(tmp_path / name, rng.uniform(-0.5, 0.5, 16000 * 60), 16000)
+    save(tmp_path / "b.wav", 16000)
+    command = [sys.executable, "-m", "sottovoce", "enhance", name, "b.wav", "-o", "out", "--model", str(identity_model)]
+    process = subprocess.run(
+        command, check=False, cwd=tmp_path, capture_output=True, text=True, preexec_fn=limit_file_size
+    )
+    assert process.returncode == 1
+    # libmpg123 has something to say about noise.
+    (error,) = (line for line in process.stderr.splitlines() if "libmpg123" not in line)
+    assert error.startswith(f"sottovoce: cannot write out/{name}: the disk is full or failed after ")
+    assert "Enhanced 1 of 2 recordings" in process.stdout
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.wav"]
+
+
 @pytest.mark.parametrize("option", [("--mix", "2"), ("--limit-db", "-1"), ("--jobs", "0")])
 def test_refuses_numbers_out_of_range(tmp_path, sottovoce, option, capsys):
     assert sottovoce("enhance", save(tmp_path / "a.wav"), "-o", tmp_path / "b.wav", *option) == 1
@@ -84,17 +122,22 @@ def test_refuses_what_is_no_model(tmp_path, monkeypatch, capsys):
     assert "is not a model" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="SIGINT is POSIX")
-def test_interruption_leaves_nothing_half_written(tmp_path, identity_model):
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_interruption_leaves_nothing_half_written(tmp_path, identity_model, name):
     sf.write(tmp_path / "a.wav", np.zeros(16000 * 1800, np.int16), 16000)
     command = [sys.executable, "-m", "sottovoce", "enhance", "a.wav", "-o", "out", "--model", str(identity_model)]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 30
     while not list(tmp_path.glob("out/.*.part")) and time.monotonic() < deadline:
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(getattr(signal, name))
     _, errors = process.communicate(timeout=30)
-    assert (process.returncode, errors) == (130, "sottovoce: interrupted.\n")
+    assert process.returncode == 130
+    assert errors.splitlines() == [
+        "sottovoce: what is finished is kept; --resume goes on from there.",
+        "sottovoce: interrupted.",
+    ]
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -127,6 +170,12 @@ def test_info_of_a_model(identity_model, sottovoce, capsys):
     assert "name      identity" in printed
     assert "latency   40 ms" in printed
     assert '"seed": 0' in printed
+
+
+def test_info_of_the_folder_of_a_run(tmp_path, identity_model, sottovoce, capsys):
+    (tmp_path / "model.onnx").write_bytes(identity_model.read_bytes())
+    assert sottovoce("info", tmp_path) == 0
+    assert "name      identity" in capsys.readouterr().out
 
 
 def test_info_of_nothing(tmp_path, sottovoce, capsys):

@@ -25,7 +25,8 @@ def load(model: Path | str | None = None) -> "Enhancer":
     """Load a model.
 
     Args:
-        model: A file written by `sottovoce train`; None for the bundled default model.
+        model: A model file, or the folder that `sottovoce train` or `sottovoce adapt` wrote; None for the bundled
+            default model. torch is not needed.
 
     Returns:
         An enhancer, to be used for any number of recordings and streams.

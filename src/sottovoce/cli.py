@@ -2,22 +2,26 @@
 
 import contextlib
 import inspect
+import io
 import itertools
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Optional, TextIO
 
 import tyro
+from tyro.constructors import PrimitiveConstructorSpec
 
-from sottovoce.errors import ConfigError, DataError, MissingExtraError, SottovoceError
+from sottovoce.errors import AudioError, ConfigError, DataError, MissingExtraError, SottovoceError
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
+    from sottovoce.engine.live import Relay
     from sottovoce.engine.model import ModelMetadata
 
 COMMANDS: dict[str, Callable[..., int | None]] = {}
@@ -27,68 +31,379 @@ HELP = "sottovoce: speech enhancement that learns from the recordings people hav
 Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
 
 
+STANDARD = Path("-")
+"""Standard input or output, in place of a file."""
+
+
+class Paths(tuple[Path, ...]):
+    """Paths of a command line.
+
+    A class, and `Optional` in place of `X | None`, in the commands that should start quickly: tyro knows how to check
+    their defaults, and loads typeguard, asyncio and unittest, which takes 45 ms, to check those of other types.
+    """
+
+
+Inputs = Annotated[
+    Paths,
+    PrimitiveConstructorSpec(
+        nargs="*",
+        metavar="IN",
+        instance_from_str=lambda words: Paths(map(Path, words)),
+        is_instance=lambda value: isinstance(value, Paths),
+        str_from_instance=lambda paths: [str(path) for path in paths],
+    ),
+    tyro.conf.arg(metavar="IN [IN ...]"),
+]
+
+
 def enhance(
-    inputs: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="IN [IN ...]")],
+    inputs: Inputs,
     /,
     *,
     output: Output,
-    model: Path | None = None,
-    limit_db: float | None = None,
+    model: Optional[Path] = None,
+    limit_db: Optional[float] = None,
     mix: float = 1.0,
     full_band: bool = True,
     linked: bool = False,
     overwrite: bool = False,
+    resume: bool = False,
     jobs: int = os.cpu_count() or 1,
+    raw: Optional[Literal["s16le", "f32le"]] = None,
+    rate: Optional[int] = None,
+    channels: Optional[int] = None,
 ) -> int:
     """Take noise and reverberation out of recordings.
 
     Rate, channels, length and sample format stay. A folder is searched with the folders below it, which are made again
-    in the output. What cannot be read is reported, the rest is enhanced, and the exit code is 1.
+    in the output. What cannot be read is reported, the rest is enhanced, and the exit code is 1. A single dash is
+    standard input or output: WAV, or samples without a header (--raw), which pass as they come.
 
     Example:
         sottovoce enhance interview.wav -o clear.wav
-        sottovoce enhance recordings/ -o enhanced/ --limit-db 20
+        sottovoce enhance recordings/ -o enhanced/ --limit-db 20 --resume
+        ffmpeg -i talk.mp4 -f wav - | sottovoce enhance - -o - | ffmpeg -i - talk.mp3
 
     Args:
-        inputs: Recordings, and folders of recordings.
-        output: A file for one recording, otherwise a folder.
-        model: A model.onnx written by `sottovoce train`; the bundled one if not given.
+        inputs: Recordings, and folders of recordings; - for standard input.
+        output: A file for one recording, otherwise a folder; - for standard output.
+        model: A folder written by `sottovoce train` or `sottovoce adapt`, or the model.onnx in it; the bundled one if
+            not given.
         limit_db: The most attenuation allowed, in dB: 20 leaves a little of the room, and fewer artefacts.
         mix: Share of the enhanced signal: 1 is enhanced only, 0 the recording.
         full_band: What lies above the model's band (8 kHz) stays, with less noise there too; otherwise it is removed.
         linked: Treat all channels of a recording alike, so that no source moves between them; also faster.
         overwrite: Replace existing files.
+        resume: Go on with an interrupted run: keep what it finished, unless the recording is newer, and do the rest.
         jobs: Number of recordings at once.
+        raw: Samples without a header, in ffmpeg's words, on standard input and output.
+        rate: Rate of raw standard input in Hz.
+        channels: Number of channels of raw standard input, 1 if not given.
     """
-    import time
-
     import sottovoce
     from sottovoce.engine.files import enhance_files
 
-    start = time.perf_counter()
-    with _progress() as show:
-        results = enhance_files(
+    _end_by_sigterm_as_by_ctrl_c()
+    if STANDARD in (*inputs, output):
+        if resume:
+            raise ConfigError("found --resume with standard input or output, expected folders: a pipe begins anew")
+        return _enhance_pipe(
             inputs,
             output,
-            sottovoce.load(model),
+            model,
+            sound=(raw, rate, channels),
             limit_db=limit_db,
             mix=mix,
             full_band=full_band,
             linked=linked,
             overwrite=overwrite,
-            jobs=jobs,
-            on_progress=lambda done, total: show("enhancing", done, total, f" {_duration(done)} of {_duration(total)}"),
         )
+    if (raw, rate, channels) != (None, None, None):
+        raise ConfigError("found --raw, --rate or --channels with files, which tell it: they are for a pipe (-)")
+
+    start = time.perf_counter()
+    try:
+        with _progress() as show:
+            results = enhance_files(
+                inputs,
+                output,
+                sottovoce.load(model),
+                limit_db=limit_db,
+                mix=mix,
+                full_band=full_band,
+                linked=linked,
+                overwrite=overwrite,
+                resume=resume,
+                jobs=jobs,
+                on_progress=lambda done, total: show(
+                    "enhancing", done, total, f" {_duration(done)} of {_duration(total)}"
+                ),
+            )
+    except KeyboardInterrupt:
+        if output.is_dir():
+            print("sottovoce: what is finished is kept; --resume goes on from there.", file=sys.stderr)
+        raise
     elapsed_seconds = time.perf_counter() - start
     failed = [result for result in results if result.error is not None]
     for result in failed:
         print(f"sottovoce: {result.error}", file=sys.stderr)
-    seconds = sum(result.seconds for result in results if result.error is None)
+    kept = sum(result.kept for result in results)
+    seconds = sum(result.seconds for result in results if result.error is None and not result.kept)
     print(
-        f"Enhanced {len(results) - len(failed)} of {len(results)} recordings, {_duration(seconds)} of sound in "
-        f"{elapsed_seconds:.1f} s: {seconds / elapsed_seconds:.1f} times as fast as real time; {len(failed)} failed."
+        f"Enhanced {len(results) - len(failed) - kept} of {len(results)} recordings, {_duration(seconds)} of sound in "
+        f"{elapsed_seconds:.1f} s: {seconds / elapsed_seconds:.1f} times as fast as real time; "
+        + (f"{kept} kept from earlier; " if resume else "")
+        + f"{len(failed)} failed."
     )
     return 1 if failed else 0
+
+
+def _enhance_pipe(
+    inputs: tuple[Path, ...],
+    output: Path,
+    model: Path | None,
+    *,
+    sound: tuple[Literal["s16le", "f32le"] | None, int | None, int | None],
+    limit_db: float | None,
+    mix: float,
+    full_band: bool,
+    linked: bool,
+    overwrite: bool,
+) -> int:
+    """Enhance with standard input or output; everything but sound goes to standard error."""
+    import sottovoce
+    from sottovoce.engine.pipes import enhance_pipe
+    from sottovoce.signal.pipes import RawSound
+
+    if len(inputs) != 1 or inputs[0].is_dir():
+        raise ConfigError("found several recordings with standard input or output (-), expected one")
+    raw, rate, channels = sound
+    source_raw = None
+    if raw is not None and inputs[0] == STANDARD:
+        if rate is None:
+            raise ConfigError("found --raw without --rate, expected the rate in Hz: raw samples do not tell it")
+        source_raw = RawSound(raw, rate, 1 if channels is None else channels)
+    elif (rate, channels) != (None, None):
+        raise ConfigError("found --rate or --channels without raw standard input, which alone needs them")
+    if inputs[0] == STANDARD and sys.stdin.isatty():
+        raise ConfigError("standard input is a terminal, expected sound: put a program before it, as in `ffmpeg ... |`")
+    if output == STANDARD and sys.stdout.isatty():
+        raise ConfigError("standard output is a terminal, which cannot take sound: add `| PROGRAM` or `> FILE`")
+    start = time.perf_counter()
+    with _progress():
+        seconds = enhance_pipe(
+            _unbuffered(sys.stdin) if inputs[0] == STANDARD else inputs[0],
+            _unbuffered(sys.stdout) if output == STANDARD else output,
+            sottovoce.load(model),
+            source_raw=source_raw,
+            target_raw=raw,
+            limit_db=limit_db,
+            mix=mix,
+            full_band=full_band,
+            linked=linked,
+            overwrite=overwrite,
+        )
+    elapsed_seconds = time.perf_counter() - start
+    print(f"sottovoce: enhanced {_duration(seconds)} of sound in {elapsed_seconds:.1f} s.", file=sys.stderr)
+    return 0
+
+
+def _end_by_sigterm_as_by_ctrl_c() -> None:
+    """Leave nothing half-written where a service manager or `timeout` ends the program, either."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def _unbuffered(file: TextIO) -> io.FileIO:
+    """The bytes of a standard stream: a block waits for no other, and none is left when its reader is gone."""
+    descriptor = file.fileno()
+    # Some programs leave their pipes so that a read without data looks like the end.
+    if os.name == "posix":
+        os.set_blocking(descriptor, True)
+    return io.FileIO(descriptor, "r" if file.readable() else "w", closefd=False)
+
+
+def live(
+    *,
+    input: Optional[str] = None,
+    output: Annotated[Optional[str], tyro.conf.arg(aliases=["-o"])] = None,
+    list_devices: bool = False,
+    model: Optional[Path] = None,
+    limit_db: Optional[float] = None,
+    mix: float = 1.0,
+    full_band: bool = True,
+    linked: bool = False,
+    rate: Optional[int] = None,
+    channels: int = 1,
+    block_ms: float = 10.0,
+    seconds: Optional[float] = None,
+) -> int:
+    """Enhance a microphone while you speak, for headphones, a recording program or a call.
+
+    Calls take a virtual device as their microphone: see docs/live.md. Shows the level before and after; the key b lets
+    the recording through as it is and back, q ends, as Ctrl-C does. Tells the latency at the start, and at the end how
+    often sound was lost.
+
+    Example:
+        sottovoce live --list-devices
+        sottovoce live --input "USB microphone" --output clean --limit-db 20
+
+    Args:
+        input: Device to record from: its name, a part of it, or its number; the usual one if not given.
+        output: Device to play to.
+        list_devices: List the devices, and do nothing else.
+        model: A folder written by `sottovoce train` or `sottovoce adapt`, or the model.onnx in it; the bundled one if
+            not given.
+        limit_db: The most attenuation allowed, in dB: 20 leaves a little of the room, and fewer artefacts.
+        mix: Share of the enhanced signal: 1 is enhanced only, 0 the recording.
+        full_band: What lies above the model's band (8 kHz) stays, with less noise there too; otherwise it is removed.
+        linked: Treat all channels alike, so that no source moves between them; also faster.
+        rate: Rate of the devices in Hz; the model's if not given, where the devices take it.
+        channels: Number of channels, each enhanced for itself.
+        block_ms: Length of a block in ms: shorter is sooner, and fails sooner on a busy machine.
+        seconds: End after this time; without it, go on.
+    """
+    import sottovoce
+    from sottovoce.engine.live import Live, devices
+
+    if list_devices:
+        found = devices()
+        if not found:
+            raise AudioError("found no sound device, expected one at least: see whether a sound server runs")
+        print("nr  in out  rate     device (* is the usual input, + the usual output)")
+        for device in found:
+            marks = "*" * device.is_default_input + "+" * device.is_default_output
+            print(
+                f"{device.number:2d} {device.inputs:3d} {device.outputs:3d}  {device.sample_rate:<7d}  "
+                f"{device.name} ({device.system}) {marks}".rstrip()
+            )
+        return 0
+    session = Live(
+        sottovoce.load(model),
+        input_device=_device(input),
+        output_device=_device(output),
+        sample_rate=rate,
+        channels=channels,
+        block_seconds=block_ms / 1000,
+        limit_db=limit_db,
+        mix=mix,
+        full_band=full_band,
+        linked=linked,
+    )
+    _end_by_sigterm_as_by_ctrl_c()
+    with _own_words_only(), session:
+        start = time.monotonic()
+        latency = session.latency
+        print(
+            f"From {session.input_name!r} to {session.output_name!r} at {session.sample_rate} Hz, "
+            f"{1000 * latency.total_seconds:.0f} ms late: model {1000 * latency.model_seconds:.0f}, "
+            f"blocks {1000 * latency.blocks_seconds:.0f}, input {1000 * latency.input_seconds:.0f}, "
+            f"output {1000 * latency.output_seconds:.0f}.",
+            flush=True,
+        )
+        try:
+            with contextlib.suppress(KeyboardInterrupt), _keys() as next_key, _meters() as show:
+                while seconds is None or time.monotonic() - start < seconds:
+                    session.check()
+                    key = next_key()
+                    if key == "q":
+                        break
+                    if key == "b":
+                        session.relay.bypass = not session.relay.bypass
+                    show(session.relay)
+        finally:
+            print(
+                f"Ran {_duration(time.monotonic() - start)}: {session.overruns} overrun(s), in which sound was lost, "
+                f"and {session.underruns} underrun(s), in which there was silence.",
+                flush=True,
+            )
+    return 0
+
+
+@contextlib.contextmanager
+def _own_words_only() -> Iterator[None]:
+    """Keep what PortAudio and ALSA write about their inner troubles away from standard error; Python's own stays."""
+    sys.stderr.flush()
+    descriptor, ours = 2, os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    before = sys.stderr
+    try:
+        os.dup2(nowhere, descriptor)
+        sys.stderr = os.fdopen(ours, "w", buffering=1, encoding=before.encoding, closefd=False)
+        yield
+    finally:
+        sys.stderr.flush()
+        sys.stderr = before
+        os.dup2(ours, descriptor)
+        os.close(ours)
+        os.close(nowhere)
+
+
+def _device(text: str | None) -> str | int | None:
+    return int(text) if text and text.isdecimal() else text
+
+
+@contextlib.contextmanager
+def _keys() -> Iterator[Callable[[], str]]:
+    """Give a function that waits for a twentieth of a second, and returns the key that was pressed, or nothing."""
+    pause_seconds = 0.05
+    try:
+        import termios
+        import tty
+    except ImportError:  # Windows
+        import msvcrt
+
+        def next_key_of_windows() -> str:
+            time.sleep(pause_seconds)
+            return msvcrt.getwch() if msvcrt.kbhit() else ""  # type: ignore[attr-defined,no-any-return,unused-ignore]
+
+        yield next_key_of_windows
+        return
+    if not sys.stdin.isatty():
+
+        def no_key() -> str:
+            time.sleep(pause_seconds)
+            return ""
+
+        yield no_key
+        return
+
+    import select
+
+    def next_key() -> str:
+        if not select.select([sys.stdin], [], [], pause_seconds)[0]:
+            return ""
+        return os.read(sys.stdin.fileno(), 1).decode(errors="replace")
+
+    before = termios.tcgetattr(sys.stdin)
+    try:
+        tty.setcbreak(sys.stdin)
+        yield next_key
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+
+
+@contextlib.contextmanager
+def _meters() -> Iterator[Callable[["Relay"], None]]:
+    """Give a function that draws levels on a terminal, and does nothing elsewhere."""
+    if not sys.stdout.isatty():
+        yield lambda relay: None
+        return
+
+    from rich.live import Live as Screen
+    from rich.text import Text
+
+    floor_db, width = -60, 40
+
+    def bar(name: str, level_db: float) -> str:
+        filled = round(width * min(1.0, max(0.0, 1 - level_db / floor_db)))
+        return f"{name:<8}{'█' * filled:<{width}} {max(level_db, floor_db):4.0f} dBFS\n"
+
+    def show(relay: "Relay") -> None:
+        state = "bypassed: b enhances again" if relay.bypass else "b bypasses"
+        screen.update(Text(bar("before", relay.before_db) + bar("after", relay.after_db) + f"{state}, q ends"))
+
+    with Screen(refresh_per_second=10) as screen:
+        yield show
 
 
 def evaluate(
@@ -261,7 +576,7 @@ def plot(
     plots.save(plots.recordings(signals), output)
 
 
-def info(file: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None, /) -> None:
+def info(file: Annotated[Optional[Path], tyro.conf.arg(metavar="FILE")] = None, /) -> None:
     """Tell what is in a recording or in a model.
 
     Example:
@@ -269,9 +584,9 @@ def info(file: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None, /) 
         sottovoce info runs/my_place/model.onnx
 
     Args:
-        file: A recording, or a model with the ending .onnx; the bundled model if not given.
+        file: A recording, a model with the ending .onnx, or the folder of a training; the bundled model if not given.
     """
-    if file is not None and file.suffix.lower() != ".onnx":
+    if file is not None and file.suffix.lower() != ".onnx" and not file.is_dir():
         lines = _describe_recording(file)
     else:
         import sottovoce
@@ -668,7 +983,15 @@ def _refuse_existing(*paths: Path, overwrite: bool) -> None:
             raise DataError(f"Found {path}, which is kept: name another output, or add --overwrite.")
 
 
-COMMANDS |= {"enhance": enhance, "train": train, "mix": mix, "evaluate": evaluate, "plot": plot, "info": info}
+COMMANDS |= {
+    "enhance": enhance,
+    "live": live,
+    "train": train,
+    "mix": mix,
+    "evaluate": evaluate,
+    "plot": plot,
+    "info": info,
+}
 COMMANDS |= {"adapt": adapt, "benchmark": benchmark, "fetch": fetch}
 
 

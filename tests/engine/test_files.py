@@ -1,5 +1,6 @@
 """Files and folders: everything of a recording stays, but its noise; one bad file stops no other."""
 
+import os
 import threading
 import time
 import tracemalloc
@@ -148,6 +149,110 @@ def test_kind_that_cannot_hold_the_rate(tmp_path, identity):
     source = save(tmp_path / "a.wav", 1000, 44100)
     (result,) = enhance_files([source], tmp_path / "b.opus", identity)
     assert "expected 8000, 12000, 16000, 24000 or 48000 Hz" in result.error
+
+
+class TestResume:
+    @pytest.fixture
+    def names(self, tmp_path, identity):
+        """Three recordings, of which an earlier run did the first two."""
+        paths = [save(tmp_path / "in" / name, 20000) for name in ("a.wav", "b/c.flac")]
+        enhance_files([tmp_path / "in"], tmp_path / "out", identity)
+        save(tmp_path / "in" / "d.wav", 20000)
+        return [path.relative_to(tmp_path / "in") for path in paths]
+
+    def run(self, tmp_path, identity, **options):
+        return enhance_files([tmp_path / "in"], tmp_path / "out", identity, resume=True, **options)
+
+    def test_what_is_finished_is_kept_and_the_rest_is_done(self, tmp_path, identity, names):
+        before = [(tmp_path / "out" / name).stat() for name in names]
+        seen = []
+        results = self.run(tmp_path, identity, on_progress=lambda *seconds: seen.append(seconds))
+        assert [(result.kept, result.error) for result in results] == [(True, None), (True, None), (False, None)]
+        after = [(tmp_path / "out" / name).stat() for name in names]
+        assert [(s.st_ino, s.st_mtime_ns) for s in before] == [(s.st_ino, s.st_mtime_ns) for s in after]
+        assert probe(tmp_path / "out" / "d.wav").frames == 20000
+        # Progress, and with it the time left, is that of the work to do.
+        assert seen[-1] == pytest.approx((1.25, 1.25))
+        assert all(result.kept for result in self.run(tmp_path, identity))
+
+    def test_a_newer_recording_is_done_again(self, tmp_path, identity, names):
+        save(tmp_path / "in" / names[0], 30000)
+        newer = (tmp_path / "out" / names[0]).stat().st_mtime_ns + 1
+        os.utime(tmp_path / "in" / names[0], ns=(newer, newer))
+        assert [result.kept for result in self.run(tmp_path, identity)] == [False, True, False]
+        assert probe(tmp_path / "out" / names[0]).frames == 30000
+
+    @pytest.mark.parametrize("content", [b"", b"no sound"])
+    def test_what_is_no_recording_is_not_taken_for_a_finished_one(self, tmp_path, identity, names, content):
+        (tmp_path / "out" / names[1]).write_bytes(content)
+        assert [result.kept for result in self.run(tmp_path, identity)] == [True, False, False]
+        assert probe(tmp_path / "out" / names[1]).frames == 20000
+
+    def test_goes_on_after_an_interruption(self, tmp_path, identity, names):
+        def interrupt(done_seconds, total_seconds):
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            self.run(tmp_path, identity, on_progress=interrupt)
+        assert [result.kept for result in self.run(tmp_path, identity)] == [True, True, False]
+
+    def test_overwrite_contradicts(self, tmp_path, identity, names):
+        with pytest.raises(ConfigError, match="both resume and overwrite"):
+            self.run(tmp_path, identity, overwrite=True)
+
+
+class TestFolderThatChanges:
+    """While the first of two recordings is enhanced, something happens to the folder."""
+
+    @pytest.fixture
+    def meanwhile(self, tmp_path, identity):
+        for name in "ab":
+            save(tmp_path / "in" / f"{name}.wav", 3 * 16000)
+
+        def run(happens):
+            calls = []
+
+            def at_first_block(done_seconds, total_seconds):
+                if not calls:
+                    happens()
+                calls.append(done_seconds)
+
+            results = enhance_files([tmp_path / "in"], tmp_path / "out", identity, on_progress=at_first_block)
+            assert [result.source.name for result in results] == ["a.wav", "b.wav"]
+            return [result.error for result in results]
+
+        return run
+
+    def test_a_file_goes(self, tmp_path, meanwhile):
+        first, second = meanwhile((tmp_path / "in" / "b.wav").unlink)
+        assert first is None
+        assert (
+            second
+            == f"{tmp_path / 'in' / 'b.wav'} was there when this run began and is gone now: it was moved or deleted"
+        )
+        assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.wav"]
+
+    @pytest.mark.skipif(os.name == "nt", reason="Windows keeps an open file where it is")
+    def test_the_one_that_is_read_goes(self, tmp_path, meanwhile):
+        assert meanwhile((tmp_path / "in" / "a.wav").unlink) == [None, None]
+        assert probe(tmp_path / "out" / "a.wav").frames == 3 * 16000
+
+    @pytest.mark.parametrize(("name", "rate"), [("a.wav", 16000), ("b.wav", 16000), ("b.wav", 8000)])
+    def test_a_file_is_written_to(self, tmp_path, meanwhile, name, rate):
+        errors = meanwhile(lambda: save(tmp_path / "in" / name, 40000, rate, channels=2))
+        (error,) = filter(None, errors)
+        assert f"{name} changed since this run began" in error or "cut short or damaged" in error
+        assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.wav" if name == "a.wav" else "a.wav"]
+
+    def test_a_file_comes(self, tmp_path, meanwhile, caplog):
+        assert meanwhile(lambda: save(tmp_path / "in" / "c" / "d.wav", 1000)) == [None, None]
+        assert "1 recording(s) came in meanwhile" in caplog.text
+        assert str(tmp_path / "in" / "c" / "d.wav") in caplog.text
+        assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.wav", "b.wav"]
+
+    def test_nothing_comes(self, meanwhile, caplog):
+        assert meanwhile(lambda: None) == [None, None]
+        assert not caplog.text
 
 
 class TestRefusals:

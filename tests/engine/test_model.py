@@ -80,7 +80,14 @@ def test_missing_file_is_refused(tmp_path):
     message = refusal(tmp_path / "none.onnx")
     assert "found no readable model file" in message
     assert "No such file" in message
-    assert "found no readable model file" in refusal(tmp_path)
+    assert f"found no model.onnx in the folder {tmp_path}" in refusal(tmp_path)
+
+
+def test_folder_of_a_run_is_its_model(model_file):
+    folder = model_file.parent / "run"
+    folder.mkdir()
+    model_file.rename(folder / "model.onnx")
+    assert Model.load(folder).metadata == Model.load(folder / "model.onnx").metadata
 
 
 @pytest.mark.parametrize("content", [b"", b"x", b"RIFF\x00\x00\x00\x00WAVE", b"\x00" * 1000])

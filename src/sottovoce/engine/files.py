@@ -1,5 +1,6 @@
 """Files and folders through an enhancer: by blocks, several at once, each output whole or absent."""
 
+import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,10 @@ from sottovoce.signal.audio import AUDIO_SUFFIXES, AudioInfo, Writer, blocks, fi
 if TYPE_CHECKING:
     from sottovoce.engine.enhancer import Enhancer
 
-_BLOCK_SECONDS = 4.0
+log = logging.getLogger(__name__)
+
+# Longer blocks run no faster: their arrays leave the caches, and every worker holds one.
+_BLOCK_SECONDS = 1.0
 
 OnProgress = Callable[[float, float], None]
 """Takes the seconds of sound that are done, and the seconds in all."""
@@ -28,12 +32,14 @@ class FileResult:
         target: The file for its enhanced version.
         seconds: Length of the recording; 0 if it cannot be read.
         error: Why there is no enhanced version; None if there is one.
+        kept: The enhanced version is that of an earlier run.
     """
 
     source: Path
     target: Path
     seconds: float
     error: str | None = None
+    kept: bool = False
 
 
 class _CancelledError(Exception):
@@ -50,13 +56,15 @@ def enhance_files(
     full_band: bool = True,
     linked: bool = False,
     overwrite: bool = False,
+    resume: bool = False,
     jobs: int = 1,
     on_progress: OnProgress = lambda done_seconds, total_seconds: None,
 ) -> list[FileResult]:
     """Enhance recordings; rate, channels, length and sample format stay.
 
     A recording that cannot be enhanced is reported in its result, and the others go on. Memory depends on `jobs` and on
-    the number of channels, not on the length of the recordings.
+    the number of channels, not on the length of the recordings. One that changes while it is read has no enhanced
+    version; those that come into a folder meanwhile are left out, and a warning names them.
 
     Args:
         inputs: Files, and folders that are searched with the folders below them.
@@ -67,6 +75,9 @@ def enhance_files(
         full_band: Keep what lies above the model's band, with the gain that the model gives the upper part of its own.
         linked: Give all channels of a recording the same gains.
         overwrite: Replace existing files.
+        resume: Keep what an earlier run has finished, and do what is missing, damaged, or older than its recording. An
+            output is whole or absent, so its name and time tell; the model and the numbers of the earlier run are not
+            compared.
         jobs: Number of recordings at once.
         on_progress: Called after every block, by one thread at a time.
 
@@ -78,15 +89,18 @@ def enhance_files(
             output folder cannot be made.
         ConfigError: A number is out of its range.
     """
-    if limit_db is not None and not limit_db >= 0:
-        raise ConfigError(f"found a limit of {limit_db} dB, expected the most attenuation allowed, 0 dB or more")
-    if not 0 <= mix <= 1:
-        raise ConfigError(f"found a mix of {mix}, expected a number from 0 (the input) to 1 (enhanced only)")
+    check_options(limit_db, mix)
     if jobs < 1:
         raise ConfigError(f"found {jobs} jobs, expected 1 at least")
+    if resume and overwrite:
+        raise ConfigError("found both resume and overwrite, expected one: resume keeps what is finished")
     pairs = _pair_outputs(inputs, output)
+    states = [_state(source) for source, _ in pairs]
     infos = [_probe_or_error(source) for source, _ in pairs]
-    total_seconds = sum(info.seconds for info in infos if isinstance(info, AudioInfo))
+    kept = [resume and _is_finished(source, target) for source, target in pairs]
+    total_seconds = sum(
+        info.seconds for info, is_kept in zip(infos, kept, strict=True) if isinstance(info, AudioInfo) and not is_kept
+    )
     done_seconds = 0.0
     lock, cancelled = threading.Lock(), threading.Event()
 
@@ -98,14 +112,21 @@ def enhance_files(
             done_seconds += seconds
             on_progress(done_seconds, total_seconds)
 
-    def work(pair: tuple[Path, Path], info: AudioInfo | AudioError) -> FileResult:
+    def work(
+        pair: tuple[Path, Path], state: tuple[int, int] | None, info: AudioInfo | AudioError, is_kept: bool
+    ) -> FileResult:
         source, target = pair
         if isinstance(info, AudioError):
             return FileResult(source, target, 0.0, str(info))
+        if is_kept:
+            return FileResult(source, target, info.seconds, kept=True)
         remaining_seconds = info.seconds
         try:
-            writer = Writer(target, info.sample_rate, info.channels, like=info, overwrite=overwrite)
-            _make_folder(target.parent)
+            if _state(source) is None:
+                raise AudioError(f"{source} was there when this run began and is gone now: it was moved or deleted")
+            _refuse_changed(source, state)
+            writer = Writer(target, info.sample_rate, info.channels, like=info, overwrite=overwrite or resume)
+            make_folder(target.parent)
             stream = enhancer.stream(
                 info.sample_rate, info.channels, limit_db=limit_db, mix=mix, full_band=full_band, linked=linked
             )
@@ -116,6 +137,7 @@ def enhance_files(
                     remaining_seconds -= seconds
                     advance(seconds)
                 writer.write(stream.flush())
+                _refuse_changed(source, state)
         except AudioError as error:
             advance(remaining_seconds)
             return FileResult(source, target, info.seconds, str(error))
@@ -123,11 +145,68 @@ def enhance_files(
 
     with ThreadPoolExecutor(jobs) as pool:
         try:
-            return list(pool.map(work, pairs, infos))
+            results = list(pool.map(work, pairs, states, infos, kept))
         except BaseException:
             # Ctrl-C reaches the main thread only: the workers stop at their next block and leave nothing behind.
             cancelled.set()
             raise
+    _warn_of_newcomers(inputs, output, pairs)
+    return results
+
+
+def check_options(limit_db: float | None, mix: float) -> None:
+    """Check what a user may ask of an enhancer.
+
+    Args:
+        limit_db: The most attenuation allowed, in dB; None for no limit.
+        mix: Share of the enhanced signal in the output.
+
+    Raises:
+        ConfigError: A number is out of its range.
+    """
+    if limit_db is not None and not limit_db >= 0:
+        raise ConfigError(f"found a limit of {limit_db} dB, expected the most attenuation allowed, 0 dB or more")
+    if not 0 <= mix <= 1:
+        raise ConfigError(f"found a mix of {mix}, expected a number from 0 (the input) to 1 (enhanced only)")
+
+
+def _state(source: Path) -> tuple[int, int] | None:
+    """Time of the last change and size, by which a change is noticed; None if the file is gone."""
+    try:
+        status = source.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size
+
+
+def _refuse_changed(source: Path, state: tuple[int, int] | None) -> None:
+    # One that was moved away while it was read was still read whole.
+    if _state(source) not in (state, None):
+        raise AudioError(f"{source} changed since this run began: enhance it again when nothing writes to it any more")
+
+
+def _is_finished(source: Path, target: Path) -> bool:
+    """Say whether an enhanced version is there, whole, and not older than its recording."""
+    before, after = _state(source), _state(target)
+    if before is None or after is None or after[0] < before[0]:
+        return False
+    return isinstance(_probe_or_error(target), AudioInfo)
+
+
+def _warn_of_newcomers(inputs: Sequence[Path], output: Path, pairs: Sequence[tuple[Path, Path]]) -> None:
+    """Say which recordings came into the folders while the others were enhanced."""
+    known = {source for source, _ in pairs}
+    try:
+        newcomers = [source for source, _ in _pairs_in_folder(list(filter(Path.is_dir, inputs)), output)]
+    except AudioError:  # the folder was emptied
+        return
+    newcomers = [source for source in newcomers if source not in known]
+    if newcomers:
+        log.warning(
+            "%d recording(s) came in meanwhile and were left out, the first is %s: run the same command with --resume",
+            len(newcomers),
+            newcomers[0],
+        )
 
 
 def _probe_or_error(source: Path) -> AudioInfo | AudioError:
@@ -145,7 +224,7 @@ def _pair_outputs(inputs: Sequence[Path], output: Path) -> list[tuple[Path, Path
     if is_file:
         pairs = [(inputs[0], output)]
     else:
-        _make_folder(output)
+        make_folder(output)
         # A file that is named twice, or is also in a folder that is named, is one recording.
         pairs = list(dict.fromkeys(_pairs_in_folder(inputs, output)))
     sources = {source.resolve(): source for source, _ in pairs}
@@ -175,7 +254,15 @@ def _pairs_in_folder(inputs: Sequence[Path], output: Path) -> Iterator[tuple[Pat
             yield source, target if target.suffix.lower() in AUDIO_SUFFIXES else target.with_suffix(".wav")
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
+    """Make a folder to write to, with those above it.
+
+    Args:
+        folder: The folder; it may exist.
+
+    Raises:
+        AudioError: It cannot be made.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

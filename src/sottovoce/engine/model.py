@@ -157,7 +157,8 @@ class Model:
         """Load a model file.
 
         Args:
-            path: A file written by `sottovoce train` or `sottovoce.models.export`.
+            path: A file written by `sottovoce train`, `sottovoce adapt` or `sottovoce.models.export`, or the folder of
+                a run, which holds it as model.onnx.
 
         Returns:
             The checked model.
@@ -165,8 +166,16 @@ class Model:
         Raises:
             ModelError: The file is missing, not ours, cut, altered or of another format version.
         """
+        path = Path(path)
+        if path.is_dir():
+            path /= "model.onnx"
+            if not path.exists():
+                raise ModelError(
+                    f"found no model.onnx in the folder {path.parent}: give the folder that `sottovoce train` or "
+                    "`sottovoce adapt` wrote, when its run has finished, or a model file"
+                )
         try:
-            content = Path(path).read_bytes()
+            content = path.read_bytes()
         except OSError as error:
             raise ModelError(
                 f"found no readable model file at {path} ({error.strerror}): give the path of a model.onnx written by "

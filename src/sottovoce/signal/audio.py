@@ -288,9 +288,7 @@ class Writer:
             return block.astype(np.float32)
         self._limited += int(np.count_nonzero(np.abs(block) > 1))
         # libsndfile truncates where it should round, so the integers are made here: read and written is the same.
-        scale = 2.0 ** (bits - 1)
-        integers = np.clip(np.rint(block.astype(np.float64) * scale), -scale, scale - 1).astype(np.int32)
-        return integers << (32 - bits)
+        return quantise(block, bits) << (32 - bits)
 
     def _commit(self) -> None:
         if self._frames == 0:
@@ -330,6 +328,20 @@ class Writer:
             f"cannot write {self.path}: the disk is full or failed after {self._frames / self.sample_rate:.1f} seconds "
             "of sound, and nothing was kept; free some space or name another folder"
         )
+
+
+def quantise(samples: NDArray[np.floating], bits: int) -> NDArray[np.int32]:
+    """Round samples to integers; what is beyond full scale is limited.
+
+    Args:
+        samples: Samples of any shape, full scale ±1.
+        bits: Bits of the integers, 8 to 32.
+
+    Returns:
+        Integers of the same shape, from -2 ** (bits - 1) to 2 ** (bits - 1) - 1.
+    """
+    scale = 2.0 ** (bits - 1)
+    return np.clip(np.rint(samples.astype(np.float64) * scale), -scale, scale - 1).astype(np.int32)
 
 
 class Resampler:

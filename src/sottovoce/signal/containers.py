@@ -65,12 +65,23 @@ def is_unclosed_wav(path: Path) -> bool:
     return data is not None and data[1] == 0 and data[0] < size and not data[0] < riff_end <= size
 
 
+def is_unknown_size(length: int) -> bool:
+    """Say whether a size in a header is one that writers leave who do not know it.
+
+    Args:
+        length: Size in bytes that a header tells.
+
+    Returns:
+        True if the samples run to the end of the file, or of the pipe.
+    """
+    return length in _UNKNOWN_SIZES or _UNKNOWN_SIZE_FROM <= length <= 0xFFFF_FFFF
+
+
 def _cut(data: tuple[int, int] | None, size: int) -> str | None:
     if data is None:
         return None
     start, length = data
-    is_unknown = length in _UNKNOWN_SIZES or _UNKNOWN_SIZE_FROM <= length <= 0xFFFF_FFFF
-    if is_unknown or start + length <= size:
+    if is_unknown_size(length) or start + length <= size:
         return None
     return f"is cut short (its header promises {length} bytes of sound, {max(0, size - start)} are there)"
 

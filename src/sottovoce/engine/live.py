@@ -1,0 +1,454 @@
+"""A microphone through an enhancer to a loudspeaker, or to a virtual device that other programs listen to."""
+
+import atexit
+import collections
+import os
+import queue
+import threading
+import time
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sottovoce.engine.files import check_options
+from sottovoce.errors import AudioError, ConfigError, MissingExtraError
+from sottovoce.signal.audio import Float32Array
+from sottovoce.signal.levels import SILENCE_DB, rms, to_db
+
+if TYPE_CHECKING:
+    from sottovoce.engine.enhancer import Enhancer, Stream
+
+# Blocks that wait for the output at the start: one that is played, and one for what the worker may be late.
+_CUSHION_BLOCKS = 2
+# What may wait on either side before the oldest is dropped: delay must not grow while a call goes on.
+_MOST_WAITING_SECONDS = 0.25
+# A device that asks for nothing during this time is gone, even where the system says nothing.
+_SILENT_DEVICE_SECONDS = 2.0
+_CLOSING_SECONDS = 2.0
+
+
+class Relay:
+    """Carries sound from one device to another through a stream; neither device ever waits.
+
+    The devices' threads only put a block down (`take`) and pick one up (`give`); the model runs in a thread of its own.
+    A device asks every few milliseconds and drops sound when its answer is late. Usually a block takes the model a
+    tenth of that, but now and then Python collects garbage or the system is busy, and a resampler gives blocks of other
+    lengths than it takes, so a few blocks have to wait between the two anyway.
+
+    Args:
+        stream: An enhancer's stream.
+        block_frames: Samples per block of the devices.
+        uneven_frames: Samples by which what the stream gives runs ahead of, and falls behind, what it takes.
+
+    Attributes:
+        bypass: Let the recording through as it is, with the same delay; may be set at any time.
+        overruns: Times at which sound from the input was lost because the model was late, or the output too slow.
+        underruns: Times at which the output got silence because nothing was ready.
+        before_db: Level of the last block that came, in dBFS.
+        after_db: Level of the last block that was made, in dBFS.
+        error: What ended the model's thread, if anything did.
+    """
+
+    def __init__(self, stream: "Stream", block_frames: int, uneven_frames: int = 0) -> None:
+        self.bypass = False
+        self.overruns = 0
+        self.underruns = 0
+        self.before_db = self.after_db = SILENCE_DB
+        self.error: Exception | None = None
+        self._stream = stream
+        self._cushion = _CUSHION_BLOCKS * block_frames + uneven_frames
+        self._most_waiting = self._cushion + round(_MOST_WAITING_SECONDS * stream.sample_rate)
+        self._taken: queue.Queue[Float32Array | None] = queue.Queue(max(2, self._most_waiting // block_frames))
+        self._ready: collections.deque[Float32Array] = collections.deque()
+        self._ready_frames = 0
+        self._lock = threading.Lock()  # of `_ready`; held for as long as it takes to count
+        self._is_playing = False
+        self._dry = np.zeros((stream.channels, 0), np.float32)
+        self._dry_share = 0.0
+        self._thread = threading.Thread(target=self._work, name="enhance", daemon=True)
+
+    def start(self) -> None:
+        """Begin to enhance what is taken."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End; what has not been given by then is lost."""
+        while True:
+            try:
+                self._taken.put_nowait(None)
+                break
+            except queue.Full:
+                self._taken.get_nowait()
+        self._thread.join()
+
+    def take(self, block: NDArray[np.floating]) -> None:
+        """Put a block down.
+
+        Args:
+            block: Samples `(channels, n)`, which are copied.
+        """
+        try:
+            self._taken.put_nowait(np.array(block, np.float32))
+        except queue.Full:
+            self.overruns += 1
+
+    def give(self, frames: int) -> Float32Array:
+        """Pick a block up.
+
+        Args:
+            frames: Wanted samples.
+
+        Returns:
+            Samples `(channels, frames)`: enhanced ones, or silence where there are none yet.
+        """
+        given = np.zeros((self._stream.channels, frames), np.float32)
+        with self._lock:
+            if not self._is_playing and self._ready_frames < max(self._cushion, frames):
+                return given
+            if self._is_playing and self._ready_frames < frames:
+                self.underruns += 1
+            # After a gap the cushion is filled anew: one longer gap is better than a row of short ones.
+            self._is_playing = self._ready_frames >= frames
+            filled = 0
+            while filled < frames and self._ready:
+                piece = self._ready.popleft()
+                part = piece[:, : frames - filled]
+                given[:, filled : filled + part.shape[1]] = part
+                filled += part.shape[1]
+                if part.shape[1] < piece.shape[1]:
+                    self._ready.appendleft(piece[:, part.shape[1] :])
+            self._ready_frames -= filled
+        return given
+
+    def _work(self) -> None:
+        try:
+            self._enhance()
+        except Exception as error:  # whatever it is, the thread that watches has to know
+            self.error = error
+
+    def _enhance(self) -> None:
+        while (block := self._taken.get()) is not None:
+            self.before_db = float(to_db(rms(block)))
+            made = self._mixed(block)
+            if made.shape[1]:
+                self.after_db = float(to_db(rms(made)))
+                self._put(made)
+
+    def _mixed(self, block: Float32Array) -> Float32Array:
+        """Enhance; with `bypass` give back the same samples as they came, and fade between the two."""
+        enhanced = self._stream.push(block)
+        count = enhanced.shape[1]
+        waiting = np.concatenate([self._dry, block], axis=1)
+        dry, self._dry = waiting[:, :count], waiting[:, count:]
+        if not count:
+            return enhanced
+        share, self._dry_share = self._dry_share, float(self.bypass)
+        fade = np.linspace(share, self._dry_share, count, dtype=np.float32)
+        return (enhanced + fade * (dry - enhanced)).astype(np.float32, copy=False)
+
+    def _put(self, made: Float32Array) -> None:
+        with self._lock:
+            self._ready.append(made)
+            self._ready_frames += made.shape[1]
+            if self._ready_frames > self._most_waiting:
+                self.overruns += 1
+                while self._ready_frames > self._cushion + made.shape[1]:
+                    self._ready_frames -= self._ready.popleft().shape[1]
+
+
+@dataclass(frozen=True)
+class Latency:
+    """How late the output is, in seconds; the parts add up.
+
+    Attributes:
+        model_seconds: Window, network, and resampling where the devices have another rate.
+        blocks_seconds: Blocks that are collected, and that wait for the output.
+        input_seconds: The input device, as it tells.
+        output_seconds: The output device, as it tells.
+    """
+
+    model_seconds: float
+    blocks_seconds: float
+    input_seconds: float
+    output_seconds: float
+
+    @property
+    def total_seconds(self) -> float:
+        """All of it."""
+        return self.model_seconds + self.blocks_seconds + self.input_seconds + self.output_seconds
+
+
+@dataclass(frozen=True)
+class Device:
+    """A sound device.
+
+    Attributes:
+        number: Its number.
+        name: Its name.
+        system: The sound system through which it is reached, such as ALSA.
+        inputs: Number of channels that can be recorded; 0 if none.
+        outputs: Number of channels that can be played; 0 if none.
+        sample_rate: Its usual rate in Hz.
+        is_default_input: It is recorded from unless another is named.
+        is_default_output: It is played to unless another is named.
+    """
+
+    number: int
+    name: str
+    system: str
+    inputs: int
+    outputs: int
+    sample_rate: int
+    is_default_input: bool
+    is_default_output: bool
+
+
+def devices() -> list[Device]:
+    """List the sound devices.
+
+    Returns:
+        All devices that PortAudio knows; perhaps none.
+
+    Raises:
+        MissingExtraError: The package sounddevice is not installed.
+        AudioError: PortAudio is not installed, or does not work.
+    """
+    sounddevice = _sounddevice()
+    default_input, default_output = sounddevice.default.device
+    return [
+        Device(
+            number,
+            device["name"],
+            sounddevice.query_hostapis(device["hostapi"])["name"],
+            device["max_input_channels"],
+            device["max_output_channels"],
+            round(device["default_samplerate"]),
+            number == default_input,
+            number == default_output,
+        )
+        for number, device in enumerate(sounddevice.query_devices())
+    ]
+
+
+class Live:
+    """Sound from one device to another, enhanced on its way, as a context manager.
+
+    Args:
+        enhancer: The engine.
+        input_device: Name, part of the name, or number of the device to record from; None for the usual one.
+        output_device: The same of the device to play to.
+        sample_rate: Rate of both devices in Hz; None for the model's where the devices take it, and otherwise for the
+            usual one of the input.
+        channels: Number of channels, each enhanced for itself; one is played on both of a stereo device.
+        block_seconds: Length of a block: shorter is sooner, and fails sooner on a busy machine.
+        limit_db: The most attenuation allowed at any time and frequency, in dB; None for no limit.
+        mix: Share of the enhanced signal in the output, 0 (the input) to 1.
+        full_band: Keep what lies above the model's band, with the gain that the model gives the upper part of its own.
+        linked: Give all channels the same gains.
+
+    Raises:
+        MissingExtraError: The package sounddevice is not installed.
+        AudioError: PortAudio is not installed, there is no such device, or it does not take the rate or the channels.
+        ConfigError: A number is out of its range.
+    """
+
+    def __init__(
+        self,
+        enhancer: "Enhancer",
+        *,
+        input_device: str | int | None = None,
+        output_device: str | int | None = None,
+        sample_rate: int | None = None,
+        channels: int = 1,
+        block_seconds: float = 0.01,
+        limit_db: float | None = None,
+        mix: float = 1.0,
+        full_band: bool = True,
+        linked: bool = False,
+    ) -> None:
+        check_options(limit_db, mix)
+        if not 0.001 <= block_seconds <= 0.5:
+            raise ConfigError(f"found blocks of {1000 * block_seconds:g} ms, expected 1 to 500 ms")
+        if channels < 1 or (sample_rate is not None and sample_rate < 1):
+            raise ConfigError(f"found {channels} channels and rate {sample_rate} Hz, expected positive numbers")
+        self._sounddevice = _sounddevice()
+        self._channels = channels
+        self._input = self._find(input_device, "input")
+        self._output = self._find(output_device, "output")
+        self._played = max(channels, min(2, self._output["max_output_channels"]))
+        self.sample_rate = self._choose_rate(sample_rate, enhancer.model.metadata.sample_rate)
+        self._block_frames = max(1, round(block_seconds * self.sample_rate))
+        stream = enhancer.stream(
+            self.sample_rate, channels, limit_db=limit_db, mix=mix, full_band=full_band, linked=linked, live=True
+        )
+        least_frames, most_frames = self._rehearse(stream)
+        stream.reset()
+        self._model_seconds = most_frames / self.sample_rate
+        self.relay = Relay(stream, self._block_frames, most_frames - least_frames)
+        self._overflows = self._underflows = 0
+        self._heard = self._asked = time.monotonic()
+        self._streams: list[Any] = []
+
+    @property
+    def input_name(self) -> str:
+        """Name of the device that is recorded from."""
+        return str(self._input["name"])
+
+    @property
+    def output_name(self) -> str:
+        """Name of the device that is played to."""
+        return str(self._output["name"])
+
+    @property
+    def overruns(self) -> int:
+        """Times at which sound of the input was lost, in the device or because the model was late."""
+        return self._overflows + self.relay.overruns
+
+    @property
+    def underruns(self) -> int:
+        """Times at which the output had nothing to play, in the device or because the model was late."""
+        return self._underflows + self.relay.underruns
+
+    @property
+    def latency(self) -> Latency:
+        """How late the output is; known when the devices are open."""
+        blocks_seconds = (1 + _CUSHION_BLOCKS) * self._block_frames / self.sample_rate
+        return Latency(self._model_seconds, blocks_seconds, self._source.latency, self._sink.latency)
+
+    def __enter__(self) -> Self:
+        options = {
+            "samplerate": self.sample_rate,
+            "blocksize": self._block_frames,
+            "dtype": "float32",
+            "latency": "low",
+        }
+        try:
+            self._source = self._sounddevice.InputStream(
+                device=self._input["index"], channels=self._channels, callback=self._on_input, **options
+            )
+            self._streams.append(self._source)
+            self._sink = self._sounddevice.OutputStream(
+                device=self._output["index"], channels=self._played, callback=self._on_output, **options
+            )
+            self._streams.append(self._sink)
+            self._sink.start()
+            self._source.start()
+        except self._sounddevice.PortAudioError as error:
+            self._close()
+            raise AudioError(
+                f"cannot open the devices {self.input_name!r} and {self.output_name!r} at {self.sample_rate} Hz "
+                f"({_reason(error)}): see whether another program holds them, or try another --rate"
+            ) from error
+        self._heard = self._asked = time.monotonic()
+        self.relay.start()
+        return self
+
+    def check(self) -> None:
+        """Find out whether both devices are still there; to be called now and then.
+
+        Raises:
+            AudioError: One of them is gone.
+        """
+        if self.relay.error is not None:
+            raise self.relay.error
+        now = time.monotonic()
+        for kind, name, stream, last in (
+            ("input", self.input_name, self._source, self._heard),
+            ("output", self.output_name, self._sink, self._asked),
+        ):
+            if not stream.active or now - last > _SILENT_DEVICE_SECONDS:
+                raise AudioError(
+                    f"the {kind} device {name!r} is gone or stopped: plug it in again, or see whether its sound server "
+                    "runs"
+                )
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        closing = threading.Thread(target=self._close, daemon=True)
+        closing.start()
+        closing.join(_CLOSING_SECONDS)
+        if closing.is_alive():
+            # PortAudio waits for a device that does not answer, and would again, perhaps for ever, when the process
+            # ends: what is registered last is called first, and ends it at once.
+            atexit.register(os._exit, 1)
+        self.relay.stop()
+
+    def _close(self) -> None:
+        for stream in self._streams:
+            stream.abort(ignore_errors=True)
+            stream.close(ignore_errors=True)
+
+    def _on_input(self, samples: Float32Array, _frames: int, _time: Any, status: Any) -> None:
+        self._overflows += bool(status.input_overflow)
+        self._heard = time.monotonic()
+        self.relay.take(samples.T)
+
+    def _on_output(self, samples: Float32Array, frames: int, _time: Any, status: Any) -> None:
+        self._underflows += bool(status.output_underflow)
+        self._asked = time.monotonic()
+        samples[:] = self.relay.give(frames).T  # one channel fills both of a stereo device
+
+    def _find(self, device: str | int | None, kind: str) -> dict[str, Any]:
+        try:
+            found: dict[str, Any] = self._sounddevice.query_devices(device, kind)
+        # sounddevice raises a ValueError where a name fits no device or several.
+        except (ValueError, self._sounddevice.PortAudioError) as error:
+            found_instead = f"no usual {kind} device" if device is None else f"none or several for {device!r}"
+            raise AudioError(
+                f"found {found_instead}, expected one {kind} device: `sottovoce live --list-devices` lists them"
+            ) from error
+        most = found[f"max_{kind}_channels"]
+        if most < self._channels:
+            raise AudioError(f"found {most} {kind} channel(s) of {found['name']!r}, expected {self._channels} at least")
+        return found
+
+    def _choose_rate(self, wanted: int | None, model_rate: int) -> int:
+        rates = [wanted] if wanted else [model_rate, round(self._input["default_samplerate"])]
+        for rate in rates:
+            try:
+                self._sounddevice.check_input_settings(self._input["index"], self._channels, "float32", None, rate)
+                self._sounddevice.check_output_settings(self._output["index"], self._played, "float32", None, rate)
+            except self._sounddevice.PortAudioError as error:
+                reason = _reason(error)
+            else:
+                return rate
+        raise AudioError(
+            f"the devices {self.input_name!r} and {self.output_name!r} do not take {self._channels} channel(s) at "
+            f"{' or '.join(map(str, rates))} Hz ({reason}): try another --rate or --channels"
+        )
+
+    def _rehearse(self, stream: "Stream") -> tuple[int, int]:
+        """Send two seconds of silence through a stream, which also warms the model up.
+
+        Returns the least and the most samples that a block leaves on their way: the latency of window, network and
+        resampling, and how unevenly its output comes.
+        """
+        silence = np.zeros((self._channels, self._block_frames), np.float32)
+        missing, on_their_way = 0, []
+        for _ in range(2 * self.sample_rate // self._block_frames):
+            missing += self._block_frames - stream.push(silence).shape[1]
+            on_their_way.append(missing)
+        # In the first second the stream fills up.
+        settled = on_their_way[len(on_their_way) // 2 :]
+        return min(settled), max(settled)
+
+
+def _sounddevice() -> Any:
+    try:
+        import sounddevice
+    except ImportError as error:
+        raise MissingExtraError("sounddevice", "live", "Live sound") from error
+    except OSError as error:
+        raise AudioError(
+            "found no PortAudio library, which live sound needs: install it with your system's packages "
+            "(`apt install libportaudio2`, `dnf install portaudio`, `brew install portaudio`)"
+        ) from error
+    return sounddevice
+
+
+def _reason(error: Exception) -> str:
+    return str(error.args[0]) if error.args else str(error)

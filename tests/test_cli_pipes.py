@@ -1,0 +1,194 @@
+"""`sottovoce enhance - -o -` among real processes and pipes."""
+
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import soundfile as sf
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="pipes of POSIX")
+
+RATE = 16000
+
+
+@pytest.fixture
+def command(identity_model):
+    def build(*arguments):
+        return [sys.executable, "-m", "sottovoce", "enhance", *map(str, arguments), "--model", str(identity_model)]
+
+    return build
+
+
+def tone(seconds=1.0):
+    return (8000 * np.sin(2 * np.pi * 440 / RATE * np.arange(round(seconds * RATE)))).astype("<i2")
+
+
+def run(command, content=b"", **options):
+    return subprocess.run(command, check=False, input=content, capture_output=True, timeout=60, **options)
+
+
+def test_wav_in_wav_out(tmp_path, command):
+    sf.write(tmp_path / "a.wav", tone(), RATE)
+    process = run(command("-", "-o", "-"), (tmp_path / "a.wav").read_bytes())
+    assert process.returncode == 0
+    assert process.stderr.startswith(b"sottovoce: enhanced 0:01.0 of sound in ")
+    assert process.stderr.count(b"\n") == 1
+    (tmp_path / "b.wav").write_bytes(process.stdout)
+    back, rate = sf.read(tmp_path / "b.wav", dtype="int16")
+    assert rate == RATE
+    np.testing.assert_allclose(back, tone(), atol=1)
+
+
+def test_raw_in_raw_out(command):
+    process = run(command("-", "-o", "-", "--raw", "s16le", "--rate", RATE), tone().tobytes())
+    assert process.returncode == 0
+    np.testing.assert_allclose(np.frombuffer(process.stdout, "<i2"), tone(), atol=1)
+
+
+def test_one_side_alone(tmp_path, command):
+    sf.write(tmp_path / "a.wav", tone(), RATE)
+    process = run(command("-", "-o", tmp_path / "b.flac"), (tmp_path / "a.wav").read_bytes())
+    assert (process.returncode, process.stdout) == (0, b"")
+    np.testing.assert_allclose(sf.read(tmp_path / "b.flac", dtype="int16")[0], tone(), atol=1)
+    process = run(command(tmp_path / "a.wav", "-o", "-", "--raw", "f32le"))
+    assert process.returncode == 0
+    np.testing.assert_allclose(np.frombuffer(process.stdout, "<f4") * 2**15, tone(), atol=1)
+
+
+def receive(process, count, seconds):
+    """Read from a process, without waiting for longer than told."""
+    content, deadline = b"", time.monotonic() + seconds
+    while len(content) < count and (left := deadline - time.monotonic()) > 0:
+        if select.select([process.stdout], [], [], left)[0]:
+            content += os.read(process.stdout.fileno(), count - len(content))
+    return content
+
+
+def test_live_pipe_gives_back_what_came_but_for_the_latency(command):
+    """Without the input's end, everything comes out but window and delay: 512 + 128 samples of the identity model."""
+    process = subprocess.Popen(
+        command("-", "-o", "-", "--raw", "s16le", "--rate", RATE), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    sound = tone(2.0)
+    with process:
+        received = b""
+        for start in range(0, len(sound), 160):
+            process.stdin.write(sound[start : start + 160].tobytes())
+            process.stdin.flush()
+            expected = max(0, (start + 160 - 512 - 128) // 128 * 128)
+            received += receive(process, 2 * expected - len(received), 30)
+            assert len(received) >= 2 * expected
+        process.stdin.close()
+        received += process.stdout.read()
+    assert process.returncode == 0
+    np.testing.assert_allclose(np.frombuffer(received, "<i2"), sound, atol=1)
+
+
+def test_reader_that_goes_away(command):
+    process = subprocess.Popen(
+        command("-", "-o", "-", "--raw", "s16le", "--rate", RATE),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    with process:
+        process.stdin.write(tone().tobytes())
+        process.stdin.flush()
+        assert receive(process, 1000, 30)
+        process.stdout.close()
+        process.stdin.write(tone().tobytes())
+        process.stdin.close()
+        (line,) = process.stderr.read().decode().splitlines()
+    assert line.startswith("sottovoce: the program that reads standard output closed it after ")
+    assert process.returncode == 1
+
+
+def test_interruption(command):
+    process = subprocess.Popen(
+        command("-", "-o", "-", "--raw", "s16le", "--rate", RATE),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    with process:
+        process.stdin.write(tone().tobytes())
+        process.stdin.flush()
+        assert receive(process, 1000, 30)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr.read() == b"sottovoce: interrupted.\n"
+    assert process.returncode == 130
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "ended before the end of a WAV's header (0 bytes came)"),
+        (b"RIFF\x00\x00\x00\x00WAVEfmt ", "(16 bytes came)"),
+        (b"ID3 and so on, an MP3", "expected a WAV"),
+    ],
+)
+def test_bad_input_gets_one_sentence(command, content, words):
+    process = run(command("-", "-o", "-"), content)
+    assert (process.returncode, process.stdout) == (1, b"")
+    (line,) = process.stderr.decode().splitlines()
+    assert line.startswith("sottovoce: standard input ")
+    assert words in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["-", "a.wav", "-o", "-"], "expected one"),
+        (["a.wav", "b.wav", "-o", "-"], "expected one"),
+        (["-", "-o", "-", "--raw", "s16le"], "without --rate"),
+        (["-", "-o", "-", "--rate", "8000"], "--rate or --channels"),
+        (["a.wav", "-o", "-", "--raw", "s16le", "--channels", "1"], "--rate or --channels"),
+        (["a.wav", "-o", "b.wav", "--raw", "s16le"], "for a pipe"),
+        (["-", "-o", "-", "--resume"], "--resume"),
+        (["-", "-o", "-", "--raw", "s16le", "--rate", "0"], "expected a rate"),
+    ],
+)
+def test_contradictions_are_refused(command, arguments, words):
+    process = run(command(*arguments))
+    assert (process.returncode, process.stdout) == (1, b"")
+    (line,) = process.stderr.decode().splitlines()
+    assert words in line
+
+
+@pytest.mark.parametrize("side", ["input", "output"])
+def test_terminal_is_refused(tmp_path, command, side):
+    sf.write(tmp_path / "a.wav", tone(), RATE)
+    controller, terminal = os.openpty()
+    try:
+        arguments = ["-", "-o", tmp_path / "b.wav"] if side == "input" else [tmp_path / "a.wav", "-o", "-"]
+        streams = {"stdin": terminal} if side == "input" else {"stdout": terminal}
+        process = subprocess.run(
+            command(*arguments), check=False, stderr=subprocess.PIPE, text=True, timeout=60, **streams
+        )
+    finally:
+        os.close(controller)
+        os.close(terminal)
+    assert process.returncode == 1
+    assert process.stderr.startswith(f"sottovoce: standard {side} is a terminal")
+    assert process.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
+def test_between_two_of_ffmpeg(tmp_path, command):
+    sf.write(tmp_path / "a.flac", tone(3.0), RATE)
+    ffmpeg = ["ffmpeg", "-v", "error", "-nostdin"]
+    first = subprocess.Popen([*ffmpeg, "-i", tmp_path / "a.flac", "-f", "wav", "-"], stdout=subprocess.PIPE)
+    second = subprocess.Popen(command("-", "-o", "-"), stdin=first.stdout, stdout=subprocess.PIPE)
+    third = subprocess.run(
+        [*ffmpeg, "-i", "-", tmp_path / "b.flac"], check=False, stdin=second.stdout, capture_output=True, timeout=60
+    )
+    first.stdout.close()
+    second.stdout.close()
+    assert (first.wait(), second.wait(), third.returncode, third.stderr) == (0, 0, 0, b"")
+    np.testing.assert_allclose(sf.read(tmp_path / "b.flac", dtype="int16")[0], tone(3.0), atol=1)
