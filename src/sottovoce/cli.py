@@ -91,7 +91,7 @@ def enhance(
             not given.
         limit_db: The most attenuation allowed, in dB: 20 leaves a little of the room, and fewer artefacts.
         mix: Share of the enhanced signal: 1 is enhanced only, 0 the recording.
-        full_band: What lies above the model's band (8 kHz) stays, with less noise there too; otherwise it is removed.
+        full_band: Keep what lies above the model's band (8 kHz), with less noise there too; --no-full-band removes it.
         linked: Treat all channels of a recording alike, so that no source moves between them; also faster.
         overwrite: Replace existing files.
         resume: Go on with an interrupted run: keep what it finished, unless the recording is newer, and do the rest.
