@@ -19,6 +19,7 @@ from sottovoce.models.checkpoint import load_checkpoint, read_checkpoint
 from sottovoce.models.export import export_model
 from sottovoce.signal import audio
 from sottovoce.training import adapt as adapt_module
+from sottovoce.training import run as run_module
 from sottovoce.training.adapt import Comparison, adapt, compare
 from sottovoce.training.run import TrainingData, fit, prepare
 from sottovoce.weights import DEFAULT_CHECKPOINT, DEFAULT_SPEECH
@@ -151,6 +152,16 @@ def test_recordings_without_speech_teach_their_steady_noise(tmp_path, place, mon
     adaptation = adapt(**(place | {"mixtures": tmp_path / "noise.wav"}), out=tmp_path / "out")
     assert adaptation.adopted
     assert "no clear voice" in caplog.text
+
+
+@pytest.mark.usefixtures("unexported")
+def test_without_pauses_and_with_little_taken_away_nothing_is_learned(tmp_path, place, checkpoint, monkeypatch):
+    monkeypatch.setattr(run_module, "harvest_residuals", lambda *_, **__: ())
+    write(tmp_path / "noise.wav", (0.1 * np.random.default_rng(1).standard_normal(40 * RATE)).astype(np.float32))
+    adaptation = adapt(**(place | {"mixtures": tmp_path / "noise.wav"}), out=tmp_path / "out")
+    assert not adaptation.adopted
+    assert "record the place with pauses" in adaptation.reason
+    assert same(tmp_path / "out" / "checkpoint.safetensors", checkpoint)
 
 
 @pytest.mark.usefixtures("unexported")

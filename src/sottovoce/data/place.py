@@ -77,7 +77,7 @@ class Place:
         if not math.isnan(self.noise_db):
             found.append(f"Noise: {self.noise_db:.0f} dB re full scale, {self._colour()}.")
         else:
-            found.append("Noise: no pause shows it alone; what the old model takes away was taken for it.")
+            found.append("Noise: no pause shows it alone; what the old model takes away stands for it.")
         if not math.isnan(self.snr_db):
             found.append(f"Voices are {self.snr_db:.0f} dB above the noise.")
         if not math.isnan(self.t60_seconds):

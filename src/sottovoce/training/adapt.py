@@ -167,7 +167,7 @@ def adapt(
     settings = _settings(original, steps, seed, _snr_range(place))
     chosen = new = old
     comparison = None
-    reason = _nothing_to_learn(place)
+    reason = _nothing_to_learn(place, data)
     if not reason:
         if not place.has_speech:
             _log.warning("found no clear voice in the recordings: what is steady in their sound is taken for noise")
@@ -301,10 +301,15 @@ def _snr_range(place: Place) -> tuple[float, float]:
     return heard - _BELOW_HEARD_DB, heard + _ABOVE_HEARD_DB
 
 
-def _nothing_to_learn(place: Place) -> str:
+def _nothing_to_learn(place: Place, data: TrainingData) -> str:
     """Why the old system is kept without a training; nothing if there is something to learn."""
     if place.has_speech and place.snr_db > _CLEAN_SNR_DB:
         return f"the recordings are clean already (voices {place.snr_db:.0f} dB above the noise): nothing to learn here"
+    if not data.stretches or not data.held_back_stretches:
+        return (
+            "no pause shows noise alone, and the old model takes away little, or only what is like a voice: nothing to "
+            "learn here; record the place with pauses in which nobody speaks"
+        )
     return ""
 
 
