@@ -1,6 +1,16 @@
 """Fixtures that several parts share."""
 
+import signal
+
 import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def heed_interruptions():
+    """Programs that a background job starts ignore SIGINT, as it does itself; the tests of Ctrl-C need it heard."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
 
 
 def build_identity_model(path, *, windows=(512,), hop=128, delay_frames=1):

@@ -1,6 +1,7 @@
 """The direction of imports, and what the light commands must not load: see docs/architecture.md."""
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -154,3 +155,11 @@ def test_import_is_quick():
     code = "import time; start = time.perf_counter(); import sottovoce; print(time.perf_counter() - start)"
     seconds = [float(subprocess.check_output([sys.executable, "-c", code], timeout=120)) for _ in range(3)]
     assert min(seconds) < 0.1
+
+
+def test_nothing_is_told_to_anybody(tmp_path):
+    """The engine's runtime would keep an identity of the machine, and what it is used for, to send them."""
+    environment = {name: value for name, value in os.environ.items() if name not in ("CI", "ORT_DISABLE_TELEMETRY")}
+    program = "import numpy, sottovoce; sottovoce.enhance(numpy.zeros(1600, numpy.float32), 16000)"
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment | {"HOME": str(tmp_path)})
+    assert list(tmp_path.iterdir()) == []

@@ -6,8 +6,12 @@
 Everything here loads when it is first used: importing the package costs nothing.
 """
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+# onnxruntime's builds report how they are used to their maker, unless they are told not to before they are loaded.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     import numpy as np
