@@ -293,15 +293,16 @@ def live(
     with _own_words_only(), session:
         start = time.monotonic()
         latency = session.latency
-        print(
-            f"From {session.input_name!r} to {session.output_name!r} at {session.sample_rate} Hz, "
-            f"{1000 * latency.total_seconds:.0f} ms late: model {1000 * latency.model_seconds:.0f}, "
-            f"blocks {1000 * latency.blocks_seconds:.0f}, input {1000 * latency.input_seconds:.0f}, "
-            f"output {1000 * latency.output_seconds:.0f}.",
-            flush=True,
-        )
         try:
             with contextlib.suppress(KeyboardInterrupt), _keys() as next_key, _meters() as show:
+                # Said where an interruption is an end: who reads this may interrupt at once.
+                print(
+                    f"From {session.input_name!r} to {session.output_name!r} at {session.sample_rate} Hz, "
+                    f"{1000 * latency.total_seconds:.0f} ms late: model {1000 * latency.model_seconds:.0f}, "
+                    f"blocks {1000 * latency.blocks_seconds:.0f}, input {1000 * latency.input_seconds:.0f}, "
+                    f"output {1000 * latency.output_seconds:.0f}.",
+                    flush=True,
+                )
                 while seconds is None or time.monotonic() - start < seconds:
                     session.check()
                     key = next_key()
