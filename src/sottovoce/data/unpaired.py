@@ -256,7 +256,7 @@ class UnpairedClips:
 
     def _pseudo_pair(
         self, speech_rng: np.random.Generator, noise_rng: np.random.Generator, mix_rng: np.random.Generator
-    ) -> "_PseudoPair":
+    ) -> _PseudoPair:
         """Speech of anyone in a simulated room with noise, and that speech with early sound."""
         settings = self._settings
         target = reverberant = self._coloured(self._played(self._speech, settings.pseudo_speed, speech_rng), speech_rng)

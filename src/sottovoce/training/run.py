@@ -164,7 +164,7 @@ def prepare(
     held_back_stretches = stretches
     if held_back is not trained_on:
         held_back_stretches = _noise(held_back, out, enhance, "to check with", tell)
-    if not stretches:
+    if not stretches and enhance is None:  # with a trained system, who called says what that means
         _log.warning(
             "found no noise-only stretch in the mixtures: their stationary noise between words stands in; recordings "
             "with pauses of a second and more teach more"
