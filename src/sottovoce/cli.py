@@ -111,7 +111,9 @@ def enhance(
             inputs,
             output,
             model,
-            sound=(raw, rate, channels),
+            raw=raw,
+            rate=rate,
+            channels=channels,
             limit_db=limit_db,
             mix=mix,
             full_band=full_band,
@@ -163,7 +165,9 @@ def _enhance_pipe(
     output: Path,
     model: Path | None,
     *,
-    sound: tuple[Literal["s16le", "f32le"] | None, int | None, int | None],
+    raw: Literal["s16le", "f32le"] | None,
+    rate: int | None,
+    channels: int | None,
     limit_db: float | None,
     mix: float,
     full_band: bool,
@@ -177,7 +181,6 @@ def _enhance_pipe(
 
     if len(inputs) != 1 or inputs[0].is_dir():
         raise ConfigError("found several recordings with standard input or output (-), expected one")
-    raw, rate, channels = sound
     source_raw = None
     if raw is not None and inputs[0] == STANDARD:
         if rate is None:
