@@ -15,7 +15,7 @@ _UPPER_SECONDS = 0.05
 # Where there is hardly more than this (140 dB below full scale) there is nothing to tell a gain from, and it is 1.
 _SILENCE = np.float32(1e-14)
 _TINY = np.float32(1e-30)
-_REAL = np.array([1, 0], np.float32)[:, np.newaxis, np.newaxis]
+_PHASE_ZERO = np.array([1, 0], np.float32)[:, np.newaxis, np.newaxis]
 
 
 class FrameStream:
@@ -170,7 +170,7 @@ def _joined(spectra: Float32Array) -> Float32Array:
     total = spectra.sum(axis=0)
     size = np.sqrt(_power(total))
     # Where channels cancel to the last digit any phase will do.
-    phasor = np.where(size > 0, total / np.where(size > 0, size, 1), _REAL)
+    phasor = np.where(size > 0, total / np.where(size > 0, size, 1), _PHASE_ZERO)
     return np.asarray(np.sqrt(_power(spectra).mean(axis=0)) * phasor, np.float32)[np.newaxis]
 
 
