@@ -13,7 +13,7 @@ def heed_interruptions():
     signal.signal(signal.SIGINT, previous)
 
 
-def build_identity_model(path, *, windows=(512,), hop=128, delay_frames=1):
+def build_identity_model(path, *, windows=(512,), synthesis_window=None, hop=128, delay_frames=1):
     """Write an exported network that gives back the spectra of the longest window, some frames later."""
     onnx = pytest.importorskip("onnx")
     from onnx import TensorProto, helper
@@ -26,6 +26,7 @@ def build_identity_model(path, *, windows=(512,), hop=128, delay_frames=1):
         name="identity",
         sample_rate=16000,
         windows=windows,
+        synthesis_window=synthesis_window or windows[0],
         hop=hop,
         delay_frames=delay_frames,
         past_shapes=((rows, delay_frames),),

@@ -91,7 +91,11 @@ def test_settings_are_frozen(default):
         ({"training": {"data": {"clip_seconds": 3000}}}, ["training.data.clip_seconds", "found 3000"]),
         ({"training": {"optimiser": {"learning_rate": 0}}}, ["training.optimiser.learning_rate", "found 0"]),
         # Contradictions.
-        ({"frontend": {"hop": 257}}, ["frontend", "half the longest window", "257"]),
+        ({"frontend": {"hop": 257}}, ["frontend", "half the synthesis window", "257"]),
+        ({"frontend": {"synthesis_window": 256}}, ["frontend", "half the synthesis window", "256"]),
+        ({"frontend": {"synthesis_window": 514}}, ["frontend", "at most the longest window", "514"]),
+        ({"frontend": {"synthesis_window": 511}}, ["frontend", "even", "511"]),
+        ({"frontend": {"windows": [512, 256], "synthesis_window": 256}}, ["frontend", "several windows", "256"]),
         ({"frontend": {"windows": [256, 512]}}, ["frontend", "longest first", "[256, 512]"]),
         ({"frontend": {"windows": [511]}}, ["frontend", "even", "[511]"]),
         ({"frontend": {"windows": []}}, ["frontend.windows"]),

@@ -888,7 +888,8 @@ def _describe_model(metadata: "ModelMetadata") -> dict[str, str]:
         "name": metadata.name,
         "rate": f"{metadata.sample_rate} Hz",
         "latency": f"{1000 * metadata.latency_seconds:.0f} ms (window and network)",
-        "windows": f"{', '.join(map(str, metadata.windows))} samples, hop {metadata.hop}",
+        "windows": f"{', '.join(map(str, metadata.windows))} samples, synthesis {metadata.synthesis_window}, "
+        f"hop {metadata.hop}",
         "size": f"{metadata.parameters:,} parameters",
         "cost": f"{metadata.multiply_adds_per_second / 1e6:,.0f} million multiply-adds per second of sound",
         "licence": metadata.licence,

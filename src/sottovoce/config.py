@@ -55,6 +55,11 @@ class FrontendSettings(Settings):
     windows: tuple[Samples, ...] = Field(
         (512,), min_length=1, description="Window lengths in samples, even, longest first."
     )
+    synthesis_window: Samples | None = Field(
+        None,
+        description="Length of the synthesis window in samples, even: the end of the longest window, which alone is "
+        "given back, and so the latency. None for all of it.",
+    )
     hop: Samples = Field(256, description="Frame shift in samples.")
     compression: float = Field(0.3, gt=0, le=1, description="Exponent p of amplitudes in features and losses.")
     phase_features: Literal["none", "unit", "compressed"] = Field(
@@ -80,8 +85,14 @@ class FrontendSettings(Settings):
             raise ValueError(f"windows are even lengths in samples, longest first; found {windows}")
         if any(w % 2 or w < 8 for w in self.loss_windows):
             raise ValueError(f"loss_windows are even lengths in samples, 8 or more; found {list(self.loss_windows)}")
-        if self.hop > windows[0] // 2:
-            raise ValueError(f"hop is at most half the longest window ({windows[0] // 2} samples); found {self.hop}")
+        length = self.synthesis_window or windows[0]
+        if length % 2 or length > windows[0] or (length < windows[0] and len(windows) > 1):
+            raise ValueError(
+                f"synthesis_window is even, at most the longest window and no shorter than it where there are several "
+                f"windows; found {length} for windows {windows}"
+            )
+        if self.hop > length // 2:
+            raise ValueError(f"hop is at most half the synthesis window ({length // 2} samples); found {self.hop}")
         return self
 
 

@@ -33,10 +33,10 @@ def late(tmp_path_factory):
     return Enhancer(Model.load(build_identity_model(path, windows=(512, 256), hop=100, delay_frames=5)))
 
 
-@pytest.fixture(scope="module")
-def small(tmp_path_factory):
-    """An enhancer with a network of random values, and look-ahead."""
-    wanted = small_settings(model={"causal": False})
+@pytest.fixture(scope="module", params=[{}, {"windows": [96], "synthesis_window": 40, "hop": 20}])
+def small(request, tmp_path_factory):
+    """An enhancer with a network of random values, and look-ahead; with equal and with unequal windows."""
+    wanted = small_settings(model={"causal": False}, frontend=request.param)
     path = tmp_path_factory.mktemp("model") / "small.onnx"
     export_model(path, build(wanted), wanted, licence="", training_data=[], command="")
     return Enhancer(Model.load(path))
@@ -114,6 +114,22 @@ def test_long_signals_are_cut_without_a_trace(small):
     whole = small.enhance(waveform, 16000)
     np.testing.assert_allclose(streamed(small, waveform, 16000, [10_000]), whole, atol=1e-5)
     assert whole.any()
+
+
+def test_short_synthesis_window_is_the_latency(tmp_path):
+    model = Model.load(
+        build_identity_model(tmp_path / "model.onnx", windows=(512,), synthesis_window=256, hop=128, delay_frames=1)
+    )
+    stream = Enhancer(model).stream(16000)
+    assert stream.latency_seconds == model.metadata.latency_seconds == 0.024
+    waveform = noise(1, 4000)
+    given, late = 0, []
+    for start in range(4000):
+        given += stream.push(waveform[:, start : start + 1]).shape[1]
+        late.append(start + 1 - given)
+    # Before the last sample of a frame comes, what is out ends at its synthesis window and the frame of delay.
+    assert max(late) == 256 + 128 - 1
+    np.testing.assert_allclose(Enhancer(model).enhance(waveform[0], 16000), waveform[0], atol=1e-6)
 
 
 @pytest.mark.parametrize("samples", [1, 99, 100, 101, 412, 511, 512, 513, 4000])
@@ -385,7 +401,7 @@ def test_blocks_of_one_sample_are_cheap_and_take_no_memory(small, rate, live):
     stream._advance = lambda *arguments: calls.append(1) or advance(*arguments)
     given_samples = push(rate)
     assert given_samples > 0.9 * rate
-    assert len(calls) <= 16000 / 32 + 1
+    assert len(calls) <= 16000 / small.stft.hop + 1
 
 
 def test_empty_blocks_change_nothing(small):

@@ -126,8 +126,8 @@ def test_appended_bytes_are_refused(model_file):
 
 
 def test_other_format_version_is_refused(model_file):
-    message = refusal(resealed(model_file, lambda content: content.update(format_version=2)))
-    assert "found format version 2, expected 1" in message
+    message = refusal(resealed(model_file, lambda content: content.update(format_version=1)))
+    assert "found format version 1, expected 2" in message
     assert "update sottovoce" in message
 
 
@@ -137,6 +137,8 @@ def test_other_format_version_is_refused(model_file):
         ("keys: hop", lambda content: content.pop("hop")),
         ("positive whole numbers", lambda content: content.update(hop="wide")),
         ("positive whole numbers", lambda content: content.update(sample_rate=0)),
+        ("positive whole numbers", lambda content: content.update(synthesis_window=None)),
+        ("synthesis window of 66 samples", lambda content: content.update(synthesis_window=66)),
         ("positive whole numbers", lambda content: content.update(windows=[])),
         ("not iterable", lambda content: content.update(windows=512)),
         ("delay_frames -1", lambda content: content.update(delay_frames=-1)),
@@ -159,7 +161,7 @@ def test_sealed_onnx_without_settings_is_refused(model_file):
 @pytest.mark.parametrize(
     "change",
     [
-        {"windows": [128, 32]},
+        {"windows": [128, 32], "synthesis_window": 128},
         {"windows": [64]},
         {"past_shapes": [[66, 2]]},
         {"past_shapes": []},

@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sottovoce.models.frontend import FeatureMaps, TorchSTFT
-from sottovoce.signal.stft import MultiResolutionSTFT, feature_maps, sqrt_hann, synthesis_window
+from sottovoce.signal.stft import MultiResolutionSTFT, feature_maps, sqrt_hann, synthesis_taper
 
 from ..systems import speech
 
@@ -21,6 +21,10 @@ FRONTENDS = [
     ((1024, 512, 256, 128), 256),
     ((32, 8), 1),
     ((2,), 1),
+    ((512,), 128, 256),
+    ((512,), 64, 128),
+    ((500,), 77, 160),
+    ((512,), 1, 2),
 ]
 frontends = st.sampled_from(FRONTENDS)
 
@@ -43,8 +47,9 @@ def test_synthesis_undoes_analysis(frontend, samples, seed):
 def test_frame_count_reaches_every_sample_alike(frontend, samples):
     stft = MultiResolutionSTFT(*frontend)
     count = stft.frame_count(samples)
-    # Frame n begins at sample nH + H - W: the last one begins at or before the last sample, one more would not.
-    begins = (count - 1) * stft.hop + stft.hop - stft.window
+    # What frame n gives back begins at sample nH + H - V: at or before the last sample for the last frame, behind it
+    # for one more.
+    begins = (count - 1) * stft.hop + stft.hop - stft.synthesis_window
     assert begins <= samples - 1 < begins + stft.hop
 
 
@@ -52,10 +57,10 @@ def test_frame_count_of_nothing_is_none():
     assert MultiResolutionSTFT((512,), 256).frame_count(0) == 0
 
 
-@pytest.mark.parametrize(("windows", "hop"), FRONTENDS)
-def test_frame_holds_the_samples_that_the_documentation_names(windows, hop):
-    stft = MultiResolutionSTFT(windows, hop)
-    window = windows[0]
+@pytest.mark.parametrize("frontend", FRONTENDS)
+def test_frame_holds_the_samples_that_the_documentation_names(frontend):
+    stft = MultiResolutionSTFT(*frontend)
+    window, hop = stft.window, stft.hop
     # Every sample is its own number; what lies before the signal is 0.
     buffer = np.concatenate([np.zeros(window - hop), np.arange(1, 3 * window + 1)])
     frames = stft.frames(buffer)
@@ -94,13 +99,36 @@ def test_white_noise_has_the_same_power_in_every_resolution():
     np.testing.assert_allclose(means, 0.01, rtol=0.02)
 
 
-@pytest.mark.parametrize(("window", "hop"), [(512, 256), (512, 200), (500, 77), (8, 1)])
-def test_windows_overlap_to_one(window, hop):
-    product = sqrt_hann(window) * synthesis_window(window, hop)
-    added = np.zeros(20 * window)
-    for start in range(0, 19 * window, hop):
-        added[start : start + window] += product
-    np.testing.assert_allclose(added[window : 18 * window], 1)
+@pytest.mark.parametrize(
+    ("window", "hop", "length"), [(512, 256, 512), (512, 200, 512), (500, 77, 500), (8, 1, 8), (512, 100, 256)]
+)
+def test_windows_overlap_to_one(window, hop, length):
+    analysis = sqrt_hann(window, length // 2)
+    product = analysis[-length:] * synthesis_taper(analysis, length, hop)
+    added = np.zeros(20 * length)
+    for start in range(0, 19 * length, hop):
+        added[start : start + length] += product
+    np.testing.assert_allclose(added[length : 18 * length], 1)
+
+
+def test_asymmetric_window_rises_longer_than_it_falls():
+    window = sqrt_hann(512, 128)
+    assert np.argmax(window) == 384
+    assert np.all(np.diff(window[:385]) > 0)
+    assert np.all(np.diff(window[384:]) < 0)
+    # It falls like the window whose latency it has.
+    np.testing.assert_allclose(window[384:] / window[384], sqrt_hann(256)[128:] / sqrt_hann(256)[128])
+
+
+def test_short_synthesis_window_gives_back_the_end_of_a_frame_alone():
+    stft = MultiResolutionSTFT((512,), 64, 128)
+    spectra = stft.analyse(np.random.default_rng(0).standard_normal(4000))
+    changed = spectra.copy()
+    changed[..., 20:] = 0
+    difference = stft.synthesise(spectra, 4000) - stft.synthesise(changed, 4000)
+    # Frame 20 ends at sample 21 H: only its last 128 samples and later ones are others now.
+    assert np.flatnonzero(difference)[0] >= 21 * 64 - 128
+    assert np.all(difference[21 * 64 - 64 : 4000] != 0)
 
 
 def test_spectra_keep_the_precision_of_the_samples():
@@ -112,21 +140,26 @@ def test_spectra_keep_the_precision_of_the_samples():
 
 
 @pytest.mark.parametrize(
-    ("windows", "hop", "words"),
+    ("windows", "hop", "length", "words"),
     [
-        ((), 1, "windows"),
-        ((511,), 128, "windows"),
-        ((0,), 1, "windows"),
-        ((256, 512), 64, "windows"),
-        ((512, 512), 64, "windows"),
-        ((512,), 0, "hop"),
-        ((512,), -256, "hop"),
-        ((512,), 257, "hop"),
+        ((), 1, None, "windows"),
+        ((511,), 128, None, "windows"),
+        ((0,), 1, None, "windows"),
+        ((256, 512), 64, None, "windows"),
+        ((512, 512), 64, None, "windows"),
+        ((512,), 0, None, "hop"),
+        ((512,), -256, None, "hop"),
+        ((512,), 257, None, "hop"),
+        ((512,), 129, 256, "hop"),
+        ((512,), 64, 255, "a synthesis window"),
+        ((512,), 64, 514, "a synthesis window"),
+        ((512,), 64, 0, "a synthesis window"),
+        ((512, 256), 64, 256, "a synthesis window"),
     ],
 )
-def test_refuses_what_cannot_be_inverted(windows, hop, words):
+def test_refuses_what_cannot_be_inverted(windows, hop, length, words):
     with pytest.raises(ValueError, match=f"found {words}"):
-        MultiResolutionSTFT(windows, hop)
+        MultiResolutionSTFT(windows, hop, length)
 
 
 def test_feature_maps_are_amplitude_and_phase():
@@ -147,15 +180,15 @@ def test_phase_of_an_empty_bin_is_zero():
     np.testing.assert_array_equal(maps[:, 10:], 0)
 
 
-@pytest.mark.parametrize(("windows", "hop"), [((512,), 256), ((1024, 512, 256, 128), 32), ((500, 96), 77)])
+@pytest.mark.parametrize("frontend", [((512,), 256), ((1024, 512, 256, 128), 32), ((500, 96), 77), ((512,), 128, 256)])
 @pytest.mark.parametrize("sound", ["speech", "noise", "silence then a click"])
-def test_torch_and_numpy_agree(windows, hop, sound):
+def test_torch_and_numpy_agree(frontend, sound):
     waveform = {
         "speech": speech(0.5),
         "noise": np.random.default_rng(0).standard_normal(8001).astype(np.float32),
         "silence then a click": np.eye(1, 4000, 3999, dtype=np.float32)[0],
     }[sound]
-    ours, theirs = MultiResolutionSTFT(windows, hop), TorchSTFT(windows, hop)
+    ours, theirs = MultiResolutionSTFT(*frontend), TorchSTFT(*frontend)
     spectra, batch = ours.analyse(waveform), theirs.analyse(torch.from_numpy(waveform)[None])
     np.testing.assert_allclose(batch[0], spectra, atol=1e-5)
     # Both syntheses get the same spectrum, and one that belongs to no signal.
@@ -178,13 +211,13 @@ def test_torch_gives_empty_bins_the_same_phase():
     np.testing.assert_array_equal(maps[0, 33:], feature_maps(silent, 0.5)[33:])
 
 
-@pytest.mark.parametrize(("windows", "hop"), [((512,), 256), ((512,), 200), ((64, 32), 8)])
-def test_gain_over_time_is_what_frames_with_gains_make_of_a_signal(windows, hop):
-    stft = MultiResolutionSTFT(windows, hop)
+@pytest.mark.parametrize("frontend", [((512,), 256), ((512,), 200), ((64, 32), 8), ((512,), 100, 256)])
+def test_gain_over_time_is_what_frames_with_gains_make_of_a_signal(frontend):
+    stft = MultiResolutionSTFT(*frontend)
     waveform = np.random.default_rng(0).standard_normal((2, 4000))
     spectra = stft.analyse(waveform)[:, :, : stft.bins[0]]
     gains = np.random.default_rng(1).random((2, spectra.shape[-1]))
-    past = windows[0] - hop
+    past = stft.overlap
     curve = stft.gain_over_time(gains)[:, past : past + 4000]
     expected = stft.synthesise(spectra * gains[:, np.newaxis, np.newaxis], 4000)
     np.testing.assert_allclose(curve * waveform, expected, atol=1e-10)

@@ -93,7 +93,7 @@ class Masking(Baseline):
     def __init__(self, frontend: FrontendSettings, model: ModelSettings, settings: MaskingSettings) -> None:
         super().__init__()
         self.complex = settings.target == "cirm"
-        self.stft = TorchSTFT(frontend.windows, frontend.hop)
+        self.stft = TorchSTFT(frontend.windows, frontend.hop, frontend.synthesis_window)
         bins = self.stft.reference.bins
         self.bins = bins[0]
         frames_per_second = frontend.sample_rate / frontend.hop

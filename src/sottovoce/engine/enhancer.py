@@ -25,7 +25,8 @@ class Enhancer:
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self.stft = MultiResolutionSTFT(model.metadata.windows, model.metadata.hop)
+        metadata = model.metadata
+        self.stft = MultiResolutionSTFT(metadata.windows, metadata.hop, metadata.synthesis_window)
 
     def stream(
         self,

@@ -53,14 +53,13 @@ class FrameStream:
         self._floor = np.float32(floor)
         self._linked = linked and channels > 1
         heard = 1 if self._linked else channels
-        self._overlap = stft.window - stft.hop
         self._past = model.initial_past(heard)
         self._waiting = SampleQueue(channels)
-        self._waiting.append(np.zeros((channels, self._overlap), np.float32))
+        self._waiting.append(np.zeros((channels, stft.window - stft.hop), np.float32))
         self._frames_to_drop = metadata.delay_frames
         self._waiting_spectra = np.zeros((channels + self._linked, 2, stft.bins[0], 0), np.float32)
-        self._samples_to_drop = self._overlap
-        self._tail = np.zeros((channels, self._overlap), np.float32)
+        self._samples_to_drop = stft.overlap
+        self._tail = np.zeros((channels, stft.overlap), np.float32)
         self._flush_samples = stft.window + metadata.delay_frames * stft.hop
         self._taken = 0
         self._given = 0
@@ -69,7 +68,7 @@ class FrameStream:
         self._upper_bins = slice(first, last + 1)
         upper_frames = max(1, round(_UPPER_SECONDS * metadata.sample_rate / stft.hop))
         self._upper_energies = np.zeros((2, heard, upper_frames - 1), np.float32)
-        self._gain_tail = np.zeros((heard, self._overlap), np.float32)
+        self._gain_tail = np.zeros((heard, stft.overlap), np.float32)
 
     @property
     def missing(self) -> int:
@@ -153,8 +152,9 @@ class FrameStream:
 
     def _overlapped(self, added: Float32Array, tail: Float32Array) -> tuple[Float32Array, Float32Array]:
         """Add what earlier frames left; returns the samples that are complete, and what is left for later frames."""
-        added[:, : self._overlap] += tail
-        return added[:, : -self._overlap], added[:, -self._overlap :].copy()
+        overlap = self._stft.overlap
+        added[:, :overlap] += tail
+        return added[:, :-overlap], added[:, -overlap:].copy()
 
 
 def _power(spectra: Float32Array) -> Float32Array:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sottovoce.errors import ModelError
 from sottovoce.signal.stft import MultiResolutionSTFT
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 METADATA_KEY = "sottovoce"
 # A metadata property of a serialised ONNX model: field 14 of ModelProto, with a key of 16 and a value of 64 bytes.
 # protobuf joins repeated fields wherever they stand, so this tail keeps the file a valid ONNX model.
@@ -32,6 +32,7 @@ class ModelMetadata:
         name: Name of the settings.
         sample_rate: Rate at which the network works, in Hz.
         windows: Window lengths in samples, longest first.
+        synthesis_window: Length of the synthesis window in samples.
         hop: Frame shift in samples.
         delay_frames: Frames by which the output lags behind the input.
         past_shapes: Channels and frames of every layer's past.
@@ -47,6 +48,7 @@ class ModelMetadata:
     name: str
     sample_rate: int
     windows: tuple[int, ...]
+    synthesis_window: int
     hop: int
     delay_frames: int
     past_shapes: tuple[tuple[int, int], ...]
@@ -82,10 +84,11 @@ class ModelMetadata:
         content["past_shapes"] = tuple((channels, frames) for channels, frames in content["past_shapes"])
         content["training_data"] = tuple(content["training_data"])
         counts = (*content["windows"], *(size for shape in content["past_shapes"] for size in shape))
-        positive = (content["sample_rate"], content["hop"], *counts)
+        positive = (content["sample_rate"], content["synthesis_window"], content["hop"], *counts)
         if not all(isinstance(count, int) and count > 0 for count in positive) or not content["windows"]:
             raise ValueError("found rates, lengths or shapes that are not positive whole numbers")
-        MultiResolutionSTFT(content["windows"], content["hop"])  # refuses windows and hops that do not go together
+        # Refuses windows and hops that do not go together.
+        MultiResolutionSTFT(content["windows"], content["hop"], content["synthesis_window"])
         if not isinstance(content["delay_frames"], int) or content["delay_frames"] < 0:
             raise ValueError(f"found delay_frames {content['delay_frames']}, expected a whole number, 0 or more")
         return cls(**content)
@@ -96,8 +99,8 @@ class ModelMetadata:
 
     @property
     def latency_seconds(self) -> float:
-        """Algorithmic latency: the longest window and the network's delay."""
-        return (self.windows[0] + self.delay_frames * self.hop) / self.sample_rate
+        """Algorithmic latency: the synthesis window and the network's delay."""
+        return (self.synthesis_window + self.delay_frames * self.hop) / self.sample_rate
 
 
 def seal(payload: bytes) -> bytes:

@@ -163,6 +163,7 @@ def export_model(
         name=settings.name,
         sample_rate=frontend.sample_rate,
         windows=frontend.windows,
+        synthesis_window=model.stft.reference.synthesis_window,
         hop=frontend.hop,
         delay_frames=deployed.delay_frames,
         past_shapes=tuple((state.shape[1], state.shape[2]) for state in memory.next),

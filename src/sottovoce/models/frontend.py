@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from sottovoce.models.blocks import Past, RunningMean
-from sottovoce.signal.stft import MultiResolutionSTFT, sqrt_hann, synthesis_window
+from sottovoce.signal.stft import MultiResolutionSTFT
 
 _TINY = 1e-8
 
@@ -72,15 +72,15 @@ class TorchSTFT(nn.Module):
     Args:
         windows: Window lengths in samples, even, longest first.
         hop: Frame shift in samples.
+        synthesis_window: Length of the synthesis window in samples; None for the longest window.
     """
 
-    def __init__(self, windows: tuple[int, ...], hop: int) -> None:
+    def __init__(self, windows: tuple[int, ...], hop: int, synthesis_window: int | None = None) -> None:
         super().__init__()
-        self.reference = MultiResolutionSTFT(windows, hop)
-        self._analysis = [
-            torch.from_numpy(sqrt_hann(window)).float() for window in windows
-        ]  # plain tensors: they follow the input's device in use and are not part of a checkpoint
-        self._synthesis = torch.from_numpy(synthesis_window(windows[0], hop)).float()
+        self.reference = MultiResolutionSTFT(windows, hop, synthesis_window)
+        # Plain tensors: they follow the input's device in use and are not part of a checkpoint.
+        self._analysis = [torch.from_numpy(taper).float() for taper in self.reference.analysis_tapers]
+        self._synthesis = torch.from_numpy(self.reference.synthesis_taper).float()
 
     def analyse(self, waveform: Tensor) -> Tensor:
         """Spectra of whole signals.
@@ -115,11 +115,10 @@ class TorchSTFT(nn.Module):
         """
         stft = self.reference
         frames = torch.fft.irfft(torch.complex(spectrum[:, 0], spectrum[:, 1]), n=stft.window, dim=1)
-        frames = frames * self._synthesis.to(frames).unsqueeze(-1)
-        total = (frames.shape[-1] - 1) * stft.hop + stft.window
-        added = nn.functional.fold(frames, (1, total), (1, stft.window), stride=(1, stft.hop))
-        past = stft.window - stft.hop
-        return added[:, 0, 0, past : past + samples]
+        frames = frames[:, -stft.synthesis_window :] * self._synthesis.to(frames).unsqueeze(-1)
+        total = (frames.shape[-1] - 1) * stft.hop + stft.synthesis_window
+        added = nn.functional.fold(frames, (1, total), (1, stft.synthesis_window), stride=(1, stft.hop))
+        return added[:, 0, 0, stft.overlap : stft.overlap + samples]
 
 
 class FeatureMaps(nn.Module):

@@ -55,7 +55,7 @@ class JointAutoencoder(nn.Module):
         super().__init__()
         self.settings = model
         self.compression = frontend.compression
-        self.stft = TorchSTFT(frontend.windows, frontend.hop)
+        self.stft = TorchSTFT(frontend.windows, frontend.hop, frontend.synthesis_window)
         bins = self.stft.reference.bins
         self.bins = bins[0]
         frames_per_second = frontend.sample_rate / frontend.hop

@@ -9,38 +9,56 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.floating[Any]]
 
 
-def sqrt_hann(window: int) -> NDArray[np.float64]:
-    """Square root of a periodic Hann window, of unit energy.
+def sqrt_hann(window: int, fall: int | None = None) -> NDArray[np.float64]:
+    """Square root of a periodic Hann window, of unit energy; it may fall faster than it rises.
 
     Args:
         window: Length in samples.
+        fall: Length of the second half in samples; None for half the window.
 
     Returns:
         Window `(window,)` whose squares add up to 1, so that white noise has the same mean power in every resolution.
+
+    Source:
+        Mauler and Martin, "A low delay, variable resolution, perfect reconstruction spectral analysis-synthesis system
+        for speech enhancement" (2007).
     """
-    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
+    fall = window // 2 if fall is None else fall
+    hann = np.concatenate([_hann(2 * (window - fall))[: window - fall], _hann(2 * fall)[fall:]])
     return np.asarray(np.sqrt(hann / hann.sum()))
 
 
-def synthesis_window(window: int, hop: int) -> NDArray[np.float64]:
-    """Window which undoes `sqrt_hann` by overlap-add.
+def synthesis_taper(analysis: NDArray[np.float64], length: int, hop: int) -> NDArray[np.float64]:
+    """Window which undoes `sqrt_hann` by overlap-add of the last samples of every frame.
 
     Args:
-        window: Length in samples.
-        hop: Frame shift in samples, at most half the window.
+        analysis: Window `(W,)` that falls over half of `length`.
+        length: Length in samples, even, at most W.
+        hop: Frame shift in samples, at most half of `length`.
 
     Returns:
-        Window `(window,)`: the analysis window divided by the overlap-added squares, which have period `hop`.
+        Window `(length,)`. Its product with the end of the analysis window is a Hann window, divided by what such
+        windows add up to at a distance of `hop`.
     """
-    analysis = sqrt_hann(window)
-    squares = np.zeros(-(-window // hop) * hop)
-    squares[:window] = analysis**2
-    overlapped = squares.reshape(-1, hop).sum(axis=0)
-    return analysis / np.resize(overlapped, window)
+    end, product = analysis[-length:], _hann(length)
+    overlapped = np.zeros(-(-length // hop) * hop)
+    overlapped[:length] = product
+    overlapped = overlapped.reshape(-1, hop).sum(axis=0)
+    # Where both begin at 0, so does the quotient.
+    quotient = np.divide(product, end, out=np.zeros(length), where=end > 0)
+    return quotient / np.resize(overlapped, length)
+
+
+def _hann(window: int) -> NDArray[np.float64]:
+    """Periodic Hann window."""
+    return np.asarray(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window))
 
 
 class MultiResolutionSTFT:
     """Spectra of several windows that share one hop, and the inverse of the longest.
+
+    With a synthesis window shorter than the analysis window, what a frame gives back is its end alone. A sample is then
+    complete when the synthesis window has passed it, and the longer past still sharpens the spectrum.
 
     Frame n holds the samples nH + H - W .. nH + H - 1 (W the longest window, H the hop), so it is complete when H new
     samples have come. Shorter windows are cut from the centre of the same W samples: all maps have the same number of
@@ -48,26 +66,40 @@ class MultiResolutionSTFT:
 
     Args:
         windows: Window lengths in samples, even, longest first.
-        hop: Frame shift in samples, at most half the longest window.
+        hop: Frame shift in samples, at most half the synthesis window.
+        synthesis_window: Length of the synthesis window in samples, even; None for the longest window. A shorter one
+            makes the analysis window asymmetric, and there can be only one.
 
     Raises:
-        ValueError: A window is odd, windows are not in falling order or the hop is too long.
+        ValueError: A window is odd, windows are not in falling order, or the hop or the synthesis window is too long.
     """
 
-    def __init__(self, windows: Sequence[int], hop: int) -> None:
+    def __init__(self, windows: Sequence[int], hop: int, synthesis_window: int | None = None) -> None:
         if not windows or any(w < 2 or w % 2 for w in windows) or list(windows) != sorted(set(windows), reverse=True):
             raise ValueError(f"found windows {list(windows)}, expected even lengths in samples, longest first")
-        if not 1 <= hop <= windows[0] // 2:
-            raise ValueError(f"found hop {hop}, expected 1 to {windows[0] // 2} samples, half the longest window")
+        length = windows[0] if synthesis_window is None else synthesis_window
+        if length % 2 or not 2 <= length <= windows[0] or (length < windows[0] and len(windows) > 1):
+            raise ValueError(
+                f"found a synthesis window of {length} samples, expected an even length up to that of the longest "
+                f"window, {windows[0]}, and no shorter one where there are several windows"
+            )
+        if not 1 <= hop <= length // 2:
+            raise ValueError(f"found hop {hop}, expected 1 to {length // 2} samples, half the synthesis window")
         self.windows = tuple(windows)
         self.hop = hop
-        self._analysis = [sqrt_hann(w) for w in windows]
-        self._synthesis = synthesis_window(windows[0], hop)
+        self.synthesis_window = length
+        self.analysis_tapers = [sqrt_hann(windows[0], length // 2), *(sqrt_hann(w) for w in windows[1:])]
+        self.synthesis_taper = synthesis_taper(self.analysis_tapers[0], length, hop)
 
     @property
     def window(self) -> int:
         """Length of the longest window in samples."""
         return self.windows[0]
+
+    @property
+    def overlap(self) -> int:
+        """Samples by which the synthesis windows of neighbouring frames overlap."""
+        return self.synthesis_window - self.hop
 
     @property
     def bins(self) -> tuple[int, ...]:
@@ -76,7 +108,7 @@ class MultiResolutionSTFT:
 
     def frame_count(self, samples: int) -> int:
         """Number of frames that reach every one of `samples` samples as often as any other."""
-        return -(-(samples + self.window - self.hop) // self.hop) if samples else 0
+        return -(-(samples + self.overlap) // self.hop) if samples else 0
 
     def frames(self, buffer: FloatArray) -> FloatArray:
         """Complete frames of a buffer that begins with W - H samples of the past.
@@ -102,7 +134,7 @@ class MultiResolutionSTFT:
             first.
         """
         parts = []
-        for length, window in zip(self.windows, self._analysis, strict=True):
+        for length, window in zip(self.windows, self.analysis_tapers, strict=True):
             start = (self.window - length) // 2
             parts.append(np.fft.rfft(frames[..., start : start + length] * window.astype(frames.dtype), axis=-1))
         spectrum = np.swapaxes(np.concatenate(parts, axis=-1), -1, -2)
@@ -115,12 +147,12 @@ class MultiResolutionSTFT:
             spectrum: Real and imaginary parts `(..., 2, F, N)`, F the bins of the longest window.
 
         Returns:
-            Samples `(..., (N - 1) H + W)`; the first W - H belong to the past of the first frame, the last W - H lack
-            what later frames add.
+            Samples `(..., (N - 1) H + V)`, V the synthesis window; the first V - H belong to the past of the first
+            frame, the last V - H lack what later frames add.
         """
         complex_spectrum = np.swapaxes(spectrum[..., 0, :, :] + 1j * spectrum[..., 1, :, :], -1, -2)
         frames = np.fft.irfft(complex_spectrum, n=self.window, axis=-1).astype(spectrum.dtype, copy=False)
-        return self._add(frames * self._synthesis.astype(spectrum.dtype))
+        return self._add(frames[..., -self.synthesis_window :] * self.synthesis_taper.astype(spectrum.dtype))
 
     def gain_over_time(self, gains: FloatArray) -> FloatArray:
         """Gain that a signal gets when its frames are multiplied by gains, all bins of a frame by the same.
@@ -129,21 +161,21 @@ class MultiResolutionSTFT:
             gains: One gain per frame, `(..., N)`.
 
         Returns:
-            Gain of every sample, `(..., (N - 1) H + W)`, laid out as by `overlap_add`: a smooth curve through the gains
+            Gain of every sample, `(..., (N - 1) H + V)`, laid out as by `overlap_add`: a smooth curve through the gains
             at the centres of their frames.
         """
-        product = (self._analysis[0] * self._synthesis).astype(gains.dtype)
+        product = (self.analysis_tapers[0][-self.synthesis_window :] * self.synthesis_taper).astype(gains.dtype)
         return self._add(gains[..., np.newaxis] * product)
 
     def _add(self, frames: FloatArray) -> FloatArray:
-        """Add up windowed frames `(..., N, W)`, each a hop behind the one before."""
-        count, hop, hops = frames.shape[-2], self.hop, -(-self.window // self.hop)
-        pad = [(0, 0)] * (frames.ndim - 1) + [(0, hops * hop - self.window)]
+        """Add up windowed frames `(..., N, V)`, each a hop behind the one before."""
+        count, hop, hops = frames.shape[-2], self.hop, -(-self.synthesis_window // self.hop)
+        pad = [(0, 0)] * (frames.ndim - 1) + [(0, hops * hop - self.synthesis_window)]
         pieces = np.pad(frames, pad).reshape(*frames.shape[:-1], hops, hop)
         added = np.zeros((*frames.shape[:-2], count + hops - 1, hop), frames.dtype)
         for shift in range(hops):
             added[..., shift : shift + count, :] += pieces[..., shift, :]
-        samples = max(count - 1, 0) * hop + self.window
+        samples = max(count - 1, 0) * hop + self.synthesis_window
         return added.reshape(*frames.shape[:-2], -1)[..., :samples]
 
     def analyse(self, waveform: FloatArray) -> FloatArray:
@@ -171,8 +203,7 @@ class MultiResolutionSTFT:
         Returns:
             Samples `(..., samples)`.
         """
-        past = self.window - self.hop
-        return self.overlap_add(spectrum[..., : self.bins[0], :])[..., past : past + samples]
+        return self.overlap_add(spectrum[..., : self.bins[0], :])[..., self.overlap : self.overlap + samples]
 
 
 def feature_maps(spectra: FloatArray, compression: float) -> FloatArray:
