@@ -17,7 +17,7 @@ from _scoring import DEFAULT, HEADINGS, UNPROCESSED, means, model, read_items, s
 from sottovoce.metrics.report import differences, markdown_table
 from sottovoce.metrics.scores import FileScores
 from sottovoce.training.adapt import adapt
-from sottovoce.weights import DEFAULT_CHECKPOINT, DEFAULT_MODEL, DEFAULT_SPEECH
+from sottovoce.weights import CHECKPOINTS, DEFAULT_SPEECH, MODELS
 
 RESULTS = Path(__file__).parent / "results"
 SHOWN = ("pesq_wb", "stoi", "si_sdr_db", "covl")
@@ -45,7 +45,7 @@ def main() -> int:
         adaptation = adapt(
             place / "noisy",
             arguments.work / place.name,
-            checkpoint=DEFAULT_CHECKPOINT,
+            checkpoint=CHECKPOINTS["default"],
             speech=DEFAULT_SPEECH,
             steps=arguments.steps,
             seed=arguments.seed,
@@ -54,7 +54,7 @@ def main() -> int:
         items, work = read_items(place / "test"), arguments.work / "scores" / place.name
         systems = {
             UNPROCESSED: unprocessed(),
-            DEFAULT: model(DEFAULT_MODEL),
+            DEFAULT: model(MODELS["default"]),
             # What was learned, even if it was not taken: whether refusing it was right shows here.
             ADAPTED: model(adaptation.refused or adaptation.model),
         }

@@ -41,7 +41,7 @@ from sottovoce.benchmark.systems import SYSTEMS
 from sottovoce.metrics import plots
 from sottovoce.metrics.report import markdown_table
 from sottovoce.metrics.scores import FileScores
-from sottovoce.weights import DEFAULT_MODEL
+from sottovoce.weights import MODELS
 
 RATE = 16000
 RESULTS = Path(__file__).parent / "results" / "quality"
@@ -81,7 +81,7 @@ def main() -> int:
             "recipes/prepare_data.py."
         )
         return 0
-    models = {DEFAULT: DEFAULT_MODEL} | dict(pair.split("=", 1) for pair in arguments.model)
+    models = {DEFAULT: MODELS["default"]} | dict(pair.split("=", 1) for pair in arguments.model)
     systems = find_systems({name: Path(path) for name, path in models.items()}, peers=not arguments.no_peers)
     scores: dict[str, list[FileScores]] = {name: [] for name in sets}
     for name, items in sets.items():

@@ -1,11 +1,13 @@
 """The interface in one screen, with the bundled default model."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 import sottovoce
 from sottovoce.errors import ModelError
-from sottovoce.weights import DEFAULT_MODEL
+from sottovoce.weights import MODELS
 
 from .systems import speech
 
@@ -13,9 +15,24 @@ from .systems import speech
 def test_load_gives_the_bundled_model():
     enhancer = sottovoce.load()
     assert isinstance(enhancer, sottovoce.Enhancer)
-    assert enhancer.model.metadata == sottovoce.load(DEFAULT_MODEL).model.metadata
+    assert enhancer.model.metadata == sottovoce.load(MODELS["default"]).model.metadata
     assert enhancer.model.metadata.sample_rate == 16000
     assert isinstance(enhancer.stream(16000), sottovoce.Stream)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_bundled_models_are_loaded_by_name(name):
+    assert sottovoce.load(name).model.metadata.name == name
+    assert sottovoce.Enhancer.from_pretrained(name).model.metadata == sottovoce.load(name).model.metadata
+
+
+def test_a_folder_with_the_name_of_a_bundled_model_is_a_path(tmp_path, monkeypatch, identity_model):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "default").mkdir()
+    (tmp_path / "default" / "model.onnx").write_bytes(identity_model.read_bytes())
+    assert sottovoce.load("default").model.metadata.name == "default"
+    assert sottovoce.load(Path("default")).model.metadata.name == "identity"
+    assert sottovoce.load("./default").model.metadata.name == "identity"
 
 
 def test_load_takes_a_file(identity_model):
@@ -32,7 +49,7 @@ def test_load_takes_the_folder_of_a_run(tmp_path, identity_model):
 
 
 def test_load_refuses_what_is_no_model(tmp_path):
-    with pytest.raises(ModelError, match="found no readable model file"):
+    with pytest.raises(ModelError, match=r"found no readable model file.* name of a bundled model: default"):
         sottovoce.load(tmp_path / "none.onnx")
 
 

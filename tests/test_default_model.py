@@ -23,7 +23,7 @@ import sottovoce
 from sottovoce.config import find_settings, load_settings, parse_settings
 from sottovoce.metrics.intrusive import pesq, si_sdr
 from sottovoce.models.checkpoint import load_checkpoint
-from sottovoce.weights import DEFAULT_CHECKPOINT, DEFAULT_MODEL
+from sottovoce.weights import CHECKPOINTS, MODELS
 
 GOLDEN = Path(__file__).parent / "golden" / "default_model.json"
 PAIRS = Path(__file__).parents[1] / "examples" / "pairs"
@@ -82,7 +82,7 @@ def test_enhanced_is_better_than_noisy(measured):
 
 
 def test_checkpoint_is_the_exported_model():
-    system, settings = load_checkpoint(DEFAULT_CHECKPOINT)
+    system, settings = load_checkpoint(CHECKPOINTS["default"])
     enhancer = sottovoce.load()
     assert parse_settings(enhancer.model.metadata.settings, "metadata") == settings
     _, noisy = pair("fileid_0007")
@@ -109,5 +109,5 @@ def test_bundled_model_is_the_default_system():
 
 def test_bundled_files_are_small():
     # They are part of every download: weights of a million parameters at most.
-    assert DEFAULT_MODEL.stat().st_size < 4_500_000
-    assert DEFAULT_CHECKPOINT.stat().st_size < 4_500_000
+    assert MODELS["default"].stat().st_size < 4_500_000
+    assert CHECKPOINTS["default"].stat().st_size < 4_500_000

@@ -25,12 +25,12 @@ __all__ = ["Enhancer", "Stream", "__version__", "enhance", "load"]
 _default: "Enhancer | None" = None
 
 
-def load(model: Path | str | None = None) -> "Enhancer":
-    """Load a model.
+def load(model: Path | str = "default") -> "Enhancer":
+    """Load a model: short for `Enhancer.from_pretrained`.
 
     Args:
-        model: A model file, or the folder that `sottovoce train` or `sottovoce adapt` wrote; None for the bundled
-            default model. torch is not needed.
+        model: Name of a bundled model, "default" or "live"; or a model file, or the folder that `sottovoce train` or
+            `sottovoce adapt` wrote. torch is not needed.
 
     Returns:
         An enhancer, to be used for any number of recordings and streams.
@@ -39,10 +39,8 @@ def load(model: Path | str | None = None) -> "Enhancer":
         ModelError: The file is missing, foreign, cut or of another format version.
     """
     from sottovoce.engine.enhancer import Enhancer
-    from sottovoce.engine.model import Model
-    from sottovoce.weights import DEFAULT_MODEL
 
-    return Enhancer(Model.load(DEFAULT_MODEL if model is None else model))
+    return Enhancer.from_pretrained(model)
 
 
 def enhance(

@@ -2,26 +2,23 @@
 
 import contextlib
 import inspect
-import io
 import itertools
 import logging
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Optional, TextIO
+from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
+from sottovoce import terminal
 from sottovoce.errors import AudioError, ConfigError, DataError, MissingExtraError, SottovoceError
 
 if TYPE_CHECKING:
-    from rich.progress import TaskID
-
-    from sottovoce.engine.live import Relay
     from sottovoce.engine.model import ModelMetadata
 
 COMMANDS: dict[str, Callable[..., int | None]] = {}
@@ -61,7 +58,7 @@ def enhance(
     /,
     *,
     output: Output,
-    model: Optional[Path] = None,
+    model: str = "default",
     limit_db: Optional[float] = None,
     mix: float = 1.0,
     full_band: bool = True,
@@ -87,8 +84,8 @@ def enhance(
     Args:
         inputs: Recordings, and folders of recordings; - for standard input.
         output: A file for one recording, otherwise a folder; - for standard output.
-        model: A folder written by `sottovoce train` or `sottovoce adapt`, or the model.onnx in it; the bundled one if
-            not given.
+        model: A bundled model, default or live, of which live gives each sample 16 ms sooner; or a folder written by
+            `sottovoce train` or `sottovoce adapt`, or the model.onnx in it.
         limit_db: The most attenuation allowed, in dB: 20 leaves a little of the room, and fewer artefacts.
         mix: Share of the enhanced signal: 1 is enhanced only, 0 the recording.
         full_band: Keep what lies above the model's band (8 kHz), with less noise there too; --no-full-band removes it.
@@ -125,7 +122,7 @@ def enhance(
 
     start = time.perf_counter()
     try:
-        with _progress() as show:
+        with terminal.progress() as show:
             results = enhance_files(
                 inputs,
                 output,
@@ -138,7 +135,7 @@ def enhance(
                 resume=resume,
                 jobs=jobs,
                 on_progress=lambda done, total: show(
-                    "enhancing", done, total, f" {_duration(done)} of {_duration(total)}"
+                    "enhancing", done, total, f" {terminal.duration(done)} of {terminal.duration(total)}"
                 ),
             )
     except KeyboardInterrupt:
@@ -152,10 +149,9 @@ def enhance(
     kept = sum(result.kept for result in results)
     seconds = sum(result.seconds for result in results if result.error is None and not result.kept)
     print(
-        f"Enhanced {len(results) - len(failed) - kept} of {len(results)} recordings, {_duration(seconds)} of sound in "
-        f"{elapsed_seconds:.1f} s: {seconds / elapsed_seconds:.1f} times as fast as real time; "
-        + (f"{kept} kept from earlier; " if resume else "")
-        + f"{len(failed)} failed."
+        f"Enhanced {len(results) - len(failed) - kept} of {len(results)} recordings, "
+        f"{terminal.duration(seconds)} of sound in {elapsed_seconds:.1f} s: {seconds / elapsed_seconds:.1f} times as "
+        "fast as real time; " + (f"{kept} kept from earlier; " if resume else "") + f"{len(failed)} failed."
     )
     return 1 if failed else 0
 
@@ -163,7 +159,7 @@ def enhance(
 def _enhance_pipe(
     inputs: tuple[Path, ...],
     output: Path,
-    model: Path | None,
+    model: str,
     *,
     raw: Literal["s16le", "f32le"] | None,
     rate: int | None,
@@ -193,10 +189,10 @@ def _enhance_pipe(
     if output == STANDARD and sys.stdout.isatty():
         raise ConfigError("standard output is a terminal, which cannot take sound: add `| PROGRAM` or `> FILE`")
     start = time.perf_counter()
-    with _progress():
+    with terminal.progress():
         seconds = enhance_pipe(
-            _unbuffered(sys.stdin) if inputs[0] == STANDARD else inputs[0],
-            _unbuffered(sys.stdout) if output == STANDARD else output,
+            terminal.unbuffered(sys.stdin) if inputs[0] == STANDARD else inputs[0],
+            terminal.unbuffered(sys.stdout) if output == STANDARD else output,
             sottovoce.load(model),
             source_raw=source_raw,
             target_raw=raw,
@@ -207,7 +203,7 @@ def _enhance_pipe(
             overwrite=overwrite,
         )
     elapsed_seconds = time.perf_counter() - start
-    print(f"sottovoce: enhanced {_duration(seconds)} of sound in {elapsed_seconds:.1f} s.", file=sys.stderr)
+    print(f"sottovoce: enhanced {terminal.duration(seconds)} of sound in {elapsed_seconds:.1f} s.", file=sys.stderr)
     return 0
 
 
@@ -216,21 +212,12 @@ def _end_by_sigterm_as_by_ctrl_c() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
-def _unbuffered(file: TextIO) -> io.FileIO:
-    """The bytes of a standard stream: a block waits for no other, and none is left when its reader is gone."""
-    descriptor = file.fileno()
-    # Some programs leave their pipes so that a read without data looks like the end.
-    if os.name == "posix":
-        os.set_blocking(descriptor, True)
-    return io.FileIO(descriptor, "r" if file.readable() else "w", closefd=False)
-
-
 def live(
     *,
     input: Optional[str] = None,
     output: Annotated[Optional[str], tyro.conf.arg(aliases=["-o"])] = None,
     list_devices: bool = False,
-    model: Optional[Path] = None,
+    model: str = "default",
     limit_db: Optional[float] = None,
     mix: float = 1.0,
     full_band: bool = True,
@@ -254,8 +241,8 @@ def live(
         input: Device to record from: its name, a part of it, or its number; the usual one if not given.
         output: Device to play to.
         list_devices: List the devices, and do nothing else.
-        model: A folder written by `sottovoce train` or `sottovoce adapt`, or the model.onnx in it; the bundled one if
-            not given.
+        model: A bundled model, default or live, of which live gives each sample 16 ms sooner; or a folder written by
+            `sottovoce train` or `sottovoce adapt`, or the model.onnx in it.
         limit_db: The most attenuation allowed, in dB: 20 leaves a little of the room, and fewer artefacts.
         mix: Share of the enhanced signal: 1 is enhanced only, 0 the recording.
         full_band: What lies above the model's band (8 kHz) stays, with less noise there too; otherwise it is removed.
@@ -293,11 +280,11 @@ def live(
         linked=linked,
     )
     _end_by_sigterm_as_by_ctrl_c()
-    with _own_words_only(), session:
+    with terminal.own_words_only(), session:
         start = time.monotonic()
         latency = session.latency
         try:
-            with contextlib.suppress(KeyboardInterrupt), _keys() as next_key, _meters() as show:
+            with contextlib.suppress(KeyboardInterrupt), terminal.keys() as next_key, terminal.meters() as show:
                 # Said where an interruption is an end: who reads this may interrupt at once.
                 print(
                     f"From {session.input_name!r} to {session.output_name!r} at {session.sample_rate} Hz, "
@@ -316,98 +303,15 @@ def live(
                     show(session.relay)
         finally:
             print(
-                f"Ran {_duration(time.monotonic() - start)}: {session.overruns} overrun(s), in which sound was lost, "
-                f"and {session.underruns} underrun(s), in which there was silence.",
+                f"Ran {terminal.duration(time.monotonic() - start)}: {session.overruns} overrun(s), in which sound was "
+                f"lost, and {session.underruns} underrun(s), in which there was silence.",
                 flush=True,
             )
     return 0
 
 
-@contextlib.contextmanager
-def _own_words_only() -> Iterator[None]:
-    """Keep what PortAudio and ALSA write about their inner troubles away from standard error; Python's own stays."""
-    sys.stderr.flush()
-    descriptor, ours = 2, os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    before = sys.stderr
-    try:
-        os.dup2(nowhere, descriptor)
-        sys.stderr = os.fdopen(ours, "w", buffering=1, encoding=before.encoding, closefd=False)
-        yield
-    finally:
-        sys.stderr.flush()
-        sys.stderr = before
-        os.dup2(ours, descriptor)
-        os.close(ours)
-        os.close(nowhere)
-
-
 def _device(text: str | None) -> str | int | None:
     return int(text) if text and text.isdecimal() else text
-
-
-@contextlib.contextmanager
-def _keys() -> Iterator[Callable[[], str]]:
-    """Give a function that waits for a twentieth of a second, and returns the key that was pressed, or nothing."""
-    pause_seconds = 0.05
-    try:
-        import termios
-        import tty
-    except ImportError:  # Windows
-        import msvcrt
-
-        def next_key_of_windows() -> str:
-            time.sleep(pause_seconds)
-            return msvcrt.getwch() if msvcrt.kbhit() else ""  # type: ignore[attr-defined,no-any-return,unused-ignore]
-
-        yield next_key_of_windows
-        return
-    if not sys.stdin.isatty():
-
-        def no_key() -> str:
-            time.sleep(pause_seconds)
-            return ""
-
-        yield no_key
-        return
-
-    import select
-
-    def next_key() -> str:
-        if not select.select([sys.stdin], [], [], pause_seconds)[0]:
-            return ""
-        return os.read(sys.stdin.fileno(), 1).decode(errors="replace")
-
-    before = termios.tcgetattr(sys.stdin)
-    try:
-        tty.setcbreak(sys.stdin)
-        yield next_key
-    finally:
-        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
-
-
-@contextlib.contextmanager
-def _meters() -> Iterator[Callable[["Relay"], None]]:
-    """Give a function that draws levels on a terminal, and does nothing elsewhere."""
-    if not sys.stdout.isatty():
-        yield lambda relay: None
-        return
-
-    from rich.live import Live as Screen
-    from rich.text import Text
-
-    floor_db, width = -60, 40
-
-    def bar(name: str, level_db: float) -> str:
-        filled = round(width * min(1.0, max(0.0, 1 - level_db / floor_db)))
-        return f"{name:<8}{'█' * filled:<{width}} {max(level_db, floor_db):4.0f} dBFS\n"
-
-    def show(relay: "Relay") -> None:
-        state = "bypassed: b enhances again" if relay.bypass else "b bypasses"
-        screen.update(Text(bar("before", relay.before_db) + bar("after", relay.after_db) + f"{state}, q ends"))
-
-    with Screen(refresh_per_second=10) as screen:
-        yield show
 
 
 def evaluate(
@@ -448,7 +352,7 @@ def evaluate(
     _refuse_existing(*targets.values(), overwrite=overwrite)
     systems = {"estimate": estimate} | ({"unprocessed": unprocessed} if unprocessed else {})
     tasks, problems = scores.match(reference, systems)
-    with _progress() as show:
+    with terminal.progress() as show:
         done = itertools.count(1)
         results, failures = scores.score_jobs(
             tasks, workers=jobs, on_done=lambda: show("scoring", next(done), len(tasks), "")
@@ -520,7 +424,7 @@ def mix(
 
     if rooms is not None and simulated_rooms is not None:
         raise ConfigError("Found --rooms and --simulated-rooms, expected one of them.")
-    with _progress() as show:
+    with terminal.progress() as show:
 
         def tell(task: str) -> Callable[[int, int], None]:
             return lambda done, total: show(task, done, total, f" {done} of {total}")
@@ -544,7 +448,8 @@ def mix(
         )
     for unusable in (*talkers.unusable, *noises.unusable):
         print(f"sottovoce: left out: {unusable.reason}", file=sys.stderr)
-    print(f"Mixed {len(rows)} files, {_duration(sum(row.seconds for row in rows))} of sound; see {output / TABLE}.")
+    seconds_in_all = sum(row.seconds for row in rows)
+    print(f"Mixed {len(rows)} files, {terminal.duration(seconds_in_all)} of sound; see {output / TABLE}.")
 
 
 def plot(
@@ -580,7 +485,7 @@ def plot(
     plots.save(plots.recordings(signals), output)
 
 
-def info(file: Annotated[Optional[Path], tyro.conf.arg(metavar="FILE")] = None, /) -> None:
+def info(file: Annotated[str, tyro.conf.arg(metavar="FILE")] = "default", /) -> None:
     """Tell what is in a recording or in a model.
 
     Example:
@@ -588,10 +493,14 @@ def info(file: Annotated[Optional[Path], tyro.conf.arg(metavar="FILE")] = None, 
         sottovoce info runs/my_place/model.onnx
 
     Args:
-        file: A recording, a model with the ending .onnx, or the folder of a training; the bundled model if not given.
+        file: A recording; or a model: the name of a bundled one (default, live), a file with the ending .onnx, or the
+            folder of a training.
     """
-    if file is not None and file.suffix.lower() != ".onnx" and not file.is_dir():
-        lines = _describe_recording(file)
+    from sottovoce.weights import MODELS
+
+    path = Path(file)
+    if file not in MODELS and path.suffix.lower() != ".onnx" and not path.is_dir():
+        lines = _describe_recording(path)
     else:
         import sottovoce
 
@@ -649,7 +558,7 @@ def train(
 
     logging.getLogger("sottovoce").setLevel(logging.INFO)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    with _progress() as show:
+    with terminal.progress() as show:
         model = run(
             speech,
             mixtures,
@@ -670,7 +579,7 @@ def adapt(
     *,
     mixtures: Path,
     output: Output,
-    model: Path | None = None,
+    model: str = "default",
     speech: Path | None = None,
     steps: int = 300,
     seed: int = 1,
@@ -688,17 +597,16 @@ def adapt(
     Args:
         mixtures: Noisy recordings of the place: a folder, or one file.
         output: Folder to write: model.onnx, its checkpoint, what was heard, and pictures.
-        model: Training checkpoint to start from (a run's checkpoint.safetensors), or a run's folder; the bundled model
-            by default.
+        model: What to start from: a bundled model (default, live), a run's folder, or the checkpoint.safetensors in it.
         speech: Folder of clean speech of anyone; some that comes along by default.
         steps: Steps of the training; 300 take some minutes on two cores.
         seed: Seed of all draws.
     """
     import shlex
 
-    from sottovoce.weights import DEFAULT_CHECKPOINT, DEFAULT_SPEECH
+    from sottovoce.weights import CHECKPOINTS, DEFAULT_SPEECH
 
-    checkpoint = DEFAULT_CHECKPOINT if model is None else model
+    checkpoint = CHECKPOINTS.get(model, Path(model))
     if checkpoint.is_dir():
         checkpoint /= "checkpoint.safetensors"
     if checkpoint.suffix == ".onnx":
@@ -713,7 +621,7 @@ def adapt(
 
     logging.getLogger("sottovoce").setLevel(logging.WARNING)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    with _progress() as show:
+    with terminal.progress() as show:
         adaptation = run(
             mixtures,
             output,
@@ -811,7 +719,7 @@ def benchmark(
     if quick:
         wanted = experiment.quick(wanted)
     logging.getLogger("sottovoce").setLevel(logging.WARNING)
-    with _progress() as show:
+    with terminal.progress() as show:
         report = experiment.conduct(
             wanted,
             output,
@@ -844,7 +752,7 @@ def fetch(corpus: Annotated[str, tyro.conf.arg(metavar="CORPUS")], /, *, output:
     """
     from sottovoce.data.corpora import fetch as download
 
-    with _progress() as show:
+    with terminal.progress() as show:
         download(corpus, output, progress=lambda done, total: show("downloading", done, total, ""))
     print(f"Wrote {output}.")
 
@@ -874,7 +782,7 @@ def _describe_recording(path: Path) -> dict[str, str]:
         "format": f"{recording.format}, {recording.subtype}",
         "rate": f"{recording.sample_rate} Hz",
         "channels": str(recording.channels),
-        "length": f"{_duration(recording.seconds)} ({recording.frames} samples)",
+        "length": f"{terminal.duration(recording.seconds)} ({recording.frames} samples)",
         "peak": level(peak),
         "rms": level((energy / max(1, samples)) ** 0.5),
         "clipped": f"{clipped} samples at full scale ({100 * clipped / max(1, samples):.3g} %)",
@@ -897,89 +805,6 @@ def _describe_model(metadata: "ModelMetadata") -> dict[str, str]:
         "command": metadata.command,
         "settings": json.dumps(metadata.settings, indent=2, ensure_ascii=False),
     }
-
-
-@contextlib.contextmanager
-def _progress() -> Iterator[Callable[[str, float, float, str], None]]:
-    """Give a function of task, done, total and a note that draws a bar per task on a terminal, or else writes lines.
-
-    Warnings of the package go above the bars, or to stderr where there is no terminal.
-    """
-    log = logging.getLogger("sottovoce")
-    if not sys.stderr.isatty():
-        # A log, perhaps: rich is not even imported.
-        handler: logging.Handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("sottovoce: %(message)s"))
-        log.addHandler(handler)
-        try:
-            yield ProgressLines()
-        finally:
-            log.removeHandler(handler)
-        return
-
-    from rich.console import Console
-    from rich.logging import RichHandler
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import TimeRemainingColumn as TimeLeftColumn
-
-    screen = Console(stderr=True)
-    handler = RichHandler(console=screen, show_path=False, show_time=False)
-    log.addHandler(handler)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[note]}"),
-        TimeElapsedColumn(),
-        TextColumn("left:"),
-        TimeLeftColumn(),
-    )
-    try:
-        with Progress(*columns, console=screen, refresh_per_second=4, speed_estimate_period=120) as progress:
-            tasks: dict[str, TaskID] = {}
-
-            def show(task: str, done: float, total: float, note: str) -> None:
-                if task not in tasks:
-                    tasks[task] = progress.add_task(task, total=total, note=note)
-                progress.update(tasks[task], completed=done, total=total, note=note)
-
-            yield show
-    finally:
-        log.removeHandler(handler)
-
-
-class ProgressLines:
-    """Progress where there is no terminal, such as in a log: a line a minute, for what takes longer than that.
-
-    Args:
-        clock: Gives the time in seconds.
-    """
-
-    _INTERVAL_SECONDS = 60.0
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._told = clock()
-        self._began: dict[str, tuple[float, float]] = {}
-
-    def __call__(self, task: str, done: float, total: float, note: str) -> None:
-        """Write a line to stderr if the last one was a minute ago."""
-        now = self._clock()
-        since, at_first = self._began.setdefault(task, (now, done))
-        if done < at_first:  # begun anew
-            self._began[task] = since, at_first = now, done
-        if now - self._told < self._INTERVAL_SECONDS or not at_first < done < total:
-            return
-        self._told = now
-        left = (now - since) / (done - at_first) * (total - done)
-        details = f" ({note.strip()})" if note else ""
-        print(f"sottovoce: {task} {done / total:.0%}{details}, {_duration(left)} left", file=sys.stderr)
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(seconds, 60)
-    hours, minutes = divmod(int(minutes), 60)
-    return f"{hours}:{minutes:02d}:{rest:04.1f}" if hours else f"{minutes}:{rest:04.1f}"
 
 
 def _refuse_existing(*paths: Path, overwrite: bool) -> None:

@@ -22,7 +22,7 @@ from sottovoce.training import adapt as adapt_module
 from sottovoce.training import run as run_module
 from sottovoce.training.adapt import Comparison, adapt, compare
 from sottovoce.training.run import TrainingData, fit, prepare
-from sottovoce.weights import DEFAULT_CHECKPOINT, DEFAULT_SPEECH
+from sottovoce.weights import CHECKPOINTS, DEFAULT_SPEECH
 
 from ..data.synthetic import RATE, write
 from .conftest import tiny
@@ -118,8 +118,8 @@ def held_back(folder):
 
 def test_a_better_system_is_told_from_a_worse_one(tmp_path):
     """The bundled model against itself with less care: without any clean version of a recording."""
-    good, settings = load_checkpoint(DEFAULT_CHECKPOINT)
-    careless, _ = load_checkpoint(DEFAULT_CHECKPOINT)
+    good, settings = load_checkpoint(CHECKPOINTS["default"])
+    careless, _ = load_checkpoint(CHECKPOINTS["default"])
     with torch.no_grad():
         careless.mask.network.merge.bias.add_(0.3)
     data = held_back(tmp_path)
@@ -171,7 +171,7 @@ def test_a_folder_is_for_one_place_and_one_model(tmp_path, place, monkeypatch):
     with pytest.raises(DataError, match="give another folder for the new one"):
         adapt(**(place | {"checkpoint": tmp_path / "out" / "checkpoint.safetensors"}), out=tmp_path / "out")
     other = tmp_path / "other.safetensors"
-    other.write_bytes(DEFAULT_CHECKPOINT.read_bytes())
+    other.write_bytes(CHECKPOINTS["default"].read_bytes())
     with pytest.raises(DataError, match="another model"):
         adapt(**(place | {"checkpoint": other}), out=tmp_path / "out")
     write(tmp_path / "elsewhere" / "a.wav", (0.1 * np.random.default_rng(1).standard_normal(40 * RATE)).astype("f4"))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sottovoce.baselines.system import System, Unprocessed
-from sottovoce.weights import DEFAULT_MODEL
+from sottovoce.weights import MODELS
 
 Supervision = Literal["none", "unpaired", "pairs", "oracle"]
 
@@ -137,7 +137,7 @@ SYSTEMS: dict[str, Entry] = {
     "oracle_cirm": Entry("oracle cIRM", "oracle", make=_oracle_cirm),
     "sse_ceiling": Entry("clean amplitudes through SSE's SAE", "oracle", settings="baselines/sse", ceiling=True),
     "joint_ceiling": Entry("clean amplitudes through joint's SAE", "oracle", settings="poster_cpu", ceiling=True),
-    "default": Entry("sottovoce's bundled model", "unpaired", make=_default, model=DEFAULT_MODEL),
+    "default": Entry("sottovoce's bundled model", "unpaired", make=_default, model=MODELS["default"]),
     "plus_second_decoder": Entry(
         "SSE + second decoder", "unpaired", settings="ablations/plus_second_decoder", main=False
     ),

@@ -1,5 +1,7 @@
 """Enhancement of arrays and of streams: the same engine, the same samples."""
 
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,6 +11,7 @@ from sottovoce.signal.audio import Resampler
 from sottovoce.signal.polyphase import PolyphaseResampler
 from sottovoce.signal.queue import SampleQueue
 from sottovoce.signal.stft import MultiResolutionSTFT
+from sottovoce.weights import MODELS
 
 # Longer blocks are cut to this, which bounds the memory and still lets many frames go through the network at once.
 _PIECE_SECONDS = 4.0
@@ -27,6 +30,22 @@ class Enhancer:
         self.model = model
         metadata = model.metadata
         self.stft = MultiResolutionSTFT(metadata.windows, metadata.hop, metadata.synthesis_window)
+
+    @classmethod
+    def from_pretrained(cls, model: Path | str = "default") -> "Enhancer":
+        """Load a model.
+
+        Args:
+            model: Name of a bundled model, "default" or "live"; or a model file, or the folder that `sottovoce train`
+                or `sottovoce adapt` wrote. A file or folder with the name of a bundled model is given as a `Path`.
+
+        Returns:
+            An enhancer.
+
+        Raises:
+            ModelError: The file is missing, foreign, cut or of another format version.
+        """
+        return cls(Model.load(MODELS.get(model, model) if isinstance(model, str) else model))
 
     def stream(
         self,

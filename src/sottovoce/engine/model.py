@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from sottovoce.errors import ModelError
 from sottovoce.signal.stft import MultiResolutionSTFT
+from sottovoce.weights import MODELS
 
 FORMAT_VERSION = 2
 METADATA_KEY = "sottovoce"
@@ -182,7 +183,7 @@ class Model:
         except OSError as error:
             raise ModelError(
                 f"found no readable model file at {path} ({error.strerror}): give the path of a model.onnx written by "
-                "`sottovoce train`, or leave the option away to use the bundled model"
+                "`sottovoce train`, or the name of a bundled model: " + ", ".join(MODELS)
             ) from error
         return cls(content, str(path))
 

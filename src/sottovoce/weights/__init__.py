@@ -1,12 +1,15 @@
-"""What comes along: the default model, its training checkpoint, and clean speech to adapt it with."""
+"""What comes along: models, their training checkpoints, and clean speech to adapt them with."""
 
 from pathlib import Path
 
-DEFAULT_MODEL = Path(__file__).parent / "default.onnx"
-"""The exported model."""
+_FOLDER = Path(__file__).parent
+_NAMES = ("default",)
 
-DEFAULT_CHECKPOINT = Path(__file__).parent / "default.safetensors"
-"""Its training checkpoint at half precision."""
+MODELS = {name: _FOLDER / f"{name}.onnx" for name in _NAMES}
+"""The exported models by name."""
 
-DEFAULT_SPEECH = Path(__file__).parent / "speech"
+CHECKPOINTS = {name: _FOLDER / f"{name}.safetensors" for name in _NAMES}
+"""Their training checkpoints at half precision."""
+
+DEFAULT_SPEECH = _FOLDER / "speech"
 """Folder of clean speech, an utterance each of many talkers."""

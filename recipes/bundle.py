@@ -1,10 +1,11 @@
-"""Puts a run's system into the package: the exported model, the training checkpoint at half precision, clean speech.
+"""Puts runs' systems into the package: exported models, training checkpoints at half precision, clean speech.
 
-From the corpora to a bundled model:
+From the corpora to the bundled models:
 
     python recipes/prepare_data.py data
-    sottovoce train --speech data/speech --mixtures data/mixtures -o runs/default
-    python recipes/bundle_default.py runs/default --speech data/speech
+    sottovoce train --speech data/speech --mixtures data/mixtures --config default -o runs/default
+    sottovoce train --speech data/speech --mixtures data/mixtures --config live -o runs/live
+    python recipes/bundle.py runs/default runs/live --speech data/speech
 """
 
 import argparse
@@ -18,9 +19,9 @@ from sottovoce.data.manifest import scan
 from sottovoce.data.mixtures import members, read_mono
 from sottovoce.models.checkpoint import load_checkpoint, save_checkpoint
 from sottovoce.models.export import export_model
-from sottovoce.weights import DEFAULT_CHECKPOINT, DEFAULT_MODEL, DEFAULT_SPEECH
+from sottovoce.weights import CHECKPOINTS, DEFAULT_SPEECH, MODELS
 
-COMMAND = "sottovoce train --speech data/speech --mixtures data/mixtures -o runs/default"
+COMMAND = "sottovoce train --speech data/speech --mixtures data/mixtures --config {name} -o runs/{name}"
 OPUS_COMPRESSION = 0.9  # about 30 kbit/s
 LICENCE = "Apache-2.0"
 TRAINING_DATA = (
@@ -36,17 +37,24 @@ TRAINING_DATA = (
 def main() -> None:
     """Read the arguments and bundle."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="folder of a finished run")
+    parser.add_argument("runs", type=Path, nargs="+", help="folders of finished runs, whose settings name the models")
     parser.add_argument(
         "--speech", type=Path, required=True, help="clean speech of the training, of which an utterance each is kept"
     )
     arguments = parser.parse_args()
-    model, settings = load_checkpoint(arguments.run / "checkpoint.safetensors")
-    metadata = export_model(
-        DEFAULT_MODEL, model, settings, licence=LICENCE, training_data=TRAINING_DATA, command=COMMAND
-    )
-    save_checkpoint(DEFAULT_CHECKPOINT, model, settings, dtype=torch.float16)
-    print(f"Bundled {metadata.name}: {metadata.parameters:,} parameters.")
+    for run in arguments.runs:
+        model, settings = load_checkpoint(run / "checkpoint.safetensors")
+        name = settings.name
+        metadata = export_model(
+            MODELS[name],
+            model,
+            settings,
+            licence=LICENCE,
+            training_data=TRAINING_DATA,
+            command=COMMAND.format(name=name),
+        )
+        save_checkpoint(CHECKPOINTS[name], model, settings, dtype=torch.float16)
+        print(f"Bundled {name}: {metadata.parameters:,} parameters.")
     print(f"Bundled {bundle_speech(arguments.speech) / 60:.1f} minutes of clean speech.")
 
 
@@ -72,7 +80,7 @@ ATTRIBUTION = """\
 # Clean speech to adapt models with
 
 An utterance of every talker whose clean speech the bundled model was trained on, 16 kHz mono, coded anew as Ogg Opus by
-`recipes/bundle_default.py`. A folder's name is the talker.
+`recipes/bundle.py`. A folder's name is the talker.
 
 - LibriSpeech (c) 2014 by Vassil Panayotov, licensed under
   [Creative Commons Attribution 4.0 International](https://creativecommons.org/licenses/by/4.0/) (CC BY 4.0), read by

@@ -1,6 +1,6 @@
 """What a long command tells where there is no terminal."""
 
-from sottovoce.cli import ProgressLines
+from sottovoce.terminal import ProgressLines
 
 
 def test_a_line_a_minute_with_the_time_left(capsys):

@@ -1,0 +1,191 @@
+"""What commands show on a terminal, and hear from it."""
+
+import contextlib
+import io
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from sottovoce.engine.live import Relay
+
+
+@contextlib.contextmanager
+def progress() -> Iterator[Callable[[str, float, float, str], None]]:
+    """Give a function of task, done, total and a note that draws a bar per task on a terminal, or else writes lines.
+
+    Warnings of the package go above the bars, or to stderr where there is no terminal.
+    """
+    log = logging.getLogger("sottovoce")
+    if not sys.stderr.isatty():
+        # A log, perhaps: rich is not even imported.
+        handler: logging.Handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("sottovoce: %(message)s"))
+        log.addHandler(handler)
+        try:
+            yield ProgressLines()
+        finally:
+            log.removeHandler(handler)
+        return
+
+    from rich.console import Console
+    from rich.logging import RichHandler
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import TimeRemainingColumn as TimeLeftColumn
+
+    screen = Console(stderr=True)
+    handler = RichHandler(console=screen, show_path=False, show_time=False)
+    log.addHandler(handler)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeElapsedColumn(),
+        TextColumn("left:"),
+        TimeLeftColumn(),
+    )
+    try:
+        with Progress(*columns, console=screen, refresh_per_second=4, speed_estimate_period=120) as bars:
+            tasks: dict[str, TaskID] = {}
+
+            def show(task: str, done: float, total: float, note: str) -> None:
+                if task not in tasks:
+                    tasks[task] = bars.add_task(task, total=total, note=note)
+                bars.update(tasks[task], completed=done, total=total, note=note)
+
+            yield show
+    finally:
+        log.removeHandler(handler)
+
+
+class ProgressLines:
+    """Progress where there is no terminal, such as in a log: a line a minute, for what takes longer than that.
+
+    Args:
+        clock: Gives the time in seconds.
+    """
+
+    _INTERVAL_SECONDS = 60.0
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._told = clock()
+        self._began: dict[str, tuple[float, float]] = {}
+
+    def __call__(self, task: str, done: float, total: float, note: str) -> None:
+        """Write a line to stderr if the last one was a minute ago."""
+        now = self._clock()
+        since, at_first = self._began.setdefault(task, (now, done))
+        if done < at_first:  # begun anew
+            self._began[task] = since, at_first = now, done
+        if now - self._told < self._INTERVAL_SECONDS or not at_first < done < total:
+            return
+        self._told = now
+        left = (now - since) / (done - at_first) * (total - done)
+        details = f" ({note.strip()})" if note else ""
+        print(f"sottovoce: {task} {done / total:.0%}{details}, {duration(left)} left", file=sys.stderr)
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds, for people."""
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(int(minutes), 60)
+    return f"{hours}:{minutes:02d}:{rest:04.1f}" if hours else f"{minutes}:{rest:04.1f}"
+
+
+@contextlib.contextmanager
+def own_words_only() -> Iterator[None]:
+    """Keep what PortAudio and ALSA write about their inner troubles away from standard error; Python's own stays."""
+    sys.stderr.flush()
+    descriptor, ours = 2, os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    before = sys.stderr
+    try:
+        os.dup2(nowhere, descriptor)
+        sys.stderr = os.fdopen(ours, "w", buffering=1, encoding=before.encoding, closefd=False)
+        yield
+    finally:
+        sys.stderr.flush()
+        sys.stderr = before
+        os.dup2(ours, descriptor)
+        os.close(ours)
+        os.close(nowhere)
+
+
+@contextlib.contextmanager
+def keys() -> Iterator[Callable[[], str]]:
+    """Give a function that waits for a twentieth of a second, and returns the key that was pressed, or nothing."""
+    pause_seconds = 0.05
+    try:
+        import termios
+        import tty
+    except ImportError:  # Windows
+        import msvcrt
+
+        def next_key_of_windows() -> str:
+            time.sleep(pause_seconds)
+            return msvcrt.getwch() if msvcrt.kbhit() else ""  # type: ignore[attr-defined,no-any-return,unused-ignore]
+
+        yield next_key_of_windows
+        return
+    if not sys.stdin.isatty():
+
+        def no_key() -> str:
+            time.sleep(pause_seconds)
+            return ""
+
+        yield no_key
+        return
+
+    import select
+
+    def next_key() -> str:
+        if not select.select([sys.stdin], [], [], pause_seconds)[0]:
+            return ""
+        return os.read(sys.stdin.fileno(), 1).decode(errors="replace")
+
+    before = termios.tcgetattr(sys.stdin)
+    try:
+        tty.setcbreak(sys.stdin)
+        yield next_key
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+
+
+@contextlib.contextmanager
+def meters() -> Iterator[Callable[["Relay"], None]]:
+    """Give a function that draws levels on a terminal, and does nothing elsewhere."""
+    if not sys.stdout.isatty():
+        yield lambda relay: None
+        return
+
+    from rich.live import Live as Screen
+    from rich.text import Text
+
+    floor_db, width = -60, 40
+
+    def bar(name: str, level_db: float) -> str:
+        filled = round(width * min(1.0, max(0.0, 1 - level_db / floor_db)))
+        return f"{name:<8}{'█' * filled:<{width}} {max(level_db, floor_db):4.0f} dBFS\n"
+
+    def show(relay: "Relay") -> None:
+        state = "bypassed: b enhances again" if relay.bypass else "b bypasses"
+        screen.update(Text(bar("before", relay.before_db) + bar("after", relay.after_db) + f"{state}, q ends"))
+
+    with Screen(refresh_per_second=10) as screen:
+        yield show
+
+
+def unbuffered(file: TextIO) -> io.FileIO:
+    """The bytes of a standard stream: a block waits for no other, and none is left when its reader is gone."""
+    descriptor = file.fileno()
+    # Some programs leave their pipes so that a read without data looks like the end.
+    if os.name == "posix":
+        os.set_blocking(descriptor, True)
+    return io.FileIO(descriptor, "r" if file.readable() else "w", closefd=False)
