@@ -35,7 +35,7 @@ class Cost:
 
 
 def options(description: str, argument: str, default: float, meaning: str) -> argparse.Namespace:
-    """Read the command line of a benchmark: the model, and how long the longest recording is."""
+    """Read the command line of a benchmark: the models, and how long the longest recording is."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--model", type=Path, help="a model.onnx to measure instead of the bundled model")
     parser.add_argument(argument, type=float, default=default, help=f"{meaning} (default: {default:g})")
