@@ -51,7 +51,7 @@ types: $(VENV)/.installed-dev ## Check types (mypy, strict)
 	$(BIN)/mypy
 
 bench: $(VENV)/.installed-dev ## Measure speed and memory; results in benchmarks/results/
-	@for script in benchmarks/speed.py benchmarks/memory.py benchmarks/full_band.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@for script in benchmarks/speed.py benchmarks/memory.py benchmarks/full_band.py benchmarks/fidelity.py benchmarks/install.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 clean: ## Remove what was made here: .venv, demo/, build results and caches
 	rm -rf $(VENV) demo build dist .coverage htmlcov coverage.xml .pytest_cache .mypy_cache .ruff_cache .hypothesis
