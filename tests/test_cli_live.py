@@ -1,6 +1,7 @@
-"""`sottovoce live` between two sinks of a real PulseAudio server, which is started here and is nobody else's.
+"""`sottovoce live` between two sinks of a real sound server, which is started here and is nobody else's.
 
-Needs, in Debian's names, pulseaudio, pulseaudio-utils, libasound2-plugins and libportaudio2; skipped without them.
+Needs, in Debian's names, pulseaudio, pulseaudio-utils, libasound2-plugins and libportaudio2; and for the other server
+pipewire, pipewire-pulse, wireplumber and dbus. Skipped without them.
 """
 
 import ctypes.util
@@ -52,6 +53,12 @@ class Server:
             "PULSE_SOURCE": "noisy.monitor",
             "PULSE_SINK": "clean",
         }
+        self.process = self.start()
+        deadline = time.monotonic() + 20
+        while self.run("pactl", "info").returncode and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+    def start(self):
         command = ["pulseaudio", "-n", "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no"]
         command += ["--disable-shm=yes", "--realtime=no", "--high-priority=no"]
         modules = [
@@ -61,10 +68,7 @@ class Server:
         ]
         for module in modules:
             command += ["-L", module]
-        self.process = subprocess.Popen(command, env=self.environment, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 20
-        while self.run("pactl", "info").returncode and time.monotonic() < deadline:
-            time.sleep(0.05)
+        return subprocess.Popen(command, env=self.environment, stderr=subprocess.DEVNULL)
 
     def run(self, *command):
         return subprocess.run(command, check=False, env=self.environment, capture_output=True, text=True, timeout=60)
@@ -81,10 +85,53 @@ class Server:
         self.process.wait(timeout=20)
 
 
+class PipeWireServer(Server):
+    """The same of PipeWire, with the session manager and the bus that it needs."""
+
+    def __init__(self, folder):
+        folder.chmod(0o700)
+        super().__init__(folder)
+        # With a session manager sinks are made when the server has begun.
+        for name in ("noisy", "clean"):
+            self.run("pactl", "load-module", "module-null-sink", f"sink_name={name}")
+        deadline = time.monotonic() + 20
+        while "clean.monitor" not in self.run("pactl", "list", "short", "sources").stdout:
+            assert time.monotonic() < deadline, "PipeWire made no sink"
+            time.sleep(0.05)
+
+    def start(self):
+        self.socket.with_name("pulse").mkdir()
+        self.environment["PULSE_SERVER"] = f"unix:{self.socket.with_name('pulse') / 'native'}"
+        script = "pipewire & sleep 0.5; wireplumber & pipewire-pulse & wait"
+        return subprocess.Popen(
+            ["dbus-run-session", "--", "sh", "-c", script],
+            env=self.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def stop(self):
+        os.killpg(self.process.pid, signal.SIGTERM)
+        self.process.wait(timeout=20)
+
+
 @pytest.fixture
 def server(tmp_path_factory):
     # The name of a socket has at most 107 characters.
     server = Server(tmp_path_factory.mktemp("pa"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def pipewire(tmp_path_factory):
+    missing = [
+        name for name in ("pipewire", "pipewire-pulse", "wireplumber", "dbus-run-session") if not shutil.which(name)
+    ]
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)}")
+    server = PipeWireServer(tmp_path_factory.mktemp("pw"))
     yield server
     server.stop()
 
@@ -112,8 +159,9 @@ class TestWithDevices:
         assert re.search(r"^ *\d+ +\d+ +\d+ +\d+ +pulse \(ALSA\)", process.stdout, re.MULTILINE)
 
     @pytest.mark.slow
-    @pytest.mark.parametrize("rate", [RATE, 48000])
-    def test_enhanced_sound_comes_out(self, server, tmp_path, rate):
+    @pytest.mark.parametrize(("kind", "rate"), [("server", RATE), ("server", 48000), ("pipewire", RATE)])
+    def test_enhanced_sound_comes_out(self, request, tmp_path, kind, rate):
+        server = request.getfixturevalue(kind)
         noisy, _ = sf.read(NOISY, frames=SECONDS * RATE, dtype="float32")
         sf.write(tmp_path / "noisy.wav", noisy, RATE, subtype="FLOAT")
         record = ["parec", "-d", "clean.monitor", f"--rate={RATE}", "--channels=1", "--format=float32le"]
