@@ -281,6 +281,11 @@ class DataSettings(Settings):
     pseudo_band_limited_share: float = Field(
         0.0, ge=0, le=1, description="Share of pseudo-mixtures without high frequencies, as after a telephone or coder."
     )
+    vary_pairs: bool = Field(
+        False,
+        description="Give pairs the variety of pseudo-pairs: speed, colour, what is left of the noise, and, for half "
+        "of them, what is not speech in another recording.",
+    )
     level_db: Range = Field((-45.0, -15.0), description="Range of the level of clips, full scale 0 dB.")
     held_back_share: float = Field(0.1, ge=0, lt=1, description="Share of speakers and sessions kept for the checks.")
     workers: int = Field(1, ge=0, le=8, description="Processes that draw batches beside the training.")

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from sottovoce.config import DataSettings
 from sottovoce.data.manifest import scan
 from sottovoce.data.paired import PairedClips, match_pairs
 from sottovoce.data.unpaired import UnpairedBatch
@@ -27,12 +28,11 @@ class NoOtherClips:
         return UnpairedBatch(*[nothing] * 6)
 
 
-def paired(folders, seed=1):
+def paired(folders, seed=1, **wanted):
     noisy, clean = folders
     pairs = match_pairs(scan(noisy), noisy, clean)
-    return PairedClips(
-        NoOtherClips(), pairs, count=3, clip_seconds=0.5, level_db=(-30.0, -20.0), sample_rate=RATE, seed=seed
-    )
+    settings = DataSettings(pseudo_clips=3, clip_seconds=0.5, level_db=(-30.0, -20.0), **wanted)
+    return PairedClips(NoOtherClips(), pairs, settings=settings, sample_rate=RATE, seed=seed)
 
 
 def test_pairs_are_matched_by_their_path(folders):
@@ -51,6 +51,35 @@ def test_both_are_drawn_from_one_place_under_one_gain(folders):
     level_db = 20 * np.log10(np.sqrt(np.mean(np.square(batch.pseudo_mixtures), axis=1)))
     assert (level_db > -30.1).all()
     assert (level_db < -19.9).all()
+
+
+def test_varied_pairs_are_other_recordings_of_the_same_speech(tmp_path):
+    rng = np.random.default_rng(0)
+    for name, hertz in (("a", 150), ("b", 210)):
+        clean = tone(2.0, hertz, rng)
+        write(tmp_path / "clean" / f"{name}.wav", clean)
+        write(tmp_path / "noisy" / f"{name}.wav", clean + 0.05 * rng.standard_normal(len(clean)))
+    clips = paired(
+        (tmp_path / "noisy", tmp_path / "clean"), vary_pairs=True, pseudo_colour=0.0, pseudo_speed=(0.9, 1.1)
+    )
+    batches = [clips.batch(step, "joint") for step in range(8)]
+    mixtures = np.concatenate([batch.pseudo_mixtures for batch in batches])
+    targets = np.concatenate([batch.pseudo_targets for batch in batches])
+    assert mixtures.shape == targets.shape == (24, RATE // 2)
+    # What is not the target is the white noise, whatever else was changed: as strong in high bands, where no tone is.
+    spectra = np.abs(np.fft.rfft(mixtures - targets))
+    assert (np.median(spectra[:, 2000:], axis=1) > 0.5 * np.median(spectra[:, :2000], axis=1)).all()
+    # Other speeds: the fundamental is found at many places, not at those of two tones.
+    pitches = np.argmax(np.abs(np.fft.rfft(targets))[:, 120:], axis=1)
+    assert len(set(pitches)) > 8
+
+
+def test_what_varied_pairs_lose_may_stay_audible(folders):
+    batch = paired(folders, vary_pairs=True, pseudo_attenuation_db=20.0, pseudo_colour=0.0).batch(0, "joint")
+    whole = paired(folders, vary_pairs=True, pseudo_colour=0.0).batch(0, "joint")
+    np.testing.assert_allclose(batch.pseudo_mixtures, whole.pseudo_mixtures, atol=1e-6)
+    rest = whole.pseudo_mixtures - whole.pseudo_targets
+    np.testing.assert_allclose(batch.pseudo_targets, whole.pseudo_targets + 0.1 * rest, atol=1e-6)
 
 
 def test_a_batch_depends_on_seed_and_step_alone(folders):

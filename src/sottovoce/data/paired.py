@@ -1,5 +1,6 @@
 """Mixtures with their own clean versions: for the supervised systems that the others are compared with, alone."""
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,13 +8,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from sottovoce.config import DataSettings
 from sottovoce.data.manifest import Manifest, Recording
-from sottovoce.data.unpaired import Purpose, UnpairedBatch, UnpairedClips
-from sottovoce.errors import DataError
+from sottovoce.data.unpaired import Purpose, UnpairedBatch, UnpairedClips, coloured
+from sottovoce.errors import AudioError, DataError
 from sottovoce.signal import audio, levels
 
 # Far from the numbers of the parts that `UnpairedClips` draws: equal seeds must not give equal draws.
 _PAIRS = 100
+# Of the pairs with variety, those whose speech meets what is not speech in another recording.
+_REMIXED_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -65,9 +69,7 @@ class PairedClips:
     Args:
         clips: Where everything else comes from.
         pairs: Mixtures and clean versions.
-        count: Pairs of a batch.
-        clip_seconds: Length of a clip.
-        level_db: Range of the level of the mixtures, full scale 0 dB.
+        settings: Numbers and ranges: pairs of a batch are its `pseudo_clips`.
         sample_rate: Rate of the clips in Hz.
         seed: Seed of all draws.
     """
@@ -77,24 +79,21 @@ class PairedClips:
         clips: UnpairedClips,
         pairs: Sequence[TrainingPair],
         *,
-        count: int,
-        clip_seconds: float,
-        level_db: tuple[float, float],
+        settings: DataSettings,
         sample_rate: int,
         seed: int,
     ) -> None:
         self._clips = clips
         self._pairs = pairs
-        self._count = count
-        self._samples = round(clip_seconds * sample_rate)
-        self._level_db = level_db
+        self._settings = settings
+        self._samples = round(settings.clip_seconds * sample_rate)
         self._rate = sample_rate
         self._seed = seed
 
     def batch(self, step: int, purpose: Purpose) -> UnpairedBatch:
         """Draw the batch of a step: as `UnpairedClips.batch`, with pairs in `pseudo_mixtures` and `pseudo_targets`."""
         rng = np.random.default_rng([self._seed, step, _PAIRS])
-        drawn = [self._draw(rng) for _ in range(self._count)]
+        drawn = [self._draw(rng) for _ in range(self._settings.pseudo_clips)]
         clean = np.stack([clean for _, clean in drawn])
         return self._clips.batch(step, purpose)._replace(
             pseudo_mixtures=np.stack([mixture for mixture, _ in drawn]),
@@ -103,17 +102,49 @@ class PairedClips:
         )
 
     def _draw(self, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        pair = self._pairs[int(rng.integers(len(self._pairs)))]
-        wanted = min(pair.mixture.frames, -(-self._samples * pair.mixture.sample_rate // self._rate))
-        start = int(rng.integers(pair.mixture.frames - wanted + 1))
-        mixture, clean = (self._read(path, start, wanted) for path in (pair.mixture.path, pair.clean))
+        """A mixture and its clean version, under one gain."""
+        mixture, clean = self._varied(rng) if self._settings.vary_pairs else self._clip(self._samples, rng)
         found_db = levels.rms_db(mixture)
         if found_db <= levels.SILENCE_DB:
             return mixture, clean
-        gain = np.float32(levels.from_db(rng.uniform(*self._level_db) - found_db))
+        gain = np.float32(levels.from_db(rng.uniform(*self._settings.level_db) - found_db))
         return mixture * gain, clean * gain
 
-    def _read(self, path: Path, start: int, frames: int) -> NDArray[np.float32]:
+    def _clip(self, samples: int, rng: np.random.Generator) -> NDArray[np.float32]:
+        """A mixture and its clean version `(2, samples)` from a random place of a random pair."""
+        pair = self._pairs[int(rng.integers(len(self._pairs)))]
+        wanted = min(pair.mixture.frames, -(-samples * pair.mixture.sample_rate // self._rate))
+        start = int(rng.integers(pair.mixture.frames - wanted + 1))
+        return np.stack([self._read(path, start, wanted, samples) for path in (pair.mixture.path, pair.clean)])
+
+    def _varied(self, rng: np.random.Generator) -> NDArray[np.float32]:
+        """A clip of a pair with the variety that `UnpairedClips` gives its pseudo-pairs.
+
+        Source:
+            Défossez, Synnaeve and Adi, "Real time speech enhancement in the waveform domain" (2020): noises of a batch
+            change places ("remix").
+        """
+        settings = self._settings
+        mixture, clean = self._played(rng)
+        rest = mixture - clean
+        if rng.random() < _REMIXED_SHARE:
+            other, its_clean = self._played(rng)
+            snr_db = rng.uniform(*settings.pseudo_snr_db)
+            with contextlib.suppress(AudioError):  # where one of them is silent there is no ratio
+                rest = other - its_clean
+                rest = rest * np.float32(levels.noise_gain_for_snr(clean, rest, snr_db, self._rate))
+        if settings.pseudo_attenuation_db is None:
+            return np.stack([clean + rest, clean])
+        return np.stack([clean + rest, clean + np.float32(levels.from_db(-settings.pseudo_attenuation_db)) * rest])
+
+    def _played(self, rng: np.random.Generator) -> NDArray[np.float32]:
+        """A pair at another speed and through another microphone."""
+        played_rate = round(self._rate * rng.uniform(*self._settings.pseudo_speed))
+        pair = self._clip(-(-self._samples * played_rate // self._rate), rng)
+        played = np.stack([audio.resample(part, played_rate, self._rate)[: self._samples] for part in pair])
+        return coloured(played, self._settings.pseudo_colour, rng)
+
+    def _read(self, path: Path, start: int, frames: int, samples: int) -> NDArray[np.float32]:
         waveform, rate = audio.read(path, start=start, frames=frames)
-        clip = audio.resample(waveform.mean(axis=0), rate, self._rate)[: self._samples]
-        return np.pad(clip, (0, self._samples - clip.size))
+        clip = audio.resample(waveform.mean(axis=0), rate, self._rate)[:samples]
+        return np.pad(clip, (0, samples - clip.size))

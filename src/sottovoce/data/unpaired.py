@@ -217,7 +217,7 @@ class UnpairedClips:
             return synthetic_noise(self._samples, self._rate, rng)
         babble = chance < settings.pseudo_synthetic_share + settings.pseudo_babble_share
         noise = self._played(self._babble if babble else self._noise, settings.pseudo_noise_speed, rng)
-        return self._coloured(noise, rng)
+        return coloured(noise, settings.pseudo_colour, rng)
 
     def _pseudo_noise(self, rng: np.random.Generator) -> Float32Array:
         """What a pseudo-mixture's speech has to be told from: one noise, or two at once."""
@@ -234,19 +234,6 @@ class UnpairedClips:
         found_db = levels.rms_db(clip)
         return clip if found_db <= levels.SILENCE_DB else clip * np.float32(levels.from_db(level_db - found_db))
 
-    def _coloured(self, clip: Float32Array, rng: np.random.Generator) -> Float32Array:
-        """The clip through a random filter of second order: other voices, microphones and distances from few.
-
-        Source:
-            Valin, "A hybrid DSP/deep learning approach to real-time full-band speech enhancement" (2018), section IV.
-        """
-        if not self._settings.pseudo_colour:
-            return clip
-        zeros, poles = rng.uniform(-self._settings.pseudo_colour, self._settings.pseudo_colour, (2, 2))
-        size = -(-(clip.size + _FILTER_TAIL) // _FAST_SIZE) * _FAST_SIZE
-        response = (np.fft.rfft([1, *zeros], size) / np.fft.rfft([1, *poles], size)).astype(np.complex64)
-        return np.fft.irfft(np.fft.rfft(clip, size) * response, size)[: clip.size].astype(np.float32)
-
     def _band_limited(self, *clips: Float32Array, cutoff_hz: float) -> list[Float32Array]:
         """Clips as from a telephone or an old coder: nothing above a frequency, a smooth edge below it."""
         size = -(-self._samples // _FAST_SIZE) * _FAST_SIZE
@@ -259,7 +246,8 @@ class UnpairedClips:
     ) -> _PseudoPair:
         """Speech of anyone in a simulated room with noise, and that speech with early sound."""
         settings = self._settings
-        target = reverberant = self._coloured(self._played(self._speech, settings.pseudo_speed, speech_rng), speech_rng)
+        voice = self._played(self._speech, settings.pseudo_speed, speech_rng)
+        target = reverberant = coloured(voice, settings.pseudo_colour, speech_rng)
         if self._rooms and mix_rng.random() < settings.pseudo_room_share:
             room = self._rooms[int(mix_rng.integers(len(self._rooms)))]
             dry, reverberant = target, room.apply(target)
@@ -285,6 +273,29 @@ class UnpairedClips:
         found = levels.rms(mixture)
         gain = np.float32(levels.rms(levelled) / found if found else 1.0)
         return _PseudoPair(levelled, target * gain, reverberant * gain)
+
+
+def coloured(clips: Float32Array, most: float, rng: np.random.Generator) -> Float32Array:
+    """Clips through one random filter of second order: other voices, microphones and distances from few.
+
+    Args:
+        clips: Samples `(..., T)`.
+        most: Range of the coefficients, below 0.5; 0 for no filter.
+        rng: Source of the coefficients.
+
+    Returns:
+        Samples of the same shape.
+
+    Source:
+        Valin, "A hybrid DSP/deep learning approach to real-time full-band speech enhancement" (2018), section IV.
+    """
+    if not most:
+        return clips
+    samples = clips.shape[-1]
+    zeros, poles = rng.uniform(-most, most, (2, 2))
+    size = -(-(samples + _FILTER_TAIL) // _FAST_SIZE) * _FAST_SIZE
+    response = (np.fft.rfft([1, *zeros], size) / np.fft.rfft([1, *poles], size)).astype(np.complex64)
+    return np.fft.irfft(np.fft.rfft(clips, size) * response, size)[..., :samples].astype(np.float32)
 
 
 def _shares(seconds: Sequence[float]) -> NDArray[np.float64]:

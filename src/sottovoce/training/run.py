@@ -389,9 +389,7 @@ class _Run:
         return PairedClips(
             clips,
             data.pairs,
-            count=training.data.pseudo_clips,
-            clip_seconds=training.data.clip_seconds,
-            level_db=training.data.level_db,
+            settings=training.data,
             sample_rate=self.settings.frontend.sample_rate,
             seed=training.seed,
         )
