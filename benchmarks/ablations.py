@@ -92,6 +92,12 @@ AMOUNTS = (
     Row("mixtures 30 min", "30 minutes of noisy recordings", mixture_minutes=30),
     Row("no lead-in", "recordings that begin with the talker", lead_in=False),
 )
+LATENCIES = (
+    Row("live", "16 ms: asymmetric windows, the analysis as long as the default's", "live_short"),
+    Row("live symmetric", "16 ms: equal windows, half as long", "live_symmetric"),
+    Row("8 ms", "8 ms: asymmetric windows, four times the frames, a narrower network", "live_8ms"),
+)
+ROWS = (*INGREDIENTS, *AMOUNTS, *LATENCIES)
 
 
 def main() -> int:
@@ -101,7 +107,7 @@ def main() -> int:
     add("data", type=Path, nargs="?", default=Path("data"), help="folder of recipes/prepare_data.py")
     add("-o", "--output", type=Path, default=RESULTS, help="folder of the tables and all scores")
     add("--work", type=Path, default=Path("runs/ablations"), help="folder of trainings and scores")
-    add("--row", action="append", choices=[row.name for row in (*INGREDIENTS, *AMOUNTS)], help="train this row alone")
+    add("--row", action="append", choices=[row.name for row in ROWS], help="train this row alone")
     add("--snapshot", action="append", default=[], metavar="NAME=FILE", help="a model of the default's training so far")
     add("--trained", action="store_true", help="train nothing: report what is trained already")
     add("--jobs", type=int, default=os.cpu_count() or 1)
@@ -109,12 +115,12 @@ def main() -> int:
     if not (arguments.data / "mixtures").is_dir():
         print(f"Skipped: found no recordings in {arguments.data}; make them with recipes/prepare_data.py.")
         return 0
-    for row in (*INGREDIENTS, *AMOUNTS):
+    for row in ROWS:
         if (not arguments.trained and arguments.row in (None, [row.name])) or row.name in (arguments.row or ()):
             train_row(row, arguments.data, arguments.work)
     sets = {name: items if name == "pairs" else items[::EVERY] for name, items in find_sets(arguments.data).items()}
     scores: dict[str, list[FileScores]] = {name: [] for name in sets}
-    rows = [row for row in (*INGREDIENTS, *AMOUNTS) if exported(row, arguments.work).exists()]
+    rows = [row for row in ROWS if exported(row, arguments.work).exists()]
     snapshots = [pair.split("=", 1) for pair in arguments.snapshot]
     systems = {UNPROCESSED: unprocessed()}
     systems |= {row.name: model(exported(row, arguments.work)) for row in rows}
@@ -128,6 +134,7 @@ def main() -> int:
         {
             "Ingredients": {row.name: row.what for row in INGREDIENTS if row in rows},
             "Amounts of sound": {row.name: row.what for row in (INGREDIENTS[0], *AMOUNTS) if row in rows},
+            "Latency": {row.name: row.what for row in (INGREDIENTS[0], *LATENCIES) if row in rows},
             "Training time": {name: "the default on its way" for name, _ in snapshots},
         },
     )
