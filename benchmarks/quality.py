@@ -81,7 +81,8 @@ def main() -> int:
             "recipes/prepare_data.py."
         )
         return 0
-    models = {DEFAULT: MODELS["default"]} | dict(pair.split("=", 1) for pair in arguments.model)
+    bundled = {DEFAULT if name == "default" else name: path for name, path in MODELS.items()}
+    models = bundled | dict(pair.split("=", 1) for pair in arguments.model)
     systems = find_systems({name: Path(path) for name, path in models.items()}, peers=not arguments.no_peers)
     scores: dict[str, list[FileScores]] = {name: [] for name in sets}
     for name, items in sets.items():
