@@ -37,7 +37,7 @@ class Cost:
 def options(description: str, argument: str, default: float, meaning: str) -> argparse.Namespace:
     """Read the command line of a benchmark: the models, and how long the longest recording is."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--model", type=Path, help="a model.onnx to measure instead of the bundled model")
+    parser.add_argument("--model", help="a model.onnx to measure instead of the bundled models")
     parser.add_argument(argument, type=float, default=default, help=f"{meaning} (default: {default:g})")
     return parser.parse_args()
 
@@ -90,7 +90,7 @@ def one_core() -> Iterator[None]:
         os.sched_setaffinity(0, cores)
 
 
-def sottovoce(recording: Path, folder: Path, model: Path | None) -> list[str | Path]:
+def sottovoce(recording: Path, folder: Path, model: str | None) -> list[str | Path]:
     """Return the command that enhances a recording into a folder."""
     command = Path(sys.executable).with_name("sottovoce")
     chosen = [] if model is None else ["--model", model]

@@ -1,7 +1,6 @@
 """What becomes of the band above the model's: speech there, noise there, and a copy of what the model does below."""
 
 import argparse
-from pathlib import Path
 
 import numpy as np
 import soundfile
@@ -79,7 +78,7 @@ def measure(enhancer: Enhancer, clean: NDArray[np.float32], noisy: NDArray[np.fl
 def main() -> None:
     """Measure, print and write benchmarks/results/full_band.md."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, help="a model.onnx to measure instead of the bundled model")
+    parser.add_argument("--model", default="default", help="what to measure: a bundled model or a model.onnx")
     enhancer = load(parser.parse_args().model)
     rng = np.random.default_rng(0)
     rows = {"its own": [], "white": []}

@@ -57,7 +57,9 @@ def main() -> None:
     """Print a table of words that were heard wrongly."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("names", nargs="*", help="recordings, as the table names them; all if not given")
-    parser.add_argument("--model", help="model.onnx or folder of a training; the bundled model if not given")
+    parser.add_argument(
+        "--model", default="default", help="name of a bundled model, model.onnx or folder of a training"
+    )
     parser.add_argument("--limit-db", type=float, help="the most attenuation allowed, in dB")
     arguments = parser.parse_args()
     try:

@@ -123,7 +123,7 @@ def test_refuses_what_is_no_model(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_interruption_leaves_nothing_half_written(tmp_path, identity_model, name):
     sf.write(tmp_path / "a.wav", np.zeros(16000 * 1800, np.int16), 16000)
     command = [sys.executable, "-m", "sottovoce", "enhance", "a.wav", "-o", "out", "--model", str(identity_model)]

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -49,6 +50,21 @@ def test_raw_in_raw_out(command):
     process = run(command("-", "-o", "-", "--raw", "s16le", "--rate", RATE), tone().tobytes())
     assert process.returncode == 0
     np.testing.assert_allclose(np.frombuffer(process.stdout, "<i2"), tone(), atol=1)
+
+
+def test_raw_samples_pass_through_the_short_filter(command):
+    """At 48 kHz no more waits than window, delay and 4 ms, where a WAV's filter alone takes over 70 ms."""
+    process = subprocess.Popen(
+        command("-", "-o", "-", "--raw", "s16le", "--rate", 48000), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with process:
+        process.stdin.write(bytes(2 * 48000))
+        process.stdin.flush()
+        expected = 48000 - 3 * (512 + 2 * 128) - round(0.004 * 48000)
+        assert len(receive(process, 2 * expected, 30)) == 2 * expected
+        process.stdin.close()
+        process.stdout.read()
+    assert process.returncode == 0
 
 
 def test_one_side_alone(tmp_path, command):
@@ -159,6 +175,32 @@ def test_contradictions_are_refused(command, arguments, words):
     assert (process.returncode, process.stdout) == (1, b"")
     (line,) = process.stderr.decode().splitlines()
     assert words in line
+
+
+@pytest.mark.parametrize(("side", "arguments"), [("<&-", ("-", "-o", "b.wav")), (">&-", ("a.wav", "-o", "-"))])
+def test_closed_streams_are_told(tmp_path, command, side, arguments):
+    sf.write(tmp_path / "a.wav", tone(), RATE)
+    process = run(["sh", "-c", f'"$@" {side}', "sh", *command(*arguments)], cwd=tmp_path)
+    (line,) = process.stderr.decode().splitlines()
+    assert process.returncode == 1
+    assert "standard input is closed" in line or "standard output is closed" in line
+
+
+@pytest.mark.parametrize(
+    ("end", "words"), [("| true", "was closed before its end"), ("> /dev/full", "cannot be written (No space left")]
+)
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_report_that_nobody_reads(tmp_path, command, end, words, unbuffered):
+    if end.startswith(">") and not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    sf.write(tmp_path / "a.wav", tone(), RATE)
+    script = f'{{ sleep 0.5; "$@"; }} {end}'
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    process = run(["sh", "-c", script, "sh", *command("a.wav", "-o", "b.flac")], cwd=tmp_path, env=environment)
+    (line,) = process.stderr.decode().splitlines()
+    assert line.startswith("sottovoce: standard output ")
+    assert words in line
+    assert sf.info(tmp_path / "b.flac").frames == RATE
 
 
 @pytest.mark.parametrize("side", ["input", "output"])

@@ -1,6 +1,7 @@
 """The `sottovoce` command: one typed function per sub-command, in the order in which a newcomer meets them."""
 
 import contextlib
+import errno
 import inspect
 import itertools
 import logging
@@ -93,7 +94,8 @@ def enhance(
         overwrite: Replace existing files.
         resume: Go on with an interrupted run: keep what it finished, unless the recording is newer, and do the rest.
         jobs: Number of recordings at once.
-        raw: Samples without a header, in ffmpeg's words, on standard input and output.
+        raw: Samples without a header, in ffmpeg's words, on standard input and output. At other rates than the
+            model's they come out sooner than those of a WAV, through a shorter filter.
         rate: Rate of raw standard input in Hz.
         channels: Number of channels of raw standard input, 1 if not given.
     """
@@ -184,6 +186,10 @@ def _enhance_pipe(
         source_raw = RawSound(raw, rate, 1 if channels is None else channels)
     elif (rate, channels) != (None, None):
         raise ConfigError("found --rate or --channels without raw standard input, which alone needs them")
+    if inputs[0] == STANDARD and sys.stdin is None:
+        raise ConfigError("standard input is closed, expected sound: put a program before it, as in `ffmpeg ... |`")
+    if output == STANDARD and sys.stdout is None:
+        raise ConfigError("standard output is closed, expected where the sound shall go: add `| PROGRAM` or `> FILE`")
     if inputs[0] == STANDARD and sys.stdin.isatty():
         raise ConfigError("standard input is a terminal, expected sound: put a program before it, as in `ffmpeg ... |`")
     if output == STANDARD and sys.stdout.isatty():
@@ -200,6 +206,8 @@ def _enhance_pipe(
             mix=mix,
             full_band=full_band,
             linked=linked,
+            # Raw samples are what live programs give; whoever has time can send a WAV.
+            live=source_raw is not None,
             overwrite=overwrite,
         )
     elapsed_seconds = time.perf_counter() - start
@@ -208,8 +216,12 @@ def _enhance_pipe(
 
 
 def _end_by_sigterm_as_by_ctrl_c() -> None:
-    """Leave nothing half-written where a service manager or `timeout` ends the program, either."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Leave nothing half-written where a service manager, `timeout` or a closed terminal ends the program, either."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        # What nohup has told us to ignore is ignored.
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
 
 
 def live(
@@ -827,7 +839,27 @@ COMMANDS |= {"adapt": adapt, "benchmark": benchmark, "fetch": fetch}
 
 def main() -> int:
     """Run the command line of this process and return its exit code."""
-    arguments = sys.argv[1:]
+    try:
+        code = _run(sys.argv[1:])
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        failure = "standard output was closed before its end"
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        failure = f"standard output or a file cannot be written ({error.strerror})"
+    else:
+        return code
+    if sys.stdout is not None:
+        # The interpreter would write the rest at its end, and fail again.
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+    print(f"sottovoce: {failure}; what was finished before is kept.", file=sys.stderr)
+    return 1
+
+
+def _run(arguments: list[str]) -> int:
     name = arguments[0] if arguments else "--help"
     if name in ("-h", "--help"):
         print(HELP + "\nCommands:")

@@ -310,6 +310,11 @@ def test_refuses_arrays_of_other_dimensions(late, shape):
         late.enhance(np.zeros(shape, np.float32), 16000)
 
 
+def test_refuses_samples_in_the_place_of_channels(late):
+    with pytest.raises(ValueError, match=r"found 4000 channels.*transpose"):
+        late.enhance(np.zeros((4000, 2), np.float32), 16000)
+
+
 def test_refuses_no_channels(late):
     with pytest.raises(ValueError, match="0 channels"):
         late.enhance(np.zeros((0, 100), np.float32), 16000)

@@ -4,6 +4,7 @@ import os
 import threading
 import time
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -106,6 +107,19 @@ def test_folders_are_made_again(tmp_path, identity):
     results = enhance_files([tmp_path / "in"], tmp_path / "out", identity, jobs=2)
     assert [result.target for result in results] == [tmp_path / "out" / n for n in ["a.wav", "b/c.flac", "b/d/e.wav"]]
     assert all(result.target.exists() for result in results)
+
+
+def test_input_within_the_output_is_input(tmp_path, identity, monkeypatch):
+    save(tmp_path / "noisy" / "a.wav", 1000)
+    monkeypatch.chdir(tmp_path)
+    (result,) = enhance_files([Path("noisy")], Path(), identity)
+    assert (result.target, result.error) == (Path("a.wav"), None)
+
+
+def test_nothing_but_earlier_output_is_told(tmp_path, identity):
+    save(tmp_path / "in" / "out" / "a.wav", 1000)
+    with pytest.raises(AudioError, match=r"no recording in .*in but what lies in the output folder"):
+        enhance_files([tmp_path / "in"], tmp_path / "in" / "out", identity)
 
 
 def test_output_within_the_input_is_no_input(tmp_path, identity):

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from sottovoce.engine.frames import FrameStream
 from sottovoce.engine.model import Float32Array, Model
-from sottovoce.signal.audio import Resampler
+from sottovoce.signal.audio import MOST_CHANNELS, Resampler
 from sottovoce.signal.polyphase import PolyphaseResampler
 from sottovoce.signal.queue import SampleQueue
 from sottovoce.signal.stft import MultiResolutionSTFT
@@ -144,6 +144,11 @@ class Stream:
     ) -> None:
         if sample_rate <= 0 or sample_rate % 1 or channels < 1:
             raise ValueError(f"found rate {sample_rate} Hz and {channels} channels, expected positive whole numbers")
+        if channels > MOST_CHANNELS:
+            raise ValueError(
+                f"found {channels} channels, expected {MOST_CHANNELS} at most: arrays are (channels, samples), so "
+                "transpose one of (samples, channels)"
+            )
         if limit_db is not None and not limit_db >= 0:
             raise ValueError(f"found limit_db {limit_db}, expected the most attenuation allowed, 0 dB or more")
         if not 0 <= mix <= 1:

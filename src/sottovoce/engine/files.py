@@ -227,6 +227,11 @@ def _pair_outputs(inputs: Sequence[Path], output: Path) -> list[tuple[Path, Path
         make_folder(output)
         # A file that is named twice, or is also in a folder that is named, is one recording.
         pairs = list(dict.fromkeys(_pairs_in_folder(inputs, output)))
+        if not pairs:
+            raise AudioError(
+                f"found no recording in {', '.join(map(str, inputs))} but what lies in the output folder {output}: "
+                "name another output"
+            )
     sources = {source.resolve(): source for source, _ in pairs}
     targets: dict[Path, Path] = {}
     for source, target in pairs:
@@ -242,13 +247,10 @@ def _pair_outputs(inputs: Sequence[Path], output: Path) -> list[tuple[Path, Path
 
 def _pairs_in_folder(inputs: Sequence[Path], output: Path) -> Iterator[tuple[Path, Path]]:
     for path in inputs:
+        # The output may lie in the input folder; what an earlier run wrote there is no input.
+        inside = path.is_dir() and path.resolve() in output.resolve().parents
         for source in find_audio(path) if path.is_dir() else [path]:
-            # The output may lie in the input folder; what an earlier run wrote there is no input.
-            if (
-                path.is_dir()
-                and output.resolve() != path.resolve()
-                and source.resolve().is_relative_to(output.resolve())
-            ):
+            if inside and source.resolve().is_relative_to(output.resolve()):
                 continue
             target = output / (source.relative_to(path) if path.is_dir() else source.name)
             yield source, target if target.suffix.lower() in AUDIO_SUFFIXES else target.with_suffix(".wav")

@@ -26,6 +26,7 @@ def enhance_pipe(
     mix: float = 1.0,
     full_band: bool = True,
     linked: bool = False,
+    live: bool = False,
     overwrite: bool = False,
 ) -> float:
     """Enhance one recording of which one side or both are a pipe; rate, channels, length and sample format stay.
@@ -42,6 +43,7 @@ def enhance_pipe(
         mix: Share of the enhanced signal in the output, 0 (the input) to 1.
         full_band: Keep what lies above the model's band, with the gain that the model gives the upper part of its own.
         linked: Give all channels the same gains.
+        live: Resample with a short filter, as `Enhancer.stream` does.
         overwrite: Replace an existing file.
 
     Returns:
@@ -60,7 +62,7 @@ def enhance_pipe(
         info = reader.info
         pieces = reader.blocks(max(1, round(_BLOCK_SECONDS * info.sample_rate)))
     stream = enhancer.stream(
-        info.sample_rate, info.channels, limit_db=limit_db, mix=mix, full_band=full_band, linked=linked
+        info.sample_rate, info.channels, limit_db=limit_db, mix=mix, full_band=full_band, linked=linked, live=live
     )
     writer: Writer | PipeWriter
     if isinstance(target, Path):

@@ -60,7 +60,10 @@ _CONTAINERS = {
     ".aiff": _Container("AIFF", (*_LINEAR, "PCM_S8")),
     ".aif": _Container("AIFF", (*_LINEAR, "PCM_S8")),
 }
-_UNLIMITED = _Codec(range(1, 2**31), 1024)
+MOST_CHANNELS = 1024
+"""What libsndfile takes; more are samples in the place of channels."""
+
+_UNLIMITED = _Codec(range(1, 2**31), MOST_CHANNELS)
 _CODECS = {
     "FLAC": _Codec(range(1, 655_351), 8),
     # libvorbis crashes above 200 kHz.

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sottovoce.errors import AudioError
-from sottovoce.signal.audio import AudioInfo, Float32Array, quantise
+from sottovoce.signal.audio import MOST_CHANNELS, AudioInfo, Float32Array, quantise
 from sottovoce.signal.containers import is_unknown_size
 
 log = logging.getLogger(__name__)
@@ -23,7 +23,6 @@ RAW_SUBTYPES = {"s16le": "PCM_16", "f32le": "FLOAT"}
 
 _TAG_INTEGER, _TAG_FLOAT, _TAG_EXTENSIBLE = 1, 3, 0xFFFE
 _SIZE_UNKNOWN = 0xFFFF_FFFF
-_MOST_CHANNELS = 1024
 # More than any tags; what is longer comes from a damaged header, and would be kept in memory.
 _MOST_CHUNK_BYTES = 2**24
 
@@ -67,10 +66,10 @@ class RawSound:
     channels: int
 
     def __post_init__(self) -> None:
-        if self.sample_rate < 1 or not 1 <= self.channels <= _MOST_CHANNELS:
+        if self.sample_rate < 1 or not 1 <= self.channels <= MOST_CHANNELS:
             raise AudioError(
                 f"found raw sound of {self.sample_rate} Hz and {self.channels} channels, expected a rate of 1 Hz or "
-                f"more and 1 to {_MOST_CHANNELS} channels"
+                f"more and 1 to {MOST_CHANNELS} channels"
             )
 
 
@@ -277,7 +276,7 @@ def _read_format(content: bytes) -> tuple[int, int, str]:
     if tag == _TAG_EXTENSIBLE and len(content) >= 26:
         tag = struct.unpack_from("<H", content, 24)[0]
     for subtype, encoding in _ENCODINGS.items():
-        if encoding == (tag, bits) and rate > 0 and 1 <= channels <= _MOST_CHANNELS:
+        if encoding == (tag, bits) and rate > 0 and 1 <= channels <= MOST_CHANNELS:
             return rate, channels, subtype
     raise AudioError(
         f"standard input is a WAV of kind {tag:#x} with {bits} bits, {rate} Hz and {channels} channels, expected plain "
