@@ -3,13 +3,16 @@
 Also what one hop takes live, what transforms and network take, and what silence takes.
 """
 
+import ctypes
 import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import soundfile
@@ -80,33 +83,71 @@ def loaded_modules(command: list[str | Path]) -> set[str]:
     return {line.rpartition("|")[2].strip().split(".")[0] for line in lines}
 
 
-def live_shares(enhancer: Enhancer, waveform: NDArray[np.float32], sample_rate: int) -> NDArray[np.float64]:
-    """Return the time that every hop of a live stream takes, as shares of the hop."""
-    metadata = enhancer.model.metadata
-    stream = enhancer.stream(sample_rate, live=True)
-    hop = metadata.hop * sample_rate // metadata.sample_rate
+def live_shares(push: Callable[[NDArray[np.float32]], object], blocks: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the time in s that every block takes, one after another, but for the first second's, which load things."""
     times = []
-    for start in range(0, len(waveform) - hop, hop):
+    for block in blocks:
         before = time.perf_counter()
-        stream.push(waveform[start : start + hop])
+        push(block)
         times.append(time.perf_counter() - before)
-    return np.array(times) * sample_rate / hop
+    return np.array(times[len(times) // LIVE_SECONDS :])
 
 
-def hop_row(enhancer: Enhancer, sample_rate: int, shares: NDArray[np.float64]) -> list[str]:
-    """Return a row of the table of live hops."""
-    metadata = enhancer.model.metadata
+def hop_rows(profiles: list[Enhancer], speech: NDArray[np.float32]) -> list[list[str]]:
+    """Return the rows of the table of live hops: our models at two rates, and the peers at their own."""
+    rows = []
+    for enhancer in profiles:
+        metadata = enhancer.model.metadata
+        for rate in (SAMPLE_RATE, 48_000):
+            stream = enhancer.stream(rate, live=True)
+            blocks = in_blocks(resample(speech, SAMPLE_RATE, rate), metadata.hop * rate // metadata.sample_rate)
+            late_by = f"{1000 * stream.latency_seconds:.1f}"
+            rows.append([metadata.name, late_by, *hop_cells(stream.push, blocks, rate)])
+    if peers()["webrtc-noise-gain"]:
+        from webrtc_noise_gain import AudioProcessor
+
+        processor = AudioProcessor(0, 2)
+        blocks = in_blocks(speech, SAMPLE_RATE // 100)
+        rows.append(
+            [
+                "webrtc-noise-gain",
+                "",
+                *hop_cells(
+                    lambda block: processor.Process10ms((32767 * block).astype(np.int16).tobytes()), blocks, SAMPLE_RATE
+                ),
+            ]
+        )
+    if peers()["pyrnnoise"]:
+        from pyrnnoise import rnnoise
+
+        state = rnnoise.create()
+        blocks = in_blocks(resample(speech, SAMPLE_RATE, rnnoise.SAMPLE_RATE), rnnoise.FRAME_SIZE)
+        process = partial(rnnoise_frame, rnnoise, state)
+        rows.append(["pyrnnoise", "", *hop_cells(process, blocks, rnnoise.SAMPLE_RATE)])
+    return rows
+
+
+def rnnoise_frame(library: ModuleType, state: object, block: NDArray[np.float32]) -> None:
+    """Let RNNoise clean 10 ms at 48 kHz in place, past the package's own loop, which does more."""
+    scaled = 32767 * block
+    pointer = scaled.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
+    library.lib.rnnoise_process_frame(state, pointer, pointer)
+
+
+def in_blocks(waveform: NDArray[np.float32], length: int) -> NDArray[np.float32]:
+    """Cut a signal into whole blocks `(n, length)`."""
+    return waveform[: len(waveform) // length * length].reshape(-1, length)
+
+
+def hop_cells(
+    push: Callable[[NDArray[np.float32]], object], blocks: NDArray[np.float32], sample_rate: int
+) -> list[str]:
+    """Return hop, rate, mean, 99th percentile and verdict of blocks that come one after another."""
+    hop_seconds = blocks.shape[1] / sample_rate
+    shares = live_shares(push, blocks) / hop_seconds
     mean, late = shares.mean(), np.percentile(shares, 99)
-    kept = verdict(max(mean / HOP_MEAN_LIMIT, late / HOP_LATE_LIMIT), 1) if sample_rate == SAMPLE_RATE else ""
-    return [
-        metadata.name,
-        f"{1000 * enhancer.stream(sample_rate, live=True).latency_seconds:.1f}",
-        f"{1000 * metadata.hop / metadata.sample_rate:g}",
-        f"{sample_rate}",
-        f"{mean:.1%}",
-        f"{late:.1%}",
-        kept,
-    ]
+    kept = verdict(max(mean / HOP_MEAN_LIMIT, late / HOP_LATE_LIMIT), 1)
+    return [f"{1000 * hop_seconds:g}", f"{sample_rate}", f"{mean:.1%}", f"{late:.1%}", kept]
 
 
 def seconds_taken(work: Callable[[], object]) -> float:
@@ -175,12 +216,7 @@ def main() -> None:
         speech, _ = soundfile.read(write_recording(folder / "live.flac", LIVE_SECONDS), dtype="float32")
 
     with one_core():
-        hops = []
-        for profile in profiles:
-            for rate in (SAMPLE_RATE, 48_000):
-                waveform = resample(speech, SAMPLE_RATE, rate)
-                live_shares(profile, waveform[:rate], rate)  # the first hops load what is loaded late
-                hops.append(hop_row(profile, rate, live_shares(profile, waveform, rate)))
+        hops = hop_rows(profiles, speech)
         transforms, network = split_cost(enhancer, speech)
         silence = np.zeros(BLOCK_SECONDS * SAMPLE_RATE, np.float32)
         noise = np.float32(0.01) * np.random.default_rng(0).standard_normal(len(silence), dtype=np.float32)
@@ -206,7 +242,7 @@ def main() -> None:
             f"**Fresh process to finished file**, {SHORT_SECONDS} s of audio: {start['sottovoce']:.2f} s, median of 7 "
             f"(limit {START_LIMIT_SECONDS} s: {verdict(start['sottovoce'], START_LIMIT_SECONDS)}). torch is "
             f"{'LOADED' if torch else 'not loaded'}.",
-            f"**One hop live**, as share of the hop's own time, over {LIVE_SECONDS} s (limits at {SAMPLE_RATE} Hz: "
+            f"**One hop live**, as share of the hop's own time, over {LIVE_SECONDS} s (limits: "
             f"mean {HOP_MEAN_LIMIT:.0%}, 99th percentile {HOP_LATE_LIMIT:.0%}):",
             table(["model", "late by (ms)", "hop (ms)", "at (Hz)", "mean", "99th percentile", "limits"], hops),
             f"**Transforms and network**, in blocks of {BLOCK_SECONDS} s: {transforms:.5f} and {network:.5f} CPU s per "
