@@ -121,14 +121,17 @@ def test_one_bad_file_stops_no_other(tmp_path, identity):
     bad.write_text("no sound")
     cut = save(tmp_path / "in" / "d.flac", 20000)
     cut.write_bytes(cut.read_bytes()[:-100])
+    header = tmp_path / "in" / "e.wav"
+    header.write_bytes(b"RF64\xff\xff\xff\xffWAVEds64\x1c\x00\x00\x00" + bytes(3))
     seen = []
     results = enhance_files(
         [tmp_path / "in"], tmp_path / "out", identity, jobs=3, on_progress=lambda *seconds: seen.append(seconds)
     )
-    assert [result.source for result in results] == [good[0], bad, good[1], cut]
-    assert [result.error is None for result in results] == [True, False, True, False]
+    assert [result.source for result in results] == [good[0], bad, good[1], cut, header]
+    assert [result.error is None for result in results] == [True, False, True, False, False]
     assert "not a sound file" in results[1].error
     assert "cut short or damaged" in results[3].error
+    assert "not a sound file" in results[4].error
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.wav", "c.wav"]
     assert seen == sorted(seen)
     assert seen[-1] == pytest.approx((3 * 20000 / 16000, 3 * 20000 / 16000))

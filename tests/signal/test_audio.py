@@ -1,5 +1,6 @@
 """Sound files: what goes in comes out, and what cannot is refused in one sentence."""
 
+import contextlib
 import logging
 import os
 import struct
@@ -264,6 +265,22 @@ class TestBadInput:
         path.write_bytes(content[:kept])
         with pytest.raises(AudioError):
             read(path)
+
+    @given(kind=st.sampled_from([*LOSSLESS, *LOSSY]), kept=st.integers(0, 400))
+    @settings(max_examples=200, deadline=None)
+    def test_any_short_file_is_read_or_refused(self, tmp_path_factory, kind, kept):
+        name, container, subtype = kind
+        path = save(tmp_path_factory.mktemp("cut") / name, noise(300), format=container, subtype=subtype)
+        path.write_bytes(path.read_bytes()[:kept])
+        with contextlib.suppress(AudioError):
+            read(path)
+
+    def test_header_that_ends_within_its_sizes(self, tmp_path):
+        header = b"RF64\xff\xff\xff\xffWAVEds64\x1c\x00\x00\x00" + bytes(16)
+        for kept in range(12, len(header)):
+            (tmp_path / "a.wav").write_bytes(header[:kept])
+            with pytest.raises(AudioError, match="not a sound file"):
+                probe(tmp_path / "a.wav")
 
     @pytest.mark.parametrize(
         ("riff_size", "data_size"),

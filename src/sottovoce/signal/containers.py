@@ -93,7 +93,7 @@ def _wav_data(file: BinaryIO, size: int) -> tuple[int, int] | None:
         file.seek(position)
         name, length = struct.unpack("<4sI", file.read(8))
         if name == b"ds64":
-            long_size = struct.unpack("<8xQ", file.read(16))[0]
+            long_size = int.from_bytes(file.read(16)[8:], "little")
         if name == b"data":
             return position + 8, long_size if length == 0xFFFF_FFFF and long_size else length
         position += 8 + length + length % 2
