@@ -346,6 +346,14 @@ class TestReading:
         assert [piece.shape for piece in pieces] == [(1, 300)] * 3 + [(1, 100)]
         np.testing.assert_array_equal(np.concatenate(pieces, axis=1), read(path)[0])
 
+    @pytest.mark.parametrize("rate", [16000, 22050, 44100])
+    def test_blocks_of_an_mp3_join_without_a_seam(self, tmp_path, rate):
+        waveform = noise(3 * rate)
+        waveform[:, :rate] *= 0.01  # Saves bits, which later frames use.
+        path = save(tmp_path / "a.mp3", waveform, rate, bitrate_mode="VARIABLE", compression_level=0.8)
+        whole = sf.read(path, dtype="float32", always_2d=True)[0].T
+        np.testing.assert_allclose(np.concatenate(list(blocks(path, 1000)), axis=1), whole, atol=1e-6)
+
     def test_memory_does_not_depend_on_length(self, tmp_path):
         def peak(samples):
             path = save(tmp_path / "a.wav", np.zeros((1, samples), np.float32))

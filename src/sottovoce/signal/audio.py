@@ -440,6 +440,17 @@ def resample(waveform: NDArray[np.floating], source_rate: int, target_rate: int)
     return resampled.reshape(*waveform.shape[:-1], -1)
 
 
+class _Sequential(sf.SoundFile):  # type: ignore[misc]
+    """A sound file that is read on from where it is.
+
+    soundfile seeks after every block to where the file is anyway: the decoder of an MP3 forgets by it what the next
+    frame takes from earlier ones, and a FLAC of unknown length has no end to go to.
+    """
+
+    def seekable(self) -> bool:
+        return False
+
+
 class _UnclosedWav(io.FileIO):
     """A WAV whose writer left the sizes at zero, with the RIFF size by which libsndfile knows to mend it."""
 
@@ -482,7 +493,7 @@ def _require_sound(path: Path) -> None:
 def _open(path: Path) -> Iterator[sf.SoundFile]:
     with contextlib.ExitStack() as stack:
         source = stack.enter_context(_UnclosedWav(path)) if is_unclosed_wav(path) else path
-        yield stack.enter_context(sf.SoundFile(source))
+        yield stack.enter_context(_Sequential(source))
 
 
 def _decode(info: AudioInfo, block_frames: int, start: int = 0, frames: int | None = None) -> Iterator[Float32Array]:
