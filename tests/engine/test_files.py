@@ -137,6 +137,21 @@ def test_one_bad_file_stops_no_other(tmp_path, identity):
     assert seen[-1] == pytest.approx((3 * 20000 / 16000, 3 * 20000 / 16000))
 
 
+def test_progress_knows_a_streamed_flac(tmp_path, identity):
+    save(tmp_path / "in" / "a.wav", 16000)
+    flac = save(tmp_path / "in" / "b.flac", 20000)
+    content = bytearray(flac.read_bytes())
+    content[21:26] = bytes([content[21] & 0xF0, 0, 0, 0, 0])  # 36 bits for the number of samples
+    flac.write_bytes(content)
+    seen = []
+    results = enhance_files(
+        [tmp_path / "in"], tmp_path / "out", identity, on_progress=lambda *seconds: seen.append(seconds)
+    )
+    assert [(result.error, result.seconds) for result in results] == [(None, 1.0), (None, 1.25)]
+    assert seen[-1] == pytest.approx((2.25, 2.25))
+    assert probe(results[1].target).frames == 20000
+
+
 def test_existing_files_are_kept(tmp_path, identity):
     source = save(tmp_path / "a.wav", 1000)
     (tmp_path / "b.wav").write_bytes(b"precious")

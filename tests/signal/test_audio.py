@@ -64,6 +64,14 @@ def cut(path, keep):
     return path
 
 
+def without_flac_length(path):
+    """Write zero for the number of samples, the last 36 of the header's first 26 bytes, as a writer to a pipe does."""
+    content = bytearray(path.read_bytes())
+    content[21:26] = bytes([content[21] & 0xF0, 0, 0, 0, 0])
+    path.write_bytes(content)
+    return path
+
+
 def one_sentence(error):
     message = str(error.value)
     assert "\n" not in message
@@ -302,6 +310,23 @@ class TestBadInput:
         path.write_bytes(content)
         assert probe(path).frames == 5000
         np.testing.assert_array_equal(read(path)[0], expected)
+
+    def test_streamed_flac_is_read(self, tmp_path):
+        path = without_flac_length(save(tmp_path / "a.flac", noise(100_000, 2)))
+        info = probe(path)
+        assert (info.frames, info.seconds) == (100_000, 6.25)
+        save(tmp_path / "b.flac", noise(100_000, 2))
+        np.testing.assert_array_equal(read(path)[0], read(tmp_path / "b.flac")[0])
+        np.testing.assert_array_equal(read(path, start=99_000)[0], read(tmp_path / "b.flac", start=99_000)[0])
+        assert copy(path, tmp_path / "c.flac")[1].frames == 100_000
+        with pytest.raises(AudioError, match="damaged"):
+            probe(cut(path, 0.7))
+
+    def test_streamed_flac_without_samples(self, tmp_path):
+        path = without_flac_length(save(tmp_path / "a.flac", noise(10)))
+        path.write_bytes(path.read_bytes()[:42])
+        with pytest.raises(AudioError):
+            probe(path)
 
     def test_not_finite_samples_count_as_zero(self, tmp_path, caplog):
         waveform = noise(9000, 2)

@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 Float32Array = NDArray[np.float32]
 
 _READ_FRAMES = 65536
+# What libsndfile says of a file whose length it does not know.
+_FRAMES_UNKNOWN = 2**63 - 1
 # libsndfile's Vorbis encoder takes memory on the stack for what one call writes.
 _WRITE_FRAMES = 16384
 # soxr works in pieces of up to a sixth of a second.
@@ -145,7 +147,8 @@ def probe(path: Path | str) -> AudioInfo:
     _require_sound(path)
     try:
         with _open(path) as file:
-            info = AudioInfo(path, file.samplerate, file.channels, file.frames, file.format, file.subtype)
+            frames = _count(file) if file.frames == _FRAMES_UNKNOWN else file.frames
+            info = AudioInfo(path, file.samplerate, file.channels, frames, file.format, file.subtype)
     except sf.SoundFileError as error:
         if path.suffix.lower() not in PYAV_SUFFIXES:
             raise AudioError(
@@ -494,6 +497,14 @@ def _open(path: Path) -> Iterator[sf.SoundFile]:
     with contextlib.ExitStack() as stack:
         source = stack.enter_context(_UnclosedWav(path)) if is_unclosed_wav(path) else path
         yield stack.enter_context(_Sequential(source))
+
+
+def _count(file: sf.SoundFile) -> int:
+    """Samples per channel of a file whose header does not tell, as that of a FLAC from a pipe."""
+    frames = 0
+    while count := len(file.read(_READ_FRAMES)):
+        frames += count
+    return frames
 
 
 def _decode(info: AudioInfo, block_frames: int, start: int = 0, frames: int | None = None) -> Iterator[Float32Array]:
