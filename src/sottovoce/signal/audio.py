@@ -1,7 +1,6 @@
 """Sound files: found, probed, read and written by blocks, and resampled."""
 
 import contextlib
-import io
 import logging
 import os
 import secrets
@@ -11,7 +10,7 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import BinaryIO, NamedTuple, Self
 
 import numpy as np
 import soundfile as sf
@@ -19,7 +18,7 @@ import soxr
 from numpy.typing import NDArray
 
 from sottovoce.errors import AudioError
-from sottovoce.signal.containers import find_defect, is_unclosed_wav
+from sottovoce.signal.containers import Head, find_defect, missing_head
 
 log = logging.getLogger(__name__)
 
@@ -454,19 +453,38 @@ class _Sequential(sf.SoundFile):  # type: ignore[misc]
         return False
 
 
-class _UnclosedWav(io.FileIO):
-    """A WAV whose writer left the sizes at zero, with the RIFF size by which libsndfile knows to mend it."""
+class _WithHead:
+    """A file with another beginning, for libsndfile to read.
 
-    _RIFF_SIZE = (8, 0, 0, 0)
+    Args:
+        file: The file.
+        head: Its beginning.
+    """
 
-    def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
-        position = self.tell()
-        count = super().readinto(buffer) or 0
-        content = memoryview(buffer).cast("B")
-        for offset, value in enumerate(self._RIFF_SIZE, start=4 - position):
-            if 0 <= offset < count:
-                content[offset] = value
-        return count
+    def __init__(self, file: BinaryIO, head: Head) -> None:
+        self._file = file
+        self._head = head.content
+        self._shift = head.skipped - len(head.content)
+        self._position = 0
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        if whence == os.SEEK_CUR:
+            offset += self._position
+        elif whence == os.SEEK_END:
+            offset += self._file.seek(0, os.SEEK_END) - self._shift
+        self._position = offset
+        return offset
+
+    def tell(self) -> int:
+        return self._position
+
+    def read(self, count: int) -> bytes:
+        content = self._head[self._position : self._position + count]
+        if len(content) < count:
+            self._file.seek(self._position + len(content) + self._shift)
+            content += self._file.read(count - len(content))
+        self._position += len(content)
+        return content
 
 
 def _listing(words: Iterable[object]) -> str:
@@ -494,8 +512,9 @@ def _require_sound(path: Path) -> None:
 
 @contextlib.contextmanager
 def _open(path: Path) -> Iterator[sf.SoundFile]:
+    head = missing_head(path)
     with contextlib.ExitStack() as stack:
-        source = stack.enter_context(_UnclosedWav(path)) if is_unclosed_wav(path) else path
+        source = path if head is None else _WithHead(stack.enter_context(path.open("rb")), head)
         yield stack.enter_context(_Sequential(source))
 
 
