@@ -50,9 +50,9 @@ def save(path, waveform, rate=16000, **options):
     return path
 
 
-def copy(source, target, block_frames=5000):
+def copy(source, target, block_frames=5000, like=None):
     info = probe(source)
-    with Writer(target, info.sample_rate, info.channels, like=info) as writer:
+    with Writer(target, info.sample_rate, info.channels, like=like or info) as writer:
         for block in blocks(source, block_frames):
             writer.write(block)
     return info, probe(target)
@@ -144,6 +144,36 @@ class TestFormats:
         with Writer(tmp_path / "a.wav", 96000, 8, like=like) as writer:
             writer.write(noise(100, 8))
         assert probe(tmp_path / "a.wav").format == "RF64"
+
+    @pytest.mark.parametrize(
+        ("kind", "subtype"),
+        [("WAV", "PCM_16"), ("WAVEX", "PCM_24"), ("WAV", "FLOAT"), ("WAV", "DOUBLE"), ("WAV", "ULAW")],
+    )
+    def test_a_wav_that_grows_becomes_rf64(self, tmp_path, monkeypatch, kind, subtype):
+        like = AudioInfo(tmp_path / "-", 48000, 2, 0, kind, subtype)
+
+        def write(name):
+            with Writer(tmp_path / name, 48000, 2, like=like) as writer:
+                for block in np.split(noise(100_000, 2), 10, axis=1):
+                    writer.write(block)
+            return probe(tmp_path / name)
+
+        short = write("short.wav")
+        monkeypatch.setattr(audio, "_SIZE_LIMIT_BYTES", 150_000)
+        long = write("long.wav")
+        assert (short.format, short.subtype, short.frames) == (kind, subtype, 100_000)
+        assert (long.format, long.subtype, long.frames) == ("RF64", subtype, 100_000)
+        np.testing.assert_array_equal(read(long.path)[0], read(short.path)[0])
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["long.wav", "short.wav"]
+
+    @pytest.mark.parametrize("frames", [0, 30_000])
+    def test_an_aiff_that_grows_is_refused(self, tmp_path, monkeypatch, frames):
+        monkeypatch.setattr(audio, "_SIZE_LIMIT_BYTES", 50_000)
+        like = AudioInfo(tmp_path / "-", 48000, 1, frames, "WAV", "PCM_16")
+        with pytest.raises(AudioError, match=r"more than the 4 GiB .* name a \.wav or \.flac") as error:
+            copy(save(tmp_path / "a.flac", noise(30_000), 48000), tmp_path / "a.aiff", like=like)
+        one_sentence(error)
+        assert [path.name for path in tmp_path.iterdir()] == ["a.flac"]
 
     @pytest.mark.parametrize(
         ("name", "rate", "channels"),

@@ -70,7 +70,19 @@ _CODECS = {
     "MPEG_LAYER_III": _Codec((8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000), 2),
 }
 _INTEGER_BITS = {"PCM_U8": 8, "PCM_S8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32, "ULAW": 16, "ALAW": 16}
-_WAV_LIMIT_BYTES = 2**32 - 2**16
+_SAMPLE_BYTES = {
+    "PCM_U8": 1,
+    "PCM_S8": 1,
+    "PCM_16": 2,
+    "PCM_24": 3,
+    "PCM_32": 4,
+    "ULAW": 1,
+    "ALAW": 1,
+    "FLOAT": 4,
+    "DOUBLE": 8,
+}
+# The header of a WAV or AIFF has 32 bits for the size of the whole.
+_SIZE_LIMIT_BYTES = 2**32 - 2**16
 
 AUDIO_SUFFIXES = tuple(_CONTAINERS)
 """File names' endings that are read and written."""
@@ -202,7 +214,8 @@ class Writer:
 
     The blocks go to a temporary file in the target's folder, which gets the target's name at the end of the `with`
     block and disappears if that is left by an exception. Integer sample formats are rounded and limited to ±1, with a
-    warning that says how many samples were beyond; float and lossy formats take every value.
+    warning that says how many samples were beyond; float and lossy formats take every value. A WAV of more than 4 GiB
+    becomes an RF64, at once if `like` tells that it will be so long.
 
     Args:
         path: The file to write; its suffix sets the kind.
@@ -213,8 +226,8 @@ class Writer:
         overwrite: Replace an existing file.
 
     Raises:
-        AudioError: The kind of file is unknown or cannot hold the rate or the channels, the file exists, or it cannot
-            be written.
+        AudioError: The kind of file is unknown or cannot hold the rate, the channels or the length, the file exists, or
+            it cannot be written.
     """
 
     def __init__(
@@ -239,9 +252,7 @@ class Writer:
     def __enter__(self) -> Self:
         try:
             self._part.touch(exist_ok=False)
-            self._file = sf.SoundFile(
-                self._part, "w", self.sample_rate, self.channels, self.subtype, format=self.format
-            )
+            self._file = self._open()
         except OSError as error:
             raise AudioError(
                 f"cannot write {self.path} ({error.strerror}): name a folder that exists and that you may write to"
@@ -258,7 +269,7 @@ class Writer:
             block: Samples `(channels, n)`, full scale ±1.
 
         Raises:
-            AudioError: The disk does not take them.
+            AudioError: The disk does not take them, or the kind of file holds no more.
             ValueError: The block has another shape.
         """
         if block.ndim != 2 or block.shape[0] != self.channels:
@@ -266,6 +277,8 @@ class Writer:
         for start in range(0, block.shape[1], _WRITE_FRAMES):
             samples = self._encode(block[:, start : start + _WRITE_FRAMES]).T
             try:
+                if _exceeds_limit(self.format, self.subtype, self._frames + len(samples), self.channels):
+                    self._go_on_as_rf64()
                 self._file.write(samples)
             # soundfile asserts that libsndfile took every sample.
             except (sf.SoundFileError, AssertionError) as error:
@@ -283,6 +296,25 @@ class Writer:
                     self._file.close()
         finally:
             self._part.unlink(missing_ok=True)
+
+    def _open(self) -> sf.SoundFile:
+        return sf.SoundFile(self._part, "w", self.sample_rate, self.channels, self.subtype, format=self.format)
+
+    def _go_on_as_rf64(self) -> None:
+        """Copy what a WAV holds to an RF64, whose header tells other sizes, and go on with that."""
+        if self.format == "AIFF":
+            raise _too_long(self.path)
+        self._file.close()
+        self.format = "RF64"
+        written = self._part.rename(self._part.with_suffix(".full"))
+        try:
+            self._file = self._open()
+            with sf.SoundFile(written) as file:
+                dtype = "int32" if self.subtype in _INTEGER_BITS else "float32"
+                for block in file.blocks(_READ_FRAMES, dtype=dtype):
+                    self._file.write(block)
+        finally:
+            written.unlink()
 
     def _encode(self, block: NDArray[np.floating]) -> NDArray[np.float32] | NDArray[np.int32]:
         bits = _INTEGER_BITS.get(self.subtype)
@@ -589,12 +621,24 @@ def _choose_format(path: Path, sample_rate: int, channels: int, like: AudioInfo 
             f"cannot write {path}: found {sample_rate} Hz and {channels} channels, expected {rates} Hz and at most "
             f"{codec.channels} channels for this kind of file; write {_listing(fitting)}"
         )
+    is_long = like is not None and _exceeds_limit(container.format, subtype, like.frames, channels)
+    if is_long and container.format == "AIFF":
+        raise _too_long(path)
     if container.format == "WAV" and like is not None:
-        sample_bytes = {"FLOAT": 4, "DOUBLE": 8}.get(subtype, _INTEGER_BITS.get(subtype, 0) // 8)
-        if like.format == "RF64" or like.frames * channels * sample_bytes > _WAV_LIMIT_BYTES:
-            return "RF64", subtype
-        return ("WAVEX" if like.format == "WAVEX" else "WAV"), subtype
+        kept = like.format if like.format in ("WAVEX", "RF64") else "WAV"
+        return "RF64" if is_long else kept, subtype
     return container.format, subtype
+
+
+def _exceeds_limit(kind: str, subtype: str, frames: int, channels: int) -> bool:
+    return kind in ("WAV", "WAVEX", "AIFF") and frames * channels * _SAMPLE_BYTES[subtype] > _SIZE_LIMIT_BYTES
+
+
+def _too_long(path: Path) -> AudioError:
+    return AudioError(
+        f"cannot write {path}: the sound takes more than the 4 GiB that this kind of file holds, and nothing was kept; "
+        "name a .wav or .flac"
+    )
 
 
 def _codec(container: _Container, subtype: str) -> _Codec:
