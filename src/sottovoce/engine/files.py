@@ -120,7 +120,7 @@ def enhance_files(
             return FileResult(source, target, 0.0, str(info))
         if is_kept:
             return FileResult(source, target, info.seconds, kept=True)
-        remaining_seconds = info.seconds
+        taken = 0
         try:
             if _state(source) is None:
                 raise AudioError(f"{source} was there when this run began and is gone now: it was moved or deleted")
@@ -133,15 +133,14 @@ def enhance_files(
             with writer:
                 for block in blocks(source, max(1, round(_BLOCK_SECONDS * info.sample_rate))):
                     writer.write(stream.push(block))
-                    seconds = block.shape[1] / info.sample_rate
-                    remaining_seconds -= seconds
-                    advance(seconds)
+                    taken += block.shape[1]
+                    advance(block.shape[1] / info.sample_rate)
                 writer.write(stream.flush())
                 _refuse_changed(source, state)
         except AudioError as error:
-            advance(remaining_seconds)
+            advance(info.seconds - taken / info.sample_rate)
             return FileResult(source, target, info.seconds, str(error))
-        return FileResult(source, target, info.seconds)
+        return FileResult(source, target, taken / info.sample_rate)
 
     with ThreadPoolExecutor(jobs) as pool:
         try:

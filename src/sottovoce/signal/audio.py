@@ -99,7 +99,7 @@ class AudioInfo:
         path: The file.
         sample_rate: Rate in Hz.
         channels: Number of channels.
-        frames: Samples per channel; for what PyAV reads, after the packets' durations, an estimate.
+        frames: Samples per channel; an estimate where `needs_pyav`, and 0 for a pipe of unknown length.
         format: Kind of file in libsndfile's words, such as WAV or FLAC.
         subtype: Sample format in libsndfile's words, such as PCM_16, FLOAT or VORBIS.
     """
@@ -115,6 +115,11 @@ class AudioInfo:
     def seconds(self) -> float:
         """Length in seconds."""
         return self.frames / self.sample_rate
+
+    @property
+    def needs_pyav(self) -> bool:
+        """Whether PyAV reads it, which knows its length by the packets' durations alone."""
+        return self.format not in sf.available_formats()
 
 
 def find_audio(folder: Path) -> list[Path]:
@@ -560,7 +565,7 @@ def _count(file: sf.SoundFile) -> int:
 
 def _decode(info: AudioInfo, block_frames: int, start: int = 0, frames: int | None = None) -> Iterator[Float32Array]:
     """Blocks `(channels, n)` of the part of a recording that begins at `start`."""
-    if info.format not in sf.available_formats():
+    if info.needs_pyav:
         yield from _regroup(_decode_with_pyav(info, start, frames), block_frames)
         return
     remaining = max(0, info.frames - start if frames is None else min(frames, info.frames - start))
