@@ -1,6 +1,7 @@
 """Files and folders: everything of a recording stays, but its noise; one bad file stops no other."""
 
 import os
+import shutil
 import threading
 import time
 import tracemalloc
@@ -11,6 +12,7 @@ import soundfile as sf
 
 from sottovoce.engine.files import FileResult, enhance_files
 from sottovoce.errors import AudioError, ConfigError
+from sottovoce.signal import audio
 from sottovoce.signal.audio import probe, read
 
 
@@ -370,6 +372,31 @@ def test_memory_does_not_depend_on_length(tmp_path, identity):
 
     peak(1)
     assert peak(60) < 1.1 * peak(12)
+
+
+def test_folder_of_all_kinds(tmp_path, identity, m4a):
+    save(tmp_path / "in" / "a.wav", 1000)
+    save(tmp_path / "in" / "c.wav", 1000)
+    for name in ("b.m4a", "c.m4a", "d.mp4"):
+        shutil.copy(m4a, tmp_path / "in" / name)
+    results = enhance_files([tmp_path / "in"], tmp_path / "out", identity)
+    assert [result.error for result in results] == [None] * 5
+    # c.wav has the name that c.m4a would get.
+    names = [result.target.name for result in results]
+    assert names == ["a.wav", "b.wav", "c.m4a.wav", "c.wav", "d.wav"]
+    frames = read(m4a)[0].shape[1]
+    assert [probe(tmp_path / "out" / name).frames for name in names] == [1000, frames, frames, 1000, frames]
+    results = enhance_files([tmp_path / "in"], tmp_path / "out", identity, resume=True)
+    assert all(result.kept for result in results)
+
+
+def test_folder_tells_what_is_not_installed(tmp_path, identity, monkeypatch):
+    monkeypatch.setattr(audio, "find_spec", lambda name: None)
+    save(tmp_path / "in" / "a.wav", 1000)
+    (tmp_path / "in" / "b.m4a").write_bytes(bytes(100))
+    first, second = enhance_files([tmp_path / "in"], tmp_path / "out", identity)
+    assert first.error is None
+    assert "pip install 'sottovoce[av]'" in second.error
 
 
 def test_what_cannot_be_written_becomes_wav(tmp_path, identity, m4a):

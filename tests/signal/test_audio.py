@@ -454,10 +454,11 @@ class TestReading:
 
     def test_find_audio(self, tmp_path):
         (tmp_path / "below").mkdir()
-        names = ["b.wav", "A.FLAC", "below/c.opus", "below/._c.opus", "notes.txt", ".hidden.wav"]
+        names = ["b.wav", "A.FLAC", "below/c.opus", "below/d.m4a", "below/._c.opus", "notes.txt", ".hidden.wav"]
         for name in names:
             (tmp_path / name).touch()
-        assert find_audio(tmp_path) == [tmp_path / name for name in ["A.FLAC", "b.wav", "below/c.opus"]]
+        found = ["A.FLAC", "b.wav", "below/c.opus", "below/d.m4a"]
+        assert find_audio(tmp_path) == [tmp_path / name for name in found]
 
     def test_find_audio_refuses(self, tmp_path):
         with pytest.raises(AudioError, match="found no recording in the folder"):

@@ -68,7 +68,8 @@ def enhance_files(
 
     Args:
         inputs: Files, and folders that are searched with the folders below them.
-        output: A file for one input file, otherwise a folder, in which the folders of the inputs are made again.
+        output: A file for one input file, otherwise a folder, in which the folders of the inputs are made again. There,
+            what is read but not written, such as .m4a, becomes .wav.
         enhancer: The engine; its model serves all workers.
         limit_db: The most attenuation allowed at any time and frequency, in dB; None for no limit.
         mix: Share of the enhanced signal in the output, 0 (the input) to 1.
@@ -250,7 +251,11 @@ def _pairs_in_folder(inputs: Sequence[Path], output: Path) -> Iterator[tuple[Pat
             ):
                 continue
             target = output / (source.relative_to(path) if path.is_dir() else source.name)
-            yield source, target if target.suffix.lower() in AUDIO_SUFFIXES else target.with_suffix(".wav")
+            if target.suffix.lower() not in AUDIO_SUFFIXES:
+                # Beside the talk.wav that somebody made of it, talk.mp4 becomes talk.mp4.wav.
+                has_twin = path.is_dir() and source.with_suffix(".wav").exists()
+                target = target.with_name(f"{target.name if has_twin else target.stem}.wav")
+            yield source, target
 
 
 def make_folder(folder: Path) -> None:

@@ -129,7 +129,7 @@ def find_audio(folder: Path) -> list[Path]:
         folder: An existing folder.
 
     Returns:
-        Paths in sorted order; files whose name begins with a dot are left out.
+        Paths in sorted order, those that need PyAV included; files whose name begins with a dot are left out.
 
     Raises:
         AudioError: The folder is missing, is a file, or holds no recording.
@@ -137,13 +137,14 @@ def find_audio(folder: Path) -> list[Path]:
     if not folder.is_dir():
         found = "a file" if folder.exists() else "nothing"
         raise AudioError(f"found {found} at {folder}, expected a folder with recordings")
+    suffixes = (*AUDIO_SUFFIXES, *PYAV_SUFFIXES)
     paths = sorted(
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith(".") and path.is_file()
+        if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
     )
     if not paths:
-        raise AudioError(f"found no recording in the folder {folder}, expected {_listing(AUDIO_SUFFIXES)} files")
+        raise AudioError(f"found no recording in the folder {folder}, expected {_listing(suffixes)} files")
     return paths
 
 
