@@ -2,6 +2,7 @@
 
 import signal
 
+import numpy as np
 import pytest
 
 
@@ -11,6 +12,20 @@ def heed_interruptions():
     previous = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, previous)
+
+
+@pytest.fixture(scope="session")
+def m4a(tmp_path_factory):
+    """A second of a tone as AAC, which ends within a frame: its packets tell another length than the decoder gives."""
+    av = pytest.importorskip("av")
+    path = tmp_path_factory.mktemp("m4a") / "tone.m4a"
+    tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(44100) / 44100)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=44100, layout="mono")
+        frame = av.AudioFrame.from_ndarray(tone[np.newaxis].astype(np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 44100
+        container.mux([*stream.encode(frame), *stream.encode(None)])
+    return path
 
 
 def build_identity_model(path, *, windows=(512,), synthesis_window=None, hop=128, delay_frames=1):

@@ -10,6 +10,7 @@ import pytest
 import soundfile as sf
 
 from sottovoce import cli
+from sottovoce.signal.audio import probe, read
 
 try:
     import resource
@@ -154,6 +155,13 @@ def test_info_of_a_recording(tmp_path, sottovoce, capsys):
         "rms       -3.6 dBFS",
         "clipped   24000 samples at full scale (25 %)",
     ]
+
+
+def test_info_tells_the_length_that_is_decoded(m4a, sottovoce, capsys):
+    frames = read(m4a)[0].shape[1]
+    assert sottovoce("info", m4a) == 0
+    assert f"({frames} samples)" in capsys.readouterr().out
+    assert probe(m4a).frames != frames
 
 
 def test_info_of_silence(tmp_path, sottovoce, capsys):

@@ -778,13 +778,14 @@ def _describe_recording(path: Path) -> dict[str, str]:
     recording = audio.probe(path)
     # The largest number that 16 bits can hold; recordings of more bits that clip reach it as well.
     full_scale = 1 - 2**-15
-    peak, energy, clipped, samples = 0.0, 0.0, 0, 0
+    peak, energy, clipped, frames = 0.0, 0.0, 0, 0
     for block in audio.blocks(path, recording.sample_rate):
         magnitude = np.abs(block)
         peak = max(peak, float(magnitude.max(initial=0)))
         energy += float(np.sum(np.square(magnitude, dtype=np.float64)))
         clipped += int(np.count_nonzero(magnitude >= full_scale))
-        samples += block.size
+        frames += block.shape[1]
+    samples = frames * recording.channels
 
     def level(amplitude: float) -> str:
         level_db = float(to_db(amplitude))
@@ -794,7 +795,7 @@ def _describe_recording(path: Path) -> dict[str, str]:
         "format": f"{recording.format}, {recording.subtype}",
         "rate": f"{recording.sample_rate} Hz",
         "channels": str(recording.channels),
-        "length": f"{terminal.duration(recording.seconds)} ({recording.frames} samples)",
+        "length": f"{terminal.duration(frames / recording.sample_rate)} ({frames} samples)",
         "peak": level(peak),
         "rms": level((energy / max(1, samples)) ** 0.5),
         "clipped": f"{clipped} samples at full scale ({100 * clipped / max(1, samples):.3g} %)",

@@ -35,11 +35,13 @@ def test_unusable_files_are_told_not_fatal(speech_folder):
     (speech_folder / "damaged.wav").write_bytes(b"RIFF and nothing more")
     write(speech_folder / "short.wav", np.ones(100, np.float32))
     write(speech_folder / "silent.wav", np.zeros(RATE, np.float32))
+    (speech_folder / "memo.m4a").touch()
     manifest = scan(speech_folder)
     assert len(manifest.recordings) == 6
-    assert [entry.path.name for entry in manifest.unusable] == ["damaged.wav", "short.wav", "silent.wav"]
-    assert "0.01 s" in manifest.unusable[1].reason
-    assert "silent" in manifest.unusable[2].reason
+    assert [entry.path.name for entry in manifest.unusable] == ["damaged.wav", "memo.m4a", "short.wav", "silent.wav"]
+    assert "ffmpeg -i memo.m4a memo.flac" in manifest.unusable[1].reason
+    assert "0.01 s" in manifest.unusable[2].reason
+    assert "silent" in manifest.unusable[3].reason
 
 
 @pytest.mark.parametrize("name", ["missing", "empty", "useless"])

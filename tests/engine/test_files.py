@@ -1,6 +1,7 @@
 """Files and folders: everything of a recording stays, but its noise; one bad file stops no other."""
 
 import os
+import shutil
 import threading
 import time
 import tracemalloc
@@ -12,6 +13,7 @@ import soundfile as sf
 
 from sottovoce.engine.files import FileResult, enhance_files
 from sottovoce.errors import AudioError, ConfigError
+from sottovoce.signal import audio
 from sottovoce.signal.audio import probe, read
 
 
@@ -135,17 +137,35 @@ def test_one_bad_file_stops_no_other(tmp_path, identity):
     bad.write_text("no sound")
     cut = save(tmp_path / "in" / "d.flac", 20000)
     cut.write_bytes(cut.read_bytes()[:-100])
+    header = tmp_path / "in" / "e.wav"
+    header.write_bytes(b"RF64\xff\xff\xff\xffWAVEds64\x1c\x00\x00\x00" + bytes(3))
     seen = []
     results = enhance_files(
         [tmp_path / "in"], tmp_path / "out", identity, jobs=3, on_progress=lambda *seconds: seen.append(seconds)
     )
-    assert [result.source for result in results] == [good[0], bad, good[1], cut]
-    assert [result.error is None for result in results] == [True, False, True, False]
+    assert [result.source for result in results] == [good[0], bad, good[1], cut, header]
+    assert [result.error is None for result in results] == [True, False, True, False, False]
     assert "not a sound file" in results[1].error
     assert "cut short or damaged" in results[3].error
+    assert "not a sound file" in results[4].error
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.wav", "c.wav"]
     assert seen == sorted(seen)
     assert seen[-1] == pytest.approx((3 * 20000 / 16000, 3 * 20000 / 16000))
+
+
+def test_progress_knows_a_streamed_flac(tmp_path, identity):
+    save(tmp_path / "in" / "a.wav", 16000)
+    flac = save(tmp_path / "in" / "b.flac", 20000)
+    content = bytearray(flac.read_bytes())
+    content[21:26] = bytes([content[21] & 0xF0, 0, 0, 0, 0])  # 36 bits for the number of samples
+    flac.write_bytes(content)
+    seen = []
+    results = enhance_files(
+        [tmp_path / "in"], tmp_path / "out", identity, on_progress=lambda *seconds: seen.append(seconds)
+    )
+    assert [(result.error, result.seconds) for result in results] == [(None, 1.0), (None, 1.25)]
+    assert seen[-1] == pytest.approx((2.25, 2.25))
+    assert probe(results[1].target).frames == 20000
 
 
 def test_existing_files_are_kept(tmp_path, identity):
@@ -368,17 +388,36 @@ def test_memory_does_not_depend_on_length(tmp_path, identity):
     assert peak(60) < 1.1 * peak(12)
 
 
-def test_what_cannot_be_written_becomes_wav(tmp_path, identity):
-    av = pytest.importorskip("av")
-    (tmp_path / "a").mkdir()
-    with av.open(str(tmp_path / "a" / "b.m4a"), "w") as container:
-        stream = container.add_stream("aac", rate=44100, layout="mono")
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 44100), np.float32), format="fltp", layout="mono")
-        frame.sample_rate = 44100
-        container.mux([*stream.encode(frame), *stream.encode(None)])
-    (result,) = enhance_files([tmp_path / "a" / "b.m4a"], tmp_path / "out", identity)
+def test_folder_of_all_kinds(tmp_path, identity, m4a):
+    save(tmp_path / "in" / "a.wav", 1000)
+    save(tmp_path / "in" / "c.wav", 1000)
+    for name in ("b.m4a", "c.m4a", "d.mp4"):
+        shutil.copy(m4a, tmp_path / "in" / name)
+    results = enhance_files([tmp_path / "in"], tmp_path / "out", identity)
+    assert [result.error for result in results] == [None] * 5
+    # c.wav has the name that c.m4a would get.
+    names = [result.target.name for result in results]
+    assert names == ["a.wav", "b.wav", "c.m4a.wav", "c.wav", "d.wav"]
+    frames = read(m4a)[0].shape[1]
+    assert [probe(tmp_path / "out" / name).frames for name in names] == [1000, frames, frames, 1000, frames]
+    results = enhance_files([tmp_path / "in"], tmp_path / "out", identity, resume=True)
+    assert all(result.kept for result in results)
+
+
+def test_folder_tells_what_is_not_installed(tmp_path, identity, monkeypatch):
+    monkeypatch.setattr(audio, "find_spec", lambda name: None)
+    save(tmp_path / "in" / "a.wav", 1000)
+    (tmp_path / "in" / "b.m4a").write_bytes(bytes(100))
+    first, second = enhance_files([tmp_path / "in"], tmp_path / "out", identity)
+    assert first.error is None
+    assert "pip install 'sottovoce[av]'" in second.error
+
+
+def test_what_cannot_be_written_becomes_wav(tmp_path, identity, m4a):
+    (result,) = enhance_files([m4a], tmp_path / "out", identity)
     assert result.error is None
-    assert result.target == tmp_path / "out" / "b.wav"
+    assert result.target == tmp_path / "out" / "tone.wav"
     info = probe(result.target)
     assert (info.sample_rate, info.subtype) == (44100, "PCM_16")
-    assert info.frames == read(tmp_path / "a" / "b.m4a")[0].shape[1]
+    assert info.frames == read(m4a)[0].shape[1]
+    assert result.seconds == info.seconds

@@ -75,6 +75,15 @@ def test_header_tells_the_length_if_that_of_the_input_does(tmp_path, identity, n
     assert sizes == [30000 * 2 * 3, 0xFFFF_FFFF]
 
 
+def test_header_tells_no_length_that_is_estimated(tmp_path, identity, m4a):
+    with (tmp_path / "b.wav").open("wb", buffering=0) as target:
+        enhance_pipe(m4a, target, identity)
+    assert (tmp_path / "b.wav").read_bytes()[40:44] == b"\xff\xff\xff\xff"
+    frames = read(m4a)[0].shape[1]
+    assert probe(m4a).frames != frames
+    assert read(tmp_path / "b.wav")[0].shape[1] == frames
+
+
 def test_raw_on_both_sides(tmp_path, identity):
     samples = np.random.default_rng(0).integers(-9000, 9000, 16000).astype("<i2")
     with sent(samples.tobytes()) as source, (tmp_path / "raw").open("wb", buffering=0) as target:

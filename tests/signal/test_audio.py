@@ -1,5 +1,6 @@
 """Sound files: what goes in comes out, and what cannot is refused in one sentence."""
 
+import contextlib
 import logging
 import os
 import struct
@@ -49,9 +50,9 @@ def save(path, waveform, rate=16000, **options):
     return path
 
 
-def copy(source, target, block_frames=5000):
+def copy(source, target, block_frames=5000, like=None):
     info = probe(source)
-    with Writer(target, info.sample_rate, info.channels, like=info) as writer:
+    with Writer(target, info.sample_rate, info.channels, like=like or info) as writer:
         for block in blocks(source, block_frames):
             writer.write(block)
     return info, probe(target)
@@ -61,6 +62,21 @@ def cut(path, keep):
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * keep)])
     return path
+
+
+def without_flac_length(path):
+    """Write zero for the number of samples, the last 36 of the header's first 26 bytes, as a writer to a pipe does."""
+    content = bytearray(path.read_bytes())
+    content[21:26] = bytes([content[21] & 0xF0, 0, 0, 0, 0])
+    path.write_bytes(content)
+    return path
+
+
+def without_mp3_index(path):
+    """Bytes of an MP3 of libsndfile without its first frame, as a writer to a pipe leaves it out."""
+    content = path.read_bytes()
+    assert b"Xing" in content[:50] or b"Info" in content[:50]
+    return content[content.index(content[:2], 4) :]
 
 
 def one_sentence(error):
@@ -128,6 +144,36 @@ class TestFormats:
         with Writer(tmp_path / "a.wav", 96000, 8, like=like) as writer:
             writer.write(noise(100, 8))
         assert probe(tmp_path / "a.wav").format == "RF64"
+
+    @pytest.mark.parametrize(
+        ("kind", "subtype"),
+        [("WAV", "PCM_16"), ("WAVEX", "PCM_24"), ("WAV", "FLOAT"), ("WAV", "DOUBLE"), ("WAV", "ULAW")],
+    )
+    def test_a_wav_that_grows_becomes_rf64(self, tmp_path, monkeypatch, kind, subtype):
+        like = AudioInfo(tmp_path / "-", 48000, 2, 0, kind, subtype)
+
+        def write(name):
+            with Writer(tmp_path / name, 48000, 2, like=like) as writer:
+                for block in np.split(noise(100_000, 2), 10, axis=1):
+                    writer.write(block)
+            return probe(tmp_path / name)
+
+        short = write("short.wav")
+        monkeypatch.setattr(audio, "_SIZE_LIMIT_BYTES", 150_000)
+        long = write("long.wav")
+        assert (short.format, short.subtype, short.frames) == (kind, subtype, 100_000)
+        assert (long.format, long.subtype, long.frames) == ("RF64", subtype, 100_000)
+        np.testing.assert_array_equal(read(long.path)[0], read(short.path)[0])
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["long.wav", "short.wav"]
+
+    @pytest.mark.parametrize("frames", [0, 30_000])
+    def test_an_aiff_that_grows_is_refused(self, tmp_path, monkeypatch, frames):
+        monkeypatch.setattr(audio, "_SIZE_LIMIT_BYTES", 50_000)
+        like = AudioInfo(tmp_path / "-", 48000, 1, frames, "WAV", "PCM_16")
+        with pytest.raises(AudioError, match=r"more than the 4 GiB .* name a \.wav or \.flac") as error:
+            copy(save(tmp_path / "a.flac", noise(30_000), 48000), tmp_path / "a.aiff", like=like)
+        one_sentence(error)
+        assert [path.name for path in tmp_path.iterdir()] == ["a.flac"]
 
     @pytest.mark.parametrize(
         ("name", "rate", "channels"),
@@ -201,22 +247,45 @@ class TestBadInput:
             probe(path)
         assert capfd.readouterr().err == ""
 
+    @pytest.mark.parametrize("mode", ["CONSTANT", "VARIABLE"])
+    @pytest.mark.parametrize("rate", [8000, 16000, 44100, 48000])
+    @pytest.mark.parametrize("tags", [b"", b"APETAGEX" + bytes(4) + b"\x40" + bytes(83) + b"TAG" + bytes(125)])
+    def test_mp3_without_index_is_read(self, tmp_path, mode, rate, tags):
+        waveform = noise(2 * rate)
+        waveform[:, :rate] *= 0.001
+        path = save(tmp_path / "a.mp3", waveform, rate, bitrate_mode=mode, compression_level=0.3)
+        expected = read(path)[0]
+        path.write_bytes(without_mp3_index(path) + tags)
+        sound = read(path)[0]
+        assert sound.shape == (1, probe(path).frames)
+        # What the index would take away: the delays of encoder and decoder, and what fills the last frame.
+        np.testing.assert_allclose(sound[:, 1105:][:, : 2 * rate], expected, atol=1e-6)
+        assert sound.shape[1] % (1152 if rate > 24000 else 576) == 0
+        np.testing.assert_allclose(read(path, start=3000, frames=5000)[0], sound[:, 3000:8000], atol=1e-6)
+
+    def test_mp3_that_libsndfile_takes_for_shorter(self, tmp_path):
+        path = save(tmp_path / "a.mp3", noise(10 * 44100), 44100, bitrate_mode="CONSTANT", compression_level=0.5)
+        content = without_mp3_index(path)
+        # A frame with a byte of padding is longer than their mean.
+        header = bytes([*content[:2], content[2] | 2])
+        path.write_bytes(content[content.index(header) :])
+        estimate = sf.info(path).frames
+        assert read(path)[0].shape[1] == probe(path).frames == -(-estimate // 1152) * 1152 != estimate
+
     def test_cut_mp3_without_index(self, tmp_path):
         path = save(tmp_path / "a.mp3", noise(50000), bitrate_mode="CONSTANT", compression_level=0.5)
-        content = path.read_bytes()
-        path.write_bytes(content[content.index(content[:3], 4) :])
+        path.write_bytes(without_mp3_index(path))
         assert read(path)[0].shape[1] >= 50000
         cut(path, 0.9)
         with pytest.raises(AudioError, match="last MP3 frame is not complete"):
             probe(path)
 
     def test_mp3_of_unknown_length(self, tmp_path):
-        waveform = noise(50000)
-        waveform[:, :25000] *= 0.001
-        path = save(tmp_path / "a.mp3", waveform, bitrate_mode="VARIABLE", compression_level=0.5)
-        content = path.read_bytes()
-        path.write_bytes(content[content.index(b"\xff\xf3", 4) :])
-        with pytest.raises(AudioError, match="varying bit rate without an index"):
+        path = save(tmp_path / "a.mp3", noise(50000), bitrate_mode="CONSTANT", compression_level=0.5)
+        content = without_mp3_index(path)
+        second = content.index(content[:3], 4)
+        path.write_bytes(content[:second] + b"no sound" + content[second:])
+        with pytest.raises(AudioError, match=f"without an index and with a gap after {second} bytes"):
             probe(path)
 
     def test_cut_mp3_with_the_index_of_fraunhofer(self, tmp_path):
@@ -265,6 +334,22 @@ class TestBadInput:
         with pytest.raises(AudioError):
             read(path)
 
+    @given(kind=st.sampled_from([*LOSSLESS, *LOSSY]), kept=st.integers(0, 400))
+    @settings(max_examples=200, deadline=None)
+    def test_any_short_file_is_read_or_refused(self, tmp_path_factory, kind, kept):
+        name, container, subtype = kind
+        path = save(tmp_path_factory.mktemp("cut") / name, noise(300), format=container, subtype=subtype)
+        path.write_bytes(path.read_bytes()[:kept])
+        with contextlib.suppress(AudioError):
+            read(path)
+
+    def test_header_that_ends_within_its_sizes(self, tmp_path):
+        header = b"RF64\xff\xff\xff\xffWAVEds64\x1c\x00\x00\x00" + bytes(16)
+        for kept in range(12, len(header)):
+            (tmp_path / "a.wav").write_bytes(header[:kept])
+            with pytest.raises(AudioError, match="not a sound file"):
+                probe(tmp_path / "a.wav")
+
     @pytest.mark.parametrize(
         ("riff_size", "data_size"),
         [
@@ -285,6 +370,23 @@ class TestBadInput:
         path.write_bytes(content)
         assert probe(path).frames == 5000
         np.testing.assert_array_equal(read(path)[0], expected)
+
+    def test_streamed_flac_is_read(self, tmp_path):
+        path = without_flac_length(save(tmp_path / "a.flac", noise(100_000, 2)))
+        info = probe(path)
+        assert (info.frames, info.seconds) == (100_000, 6.25)
+        save(tmp_path / "b.flac", noise(100_000, 2))
+        np.testing.assert_array_equal(read(path)[0], read(tmp_path / "b.flac")[0])
+        np.testing.assert_array_equal(read(path, start=99_000)[0], read(tmp_path / "b.flac", start=99_000)[0])
+        assert copy(path, tmp_path / "c.flac")[1].frames == 100_000
+        with pytest.raises(AudioError, match="damaged"):
+            probe(cut(path, 0.7))
+
+    def test_streamed_flac_without_samples(self, tmp_path):
+        path = without_flac_length(save(tmp_path / "a.flac", noise(10)))
+        path.write_bytes(path.read_bytes()[:42])
+        with pytest.raises(AudioError):
+            probe(path)
 
     def test_not_finite_samples_count_as_zero(self, tmp_path, caplog):
         waveform = noise(9000, 2)
@@ -329,6 +431,14 @@ class TestReading:
         assert [piece.shape for piece in pieces] == [(1, 300)] * 3 + [(1, 100)]
         np.testing.assert_array_equal(np.concatenate(pieces, axis=1), read(path)[0])
 
+    @pytest.mark.parametrize("rate", [16000, 22050, 44100])
+    def test_blocks_of_an_mp3_join_without_a_seam(self, tmp_path, rate):
+        waveform = noise(3 * rate)
+        waveform[:, :rate] *= 0.01  # Saves bits, which later frames use.
+        path = save(tmp_path / "a.mp3", waveform, rate, bitrate_mode="VARIABLE", compression_level=0.8)
+        whole = sf.read(path, dtype="float32", always_2d=True)[0].T
+        np.testing.assert_allclose(np.concatenate(list(blocks(path, 1000)), axis=1), whole, atol=1e-6)
+
     def test_memory_does_not_depend_on_length(self, tmp_path):
         def peak(samples):
             path = save(tmp_path / "a.wav", np.zeros((1, samples), np.float32))
@@ -344,10 +454,11 @@ class TestReading:
 
     def test_find_audio(self, tmp_path):
         (tmp_path / "below").mkdir()
-        names = ["b.wav", "A.FLAC", "below/c.opus", "below/._c.opus", "notes.txt", ".hidden.wav"]
+        names = ["b.wav", "A.FLAC", "below/c.opus", "below/d.m4a", "below/._c.opus", "notes.txt", ".hidden.wav"]
         for name in names:
             (tmp_path / name).touch()
-        assert find_audio(tmp_path) == [tmp_path / name for name in ["A.FLAC", "b.wav", "below/c.opus"]]
+        found = ["A.FLAC", "b.wav", "below/c.opus", "below/d.m4a"]
+        assert find_audio(tmp_path) == [tmp_path / name for name in found]
 
     def test_find_audio_refuses(self, tmp_path):
         with pytest.raises(AudioError, match="found no recording in the folder"):

@@ -128,7 +128,8 @@ def scan(folder: Path, *, min_seconds: float = 0.5, progress: Callable[[int, int
         progress: Called with (files done, files in all) after every file.
 
     Returns:
-        Recordings sorted by path, and the files that cannot be used: damaged, empty, too short or silent.
+        Recordings sorted by path, and the files that cannot be used: damaged, empty, too short, silent, or of a kind
+        that only PyAV reads.
 
     Raises:
         DataError: No audio file can be used.
@@ -195,6 +196,11 @@ def split(manifest: Manifest, fractions: Sequence[float], rng: np.random.Generat
 
 def _examine(path: Path, folder: Path, min_seconds: float) -> Recording:
     """Read one file in windows, so that damage in its middle is found and a long one fits in memory."""
+    if path.suffix.lower() in audio.PYAV_SUFFIXES:
+        raise AudioError(
+            f"{path} would be decoded from its beginning for every piece that is drawn from it: convert it first with "
+            f"`ffmpeg -i {path.name} {path.stem}.flac`"
+        )
     info = audio.probe(path)
     if info.frames < min_seconds * info.sample_rate:
         raise AudioError(f"{path} lasts {info.frames / info.sample_rate:.2f} s, expected at least {min_seconds:g} s.")

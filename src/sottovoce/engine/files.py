@@ -68,7 +68,8 @@ def enhance_files(
 
     Args:
         inputs: Files, and folders that are searched with the folders below them.
-        output: A file for one input file, otherwise a folder, in which the folders of the inputs are made again.
+        output: A file for one input file, otherwise a folder, in which the folders of the inputs are made again. There,
+            what is read but not written, such as .m4a, becomes .wav.
         enhancer: The engine; its model serves all workers.
         limit_db: The most attenuation allowed at any time and frequency, in dB; None for no limit.
         mix: Share of the enhanced signal in the output, 0 (the input) to 1.
@@ -120,7 +121,7 @@ def enhance_files(
             return FileResult(source, target, 0.0, str(info))
         if is_kept:
             return FileResult(source, target, info.seconds, kept=True)
-        remaining_seconds = info.seconds
+        taken = 0
         try:
             if _state(source) is None:
                 raise AudioError(f"{source} was there when this run began and is gone now: it was moved or deleted")
@@ -133,15 +134,14 @@ def enhance_files(
             with writer:
                 for block in blocks(source, max(1, round(_BLOCK_SECONDS * info.sample_rate))):
                     writer.write(stream.push(block))
-                    seconds = block.shape[1] / info.sample_rate
-                    remaining_seconds -= seconds
-                    advance(seconds)
+                    taken += block.shape[1]
+                    advance(block.shape[1] / info.sample_rate)
                 writer.write(stream.flush())
                 _refuse_changed(source, state)
         except AudioError as error:
-            advance(remaining_seconds)
+            advance(info.seconds - taken / info.sample_rate)
             return FileResult(source, target, info.seconds, str(error))
-        return FileResult(source, target, info.seconds)
+        return FileResult(source, target, taken / info.sample_rate)
 
     with ThreadPoolExecutor(jobs) as pool:
         try:
@@ -253,7 +253,11 @@ def _pairs_in_folder(inputs: Sequence[Path], output: Path) -> Iterator[tuple[Pat
             if inside and source.resolve().is_relative_to(output.resolve()):
                 continue
             target = output / (source.relative_to(path) if path.is_dir() else source.name)
-            yield source, target if target.suffix.lower() in AUDIO_SUFFIXES else target.with_suffix(".wav")
+            if target.suffix.lower() not in AUDIO_SUFFIXES:
+                # Beside the talk.wav that somebody made of it, talk.mp4 becomes talk.mp4.wav.
+                has_twin = path.is_dir() and source.with_suffix(".wav").exists()
+                target = target.with_name(f"{target.name if has_twin else target.stem}.wav")
+            yield source, target
 
 
 def make_folder(folder: Path) -> None:

@@ -69,7 +69,8 @@ def enhance_pipe(
         writer = Writer(target, info.sample_rate, info.channels, like=info, overwrite=overwrite)
         make_folder(target.parent)
     else:
-        writer = PipeWriter(target, info, raw=target_raw, frames=info.frames or None)
+        frames = None if info.needs_pyav or info.frames == 0 else info.frames
+        writer = PipeWriter(target, info, raw=target_raw, frames=frames)
     taken = 0
     with writer:
         for block in pieces:

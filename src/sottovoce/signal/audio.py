@@ -1,7 +1,6 @@
 """Sound files: found, probed, read and written by blocks, and resampled."""
 
 import contextlib
-import io
 import logging
 import os
 import secrets
@@ -11,7 +10,7 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import BinaryIO, NamedTuple, Self
 
 import numpy as np
 import soundfile as sf
@@ -19,13 +18,15 @@ import soxr
 from numpy.typing import NDArray
 
 from sottovoce.errors import AudioError
-from sottovoce.signal.containers import find_defect, is_unclosed_wav
+from sottovoce.signal.containers import Head, find_defect, missing_head
 
 log = logging.getLogger(__name__)
 
 Float32Array = NDArray[np.float32]
 
 _READ_FRAMES = 65536
+# What libsndfile says of a file whose length it does not know.
+_FRAMES_UNKNOWN = 2**63 - 1
 # libsndfile's Vorbis encoder takes memory on the stack for what one call writes.
 _WRITE_FRAMES = 16384
 # soxr works in pieces of up to a sixth of a second.
@@ -72,7 +73,19 @@ _CODECS = {
     "MPEG_LAYER_III": _Codec((8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000), 2),
 }
 _INTEGER_BITS = {"PCM_U8": 8, "PCM_S8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32, "ULAW": 16, "ALAW": 16}
-_WAV_LIMIT_BYTES = 2**32 - 2**16
+_SAMPLE_BYTES = {
+    "PCM_U8": 1,
+    "PCM_S8": 1,
+    "PCM_16": 2,
+    "PCM_24": 3,
+    "PCM_32": 4,
+    "ULAW": 1,
+    "ALAW": 1,
+    "FLOAT": 4,
+    "DOUBLE": 8,
+}
+# The header of a WAV or AIFF has 32 bits for the size of the whole.
+_SIZE_LIMIT_BYTES = 2**32 - 2**16
 
 AUDIO_SUFFIXES = tuple(_CONTAINERS)
 """File names' endings that are read and written."""
@@ -89,7 +102,7 @@ class AudioInfo:
         path: The file.
         sample_rate: Rate in Hz.
         channels: Number of channels.
-        frames: Samples per channel; for what PyAV reads, after the packets' durations, an estimate.
+        frames: Samples per channel; an estimate where `needs_pyav`, and 0 for a pipe of unknown length.
         format: Kind of file in libsndfile's words, such as WAV or FLAC.
         subtype: Sample format in libsndfile's words, such as PCM_16, FLOAT or VORBIS.
     """
@@ -106,6 +119,11 @@ class AudioInfo:
         """Length in seconds."""
         return self.frames / self.sample_rate
 
+    @property
+    def needs_pyav(self) -> bool:
+        """Whether PyAV reads it, which knows its length by the packets' durations alone."""
+        return self.format not in sf.available_formats()
+
 
 def find_audio(folder: Path) -> list[Path]:
     """List the recordings in a folder and in the folders below it.
@@ -114,7 +132,7 @@ def find_audio(folder: Path) -> list[Path]:
         folder: An existing folder.
 
     Returns:
-        Paths in sorted order; files whose name begins with a dot are left out.
+        Paths in sorted order, those that need PyAV included; files whose name begins with a dot are left out.
 
     Raises:
         AudioError: The folder is missing, is a file, or holds no recording.
@@ -122,13 +140,14 @@ def find_audio(folder: Path) -> list[Path]:
     if not folder.is_dir():
         found = "a file" if folder.exists() else "nothing"
         raise AudioError(f"found {found} at {folder}, expected a folder with recordings")
+    suffixes = (*AUDIO_SUFFIXES, *PYAV_SUFFIXES)
     paths = sorted(
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith(".") and path.is_file()
+        if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
     )
     if not paths:
-        raise AudioError(f"found no recording in the folder {folder}, expected {_listing(AUDIO_SUFFIXES)} files")
+        raise AudioError(f"found no recording in the folder {folder}, expected {_listing(suffixes)} files")
     return paths
 
 
@@ -148,7 +167,8 @@ def probe(path: Path | str) -> AudioInfo:
     _require_sound(path)
     try:
         with _open(path) as file:
-            info = AudioInfo(path, file.samplerate, file.channels, file.frames, file.format, file.subtype)
+            frames = _count(file) if file.frames == _FRAMES_UNKNOWN else file.frames
+            info = AudioInfo(path, file.samplerate, file.channels, frames, file.format, file.subtype)
     except sf.SoundFileError as error:
         if path.suffix.lower() not in PYAV_SUFFIXES:
             raise AudioError(
@@ -203,7 +223,8 @@ class Writer:
 
     The blocks go to a temporary file in the target's folder, which gets the target's name at the end of the `with`
     block and disappears if that is left by an exception. Integer sample formats are rounded and limited to ±1, with a
-    warning that says how many samples were beyond; float and lossy formats take every value.
+    warning that says how many samples were beyond; float and lossy formats take every value. A WAV of more than 4 GiB
+    becomes an RF64, at once if `like` tells that it will be so long.
 
     Args:
         path: The file to write; its suffix sets the kind.
@@ -214,8 +235,8 @@ class Writer:
         overwrite: Replace an existing file.
 
     Raises:
-        AudioError: The kind of file is unknown or cannot hold the rate or the channels, the file exists, or it cannot
-            be written.
+        AudioError: The kind of file is unknown or cannot hold the rate, the channels or the length, the file exists, or
+            it cannot be written.
     """
 
     def __init__(
@@ -240,9 +261,7 @@ class Writer:
     def __enter__(self) -> Self:
         try:
             self._part.touch(exist_ok=False)
-            self._file = sf.SoundFile(
-                self._part, "w", self.sample_rate, self.channels, self.subtype, format=self.format
-            )
+            self._file = self._open()
         except OSError as error:
             raise AudioError(
                 f"cannot write {self.path} ({error.strerror}): name a folder that exists and that you may write to"
@@ -259,7 +278,7 @@ class Writer:
             block: Samples `(channels, n)`, full scale ±1.
 
         Raises:
-            AudioError: The disk does not take them.
+            AudioError: The disk does not take them, or the kind of file holds no more.
             ValueError: The block has another shape.
         """
         if block.ndim != 2 or block.shape[0] != self.channels:
@@ -267,6 +286,8 @@ class Writer:
         for start in range(0, block.shape[1], _WRITE_FRAMES):
             samples = self._encode(block[:, start : start + _WRITE_FRAMES]).T
             try:
+                if _exceeds_limit(self.format, self.subtype, self._frames + len(samples), self.channels):
+                    self._go_on_as_rf64()
                 self._file.write(samples)
             # soundfile asserts that libsndfile took every sample.
             except (sf.SoundFileError, AssertionError) as error:
@@ -284,6 +305,25 @@ class Writer:
                     self._file.close()
         finally:
             self._part.unlink(missing_ok=True)
+
+    def _open(self) -> sf.SoundFile:
+        return sf.SoundFile(self._part, "w", self.sample_rate, self.channels, self.subtype, format=self.format)
+
+    def _go_on_as_rf64(self) -> None:
+        """Copy what a WAV holds to an RF64, whose header tells other sizes, and go on with that."""
+        if self.format == "AIFF":
+            raise _too_long(self.path)
+        self._file.close()
+        self.format = "RF64"
+        written = self._part.rename(self._part.with_suffix(".full"))
+        try:
+            self._file = self._open()
+            with sf.SoundFile(written) as file:
+                dtype = "int32" if self.subtype in _INTEGER_BITS else "float32"
+                for block in file.blocks(_READ_FRAMES, dtype=dtype):
+                    self._file.write(block)
+        finally:
+            written.unlink()
 
     def _encode(self, block: NDArray[np.floating]) -> NDArray[np.float32] | NDArray[np.int32]:
         bits = _INTEGER_BITS.get(self.subtype)
@@ -443,19 +483,49 @@ def resample(waveform: NDArray[np.floating], source_rate: int, target_rate: int)
     return resampled.reshape(*waveform.shape[:-1], -1)
 
 
-class _UnclosedWav(io.FileIO):
-    """A WAV whose writer left the sizes at zero, with the RIFF size by which libsndfile knows to mend it."""
+class _Sequential(sf.SoundFile):  # type: ignore[misc]
+    """A sound file that is read on from where it is.
 
-    _RIFF_SIZE = (8, 0, 0, 0)
+    soundfile seeks after every block to where the file is anyway: the decoder of an MP3 forgets by it what the next
+    frame takes from earlier ones, and a FLAC of unknown length has no end to go to.
+    """
 
-    def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
-        position = self.tell()
-        count = super().readinto(buffer) or 0
-        content = memoryview(buffer).cast("B")
-        for offset, value in enumerate(self._RIFF_SIZE, start=4 - position):
-            if 0 <= offset < count:
-                content[offset] = value
-        return count
+    def seekable(self) -> bool:
+        return False
+
+
+class _WithHead:
+    """A file with another beginning, for libsndfile to read.
+
+    Args:
+        file: The file.
+        head: Its beginning.
+    """
+
+    def __init__(self, file: BinaryIO, head: Head) -> None:
+        self._file = file
+        self._head = head.content
+        self._shift = head.skipped - len(head.content)
+        self._position = 0
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        if whence == os.SEEK_CUR:
+            offset += self._position
+        elif whence == os.SEEK_END:
+            offset += self._file.seek(0, os.SEEK_END) - self._shift
+        self._position = offset
+        return offset
+
+    def tell(self) -> int:
+        return self._position
+
+    def read(self, count: int) -> bytes:
+        content = self._head[self._position : self._position + count]
+        if len(content) < count:
+            self._file.seek(self._position + len(content) + self._shift)
+            content += self._file.read(count - len(content))
+        self._position += len(content)
+        return content
 
 
 def _listing(words: Iterable[object]) -> str:
@@ -483,14 +553,23 @@ def _require_sound(path: Path) -> None:
 
 @contextlib.contextmanager
 def _open(path: Path) -> Iterator[sf.SoundFile]:
+    head = missing_head(path)
     with contextlib.ExitStack() as stack:
-        source = stack.enter_context(_UnclosedWav(path)) if is_unclosed_wav(path) else path
-        yield stack.enter_context(sf.SoundFile(source))
+        source = path if head is None else _WithHead(stack.enter_context(path.open("rb")), head)
+        yield stack.enter_context(_Sequential(source))
+
+
+def _count(file: sf.SoundFile) -> int:
+    """Samples per channel of a file whose header does not tell, as that of a FLAC from a pipe."""
+    frames = 0
+    while count := len(file.read(_READ_FRAMES)):
+        frames += count
+    return frames
 
 
 def _decode(info: AudioInfo, block_frames: int, start: int = 0, frames: int | None = None) -> Iterator[Float32Array]:
     """Blocks `(channels, n)` of the part of a recording that begins at `start`."""
-    if info.format not in sf.available_formats():
+    if info.needs_pyav:
         yield from _regroup(_decode_with_pyav(info, start, frames), block_frames)
         return
     remaining = max(0, info.frames - start if frames is None else min(frames, info.frames - start))
@@ -551,12 +630,24 @@ def _choose_format(path: Path, sample_rate: int, channels: int, like: AudioInfo 
             f"cannot write {path}: found {sample_rate} Hz and {channels} channels, expected {rates} Hz and at most "
             f"{codec.channels} channels for this kind of file; write {_listing(fitting)}"
         )
+    is_long = like is not None and _exceeds_limit(container.format, subtype, like.frames, channels)
+    if is_long and container.format == "AIFF":
+        raise _too_long(path)
     if container.format == "WAV" and like is not None:
-        sample_bytes = {"FLOAT": 4, "DOUBLE": 8}.get(subtype, _INTEGER_BITS.get(subtype, 0) // 8)
-        if like.format == "RF64" or like.frames * channels * sample_bytes > _WAV_LIMIT_BYTES:
-            return "RF64", subtype
-        return ("WAVEX" if like.format == "WAVEX" else "WAV"), subtype
+        kept = like.format if like.format in ("WAVEX", "RF64") else "WAV"
+        return "RF64" if is_long else kept, subtype
     return container.format, subtype
+
+
+def _exceeds_limit(kind: str, subtype: str, frames: int, channels: int) -> bool:
+    return kind in ("WAV", "WAVEX", "AIFF") and frames * channels * _SAMPLE_BYTES[subtype] > _SIZE_LIMIT_BYTES
+
+
+def _too_long(path: Path) -> AudioError:
+    return AudioError(
+        f"cannot write {path}: the sound takes more than the 4 GiB that this kind of file holds, and nothing was kept; "
+        "name a .wav or .flac"
+    )
 
 
 def _codec(container: _Container, subtype: str) -> _Codec:

@@ -1,9 +1,9 @@
-"""What a sound file says about its own length: libsndfile reads cut files without an error."""
+"""What a sound file says about its own length: libsndfile reads cut files without an error, and estimates others."""
 
 import mmap
 import struct
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 # Sizes that writers to a pipe, and recorders that were switched off, leave in the header of a WAV.
 _UNKNOWN_SIZES = {0, 0x7FFF_F000, 0x7FFF_FFFF, 0x8000_0000}
@@ -14,6 +14,19 @@ _MP3_KBPS = {
     2: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 0),
 }
 _MP3_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
+_MP3_DECODER_DELAY = 529
+
+
+class Head(NamedTuple):
+    """What a file should begin with, so that libsndfile knows its length.
+
+    Attributes:
+        content: The bytes.
+        skipped: Number of the file's own bytes in whose place they stand.
+    """
+
+    content: bytes
+    skipped: int
 
 
 def find_defect(path: Path) -> str | None:
@@ -37,19 +50,19 @@ def find_defect(path: Path) -> str | None:
             return _cut(_aiff_data(file, size), size)
         if head[:4] == b"OggS":
             return _ogg_defect(file, size)
-        if head[:3] == b"ID3" or (head[:1] == b"\xff" and size > 4):
+        if _may_be_mp3(head, size):
             return _mp3_defect(file, size)
     return None
 
 
-def is_unclosed_wav(path: Path) -> bool:
-    """Say whether a WAV was never closed by its writer, so that its header gives the sizes as zero.
+def missing_head(path: Path) -> Head | None:
+    """Make the beginning of a file that does not tell its length: it was never closed, or its writer could not go back.
 
     Args:
-        path: An existing file.
+        path: An existing file without a defect.
 
     Returns:
-        True if the samples run to the end of the file although the header says that there are none.
+        The beginning; None where the file's own serves, or its container is none that is known here.
 
     Raises:
         OSError: The file cannot be read.
@@ -57,12 +70,11 @@ def is_unclosed_wav(path: Path) -> bool:
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(12)
-        if head[:4] != b"RIFF" or head[8:] != b"WAVE":
-            return False
-        data = _wav_data(file, size)
-    riff_end = 8 + int.from_bytes(head[4:8], "little")
-    # A WAV that truly holds no samples has an honest RIFF size, which covers the header at least.
-    return data is not None and data[1] == 0 and data[0] < size and not data[0] < riff_end <= size
+        if head[:4] == b"RIFF" and head[8:] == b"WAVE":
+            return _unclosed_wav_head(file, size, riff_end=8 + int.from_bytes(head[4:8], "little"))
+        if _may_be_mp3(head, size):
+            return _mp3_head(file)
+    return None
 
 
 def is_unknown_size(length: int) -> bool:
@@ -93,11 +105,20 @@ def _wav_data(file: BinaryIO, size: int) -> tuple[int, int] | None:
         file.seek(position)
         name, length = struct.unpack("<4sI", file.read(8))
         if name == b"ds64":
-            long_size = struct.unpack("<8xQ", file.read(16))[0]
+            long_size = int.from_bytes(file.read(16)[8:], "little")
         if name == b"data":
             return position + 8, long_size if length == 0xFFFF_FFFF and long_size else length
         position += 8 + length + length % 2
     return None
+
+
+def _unclosed_wav_head(file: BinaryIO, size: int, riff_end: int) -> Head | None:
+    """The RIFF size by which libsndfile knows to look for the end itself, if the header says that there is no sound."""
+    data = _wav_data(file, size)
+    # A WAV that truly holds no samples has an honest RIFF size, which covers the header at least.
+    if data is None or data[1] != 0 or data[0] >= size or data[0] < riff_end <= size:
+        return None
+    return Head(b"RIFF\x08\0\0\0", 8)
 
 
 def _aiff_data(file: BinaryIO, size: int) -> tuple[int, int] | None:
@@ -122,8 +143,25 @@ def _ogg_defect(file: BinaryIO, size: int) -> str | None:
     return "is cut short (its last Ogg page is not complete)"
 
 
-def _mp3_frame(header: bytes) -> tuple[int, int, int] | None:
-    """Length in bytes, bit rate in kbps and position of the index of the MPEG layer III frame with this header."""
+def _may_be_mp3(head: bytes, size: int) -> bool:
+    return head[:3] == b"ID3" or (head[:1] == b"\xff" and size > 4)
+
+
+class _Mp3Frame(NamedTuple):
+    """What the header of an MPEG layer III frame says.
+
+    Attributes:
+        size: Length of the frame in bytes.
+        samples: Samples per channel in it.
+        index_at: Position in it where an index may be.
+    """
+
+    size: int
+    samples: int
+    index_at: int
+
+
+def _mp3_frame(header: bytes) -> _Mp3Frame | None:
     if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE6 != 0xE2:
         return None
     version = header[1] >> 3 & 3
@@ -136,40 +174,91 @@ def _mp3_frame(header: bytes) -> tuple[int, int, int] | None:
         side_information, samples = (17 if is_mono else 32), 1152
     else:
         side_information, samples = (9 if is_mono else 17), 576
-    return samples // 8 * kbps * 1000 // rates[rate_index] + padding, kbps, 4 + side_information
+    return _Mp3Frame(samples // 8 * kbps * 1000 // rates[rate_index] + padding, samples, 4 + side_information)
 
 
 def _mp3_defect(file: BinaryIO, size: int) -> str | None:
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        start = 0
-        if content[:3] == b"ID3" and size > 10:
-            a, b, c, d = content[6:10]
-            start = 10 + (a << 21 | b << 14 | c << 7 | d)
+        start = _mp3_start(content)
         first = _mp3_frame(content[start : start + 4])
         if first is None:
             return None
-        promised = _mp3_promise(content, start, first[2])
+        promised = _mp3_promise(content, start, first.index_at)
         if promised is not None:
             return _cut((start, promised), size)
         # Without an index every frame must be visited.
-        position, kbps = start, set()
-        while (frame := _mp3_frame(content[position : position + 4])) is not None:
-            if position + frame[0] > size:
-                return "is cut short (its last MP3 frame is not complete)"
-            position += frame[0]
-            kbps.add(frame[1])
-        if len(kbps) > 1:
-            return "is an MP3 of varying bit rate without an index, so that its length is not known"
+        end, _ = _visit_mp3(content, start)
+        if end > size:
+            return "is cut short (its last MP3 frame is not complete)"
+        if not _has_mp3_index(content, start, first.index_at) and not _is_end_of_mp3(content[end:]):
+            return f"is an MP3 without an index and with a gap after {end} bytes, so that its length is not known"
     return None
 
 
-def _mp3_promise(content: mmap.mmap, start: int, index: int) -> int | None:
+def _mp3_head(file: BinaryIO) -> Head | None:
+    """An index for an MP3 that has none, whose length libsndfile would take from the size of the first frame."""
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        start = _mp3_start(content)
+        header = content[start : start + 4]
+        first = _mp3_frame(header)
+        if first is None or _has_mp3_index(content, start, first.index_at):
+            return None
+        _, samples = _visit_mp3(content, start)
+    # With an index, the decoder leaves out its own delay and what an encoder says that it added at both ends. With
+    # these numbers that is a frame of silence, and all that is in the file stays.
+    added = first.samples - _MP3_DECODER_DELAY, _MP3_DECODER_DELAY
+    index = b"Xing" + struct.pack(">II", 1, samples // first.samples + 1)
+    index += b"LAME".ljust(21, b"\0") + (added[0] << 12 | added[1]).to_bytes(3, "big")
+    # At the highest bit rate a frame has room for the index; at the lowest one the next frame can take nothing from it.
+    roomy, silence = (_silent_mp3_frame(header, bit_rate) for bit_rate in (14, 1))
+    return Head(roomy[: first.index_at] + index + roomy[first.index_at + len(index) :] + silence, start)
+
+
+def _silent_mp3_frame(header: bytes, bit_rate: int) -> bytes:
+    """A frame like that with this header, but without a checksum, and of the bit rate with this number."""
+    header = bytes([header[0], header[1] | 1, header[2] & 0x0F | bit_rate << 4, header[3]])
+    frame = _mp3_frame(header)
+    return b"" if frame is None else header.ljust(frame.size, b"\0")
+
+
+def _mp3_start(content: mmap.mmap) -> int:
+    """Position of the first frame, after tags."""
+    if content[:3] != b"ID3" or len(content) <= 10:
+        return 0
+    a, b, c, d = content[6:10]
+    return 10 + (a << 21 | b << 14 | c << 7 | d)
+
+
+def _visit_mp3(content: mmap.mmap, start: int) -> tuple[int, int]:
+    """Position behind the last frame, of which a part may be missing, and samples per channel in all frames."""
+    position, samples = start, 0
+    while (frame := _mp3_frame(content[position : position + 4])) is not None:
+        position += frame.size
+        samples += frame.samples
+    return position, samples
+
+
+def _is_end_of_mp3(rest: bytes) -> bool:
+    """Whether nothing but tags and zeros is left."""
+    if rest.startswith(b"APETAGEX"):
+        rest = rest[32 + int.from_bytes(rest[12:16], "little") :]
+    if rest.startswith(b"TAG"):
+        rest = rest[128:]
+    return not rest.strip(b"\0")
+
+
+def _has_mp3_index(content: mmap.mmap, start: int, index_at: int) -> bool:
+    lame, fraunhofer = content[start + index_at : start + index_at + 4], content[start + 36 : start + 40]
+    return lame in (b"Xing", b"Info") or fraunhofer == b"VBRI"
+
+
+def _mp3_promise(content: mmap.mmap, start: int, index_at: int) -> int | None:
     """Bytes from the first frame on, after the index of LAME (Xing, Info) or of Fraunhofer (VBRI)."""
-    xing = content[start + index : start + index + 16]
+    xing = content[start + index_at : start + index_at + 16]
     if xing[:4] in (b"Xing", b"Info") and len(xing) == 16:
         flags = int.from_bytes(xing[4:8], "big")
         if flags & 2:
-            offset = start + index + (12 if flags & 1 else 8)
+            offset = start + index_at + (12 if flags & 1 else 8)
             return int.from_bytes(content[offset : offset + 4], "big")
     vbri = content[start + 36 : start + 50]
     if vbri[:4] == b"VBRI" and len(vbri) == 14:
