@@ -1,6 +1,7 @@
 """The relay between two sound devices; the devices themselves are in tests/test_cli_live.py."""
 
 import itertools
+import queue
 import time
 
 import numpy as np
@@ -153,3 +154,20 @@ def test_a_failure_of_the_model_is_known():
     relay.take(noise(1))
     relay.stop()
     assert isinstance(relay.error, RuntimeError)
+
+
+def test_a_worker_that_empties_the_queue_does_not_disturb_the_end():
+    class EmptiedMeanwhile(queue.Queue):
+        full_once = True
+
+        def put_nowait(self, item):
+            if self.full_once:
+                self.full_once = False
+                raise queue.Full
+            super().put_nowait(item)
+
+    relay = Relay(Muted(), BLOCK)
+    relay._taken = EmptiedMeanwhile()
+    relay.start()
+    relay.stop()
+    assert relay.error is None

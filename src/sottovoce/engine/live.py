@@ -2,6 +2,7 @@
 
 import atexit
 import collections
+import contextlib
 import os
 import queue
 import threading
@@ -81,7 +82,8 @@ class Relay:
                 self._taken.put_nowait(None)
                 break
             except queue.Full:
-                self._taken.get_nowait()
+                with contextlib.suppress(queue.Empty):  # the model's thread was faster
+                    self._taken.get_nowait()
         self._thread.join()
 
     def take(self, block: NDArray[np.floating]) -> None:
