@@ -51,6 +51,23 @@ class Lumpy(Muted):
         return given
 
 
+class Hopping(Muted):
+    """A stream that gives what it took in hops of 16 ms, as models do."""
+
+    hop = 256
+    # What is left at most: a multiple of the divisor 32 that hop and block have in common.
+    held_back = 224
+
+    def __init__(self):
+        self.waiting = np.zeros((1, 0), np.float32)
+
+    def push(self, block):
+        self.waiting = np.concatenate([self.waiting, block], axis=1)
+        count = self.waiting.shape[1] // self.hop * self.hop
+        given, self.waiting = self.waiting[:, :count], self.waiting[:, count:]
+        return given
+
+
 class Broken(Muted):
     """A stream that fails."""
 
@@ -98,6 +115,10 @@ class Devices:
         self.lost += np.count_nonzero(np.diff(numbers, prepend=first - 1) != 1)
         self._next = numbers[-1] + 1
         self.delays.append(self._now + self._block - self._next)
+
+
+def devices(relay):
+    return Devices(relay.take, relay.give, relay, BLOCK)
 
 
 def relay_for(stream, sound):
@@ -221,6 +242,54 @@ def test_a_worker_that_empties_the_queue_does_not_disturb_the_end():
     relay.start()
     relay.stop()
     assert relay.error is None
+
+
+@pytest.mark.parametrize("blocks", [3, 8, 20])
+def test_a_stall_makes_the_delay_no_longer_than_it_was(blocks):
+    relay = Relay(Hopping(), BLOCK, Hopping.held_back)
+    sound = devices(relay)
+    for _ in range(100):
+        sound.tick("take", "work", "give")
+    assert set(sound.delays) == {Hopping.held_back + CUSHION}
+    for _ in range(blocks):
+        sound.tick("take", "give")
+    for _ in range(1000):
+        sound.tick("take", "work", "give")
+    # After a short stall it stays longer for some seconds, in which another one would make no gap.
+    after = sound.delays[100:]
+    assert max(after) <= Hopping.held_back + CUSHION + 10 * BLOCK
+    assert set(after[500:]) == {Hopping.held_back + CUSHION}
+    assert relay.underruns == 1
+    assert relay.overruns >= sound.lost == 1
+
+
+def test_a_faster_input_does_not_delay_for_ever():
+    relay = Relay(Hopping(), BLOCK, Hopping.held_back)
+    sound = devices(relay)
+    for _ in range(50):
+        for _ in range(250):
+            sound.tick("take", "work", "give")
+        # As many samples too many in two and a half seconds as bad clocks make in a minute.
+        sound.tick("take", "work")
+    assert max(sound.delays) <= Hopping.held_back + CUSHION + 5 * BLOCK
+    assert relay.underruns == 0
+    assert 10 < relay.overruns == sound.lost
+
+
+@pytest.mark.parametrize("blocks", [2, 3, 5])
+def test_devices_that_come_with_several_blocks_at_once_soon_make_no_gaps(blocks):
+    relay = Relay(Hopping(), BLOCK, Hopping.held_back)
+    sound = devices(relay)
+    underruns = []
+    for _ in range(3000 // blocks):
+        for _ in range(blocks):
+            sound.tick("take")
+        sound.work()
+        for _ in range(blocks):
+            sound.give()
+        underruns.append(relay.underruns)
+    assert underruns[100 // blocks] == underruns[-1]
+    assert relay.overruns == sound.lost == 0
 
 
 class SilentStream:

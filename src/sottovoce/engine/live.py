@@ -26,6 +26,13 @@ if TYPE_CHECKING:
 _CUSHION_BLOCKS = 2
 # What may wait beyond that, on either side, before sound is dropped at once.
 _MOST_SURPLUS_SECONDS = 0.25
+# Where the output has run dry and more than this waits for the model, the model stood still, and all but the newest is
+# too late. Less may be what a device gives at once, and is needed until that device gives again.
+_MOST_BACKLOG_SECONDS = 0.1
+# A surplus that was not needed for so long is dropped: delay must not stay longer after a gap, nor grow because the
+# input's clock is faster. Some devices ask for several blocks at once every now and then, and would run dry each time
+# if it were dropped sooner.
+_NEEDLESS_SECONDS = 5.0
 # A device that asks for nothing during this time is gone, even where the system says nothing.
 _SILENT_DEVICE_SECONDS = 2.0
 _CLOSING_SECONDS = 2.0
@@ -46,7 +53,8 @@ class Relay:
 
     Attributes:
         bypass: Let the recording through as it is, with the same delay; may be set at any time.
-        overruns: Times at which sound from the input was lost because the model was late, or the output too slow.
+        overruns: Times at which sound from the input was lost: the model was late, or the output too slow, or more had
+            gathered than is needed.
         underruns: Times at which the output got silence because nothing was ready.
         before_db: Level of the last block that came, in dBFS.
         after_db: Level of the last block that was made, in dBFS.
@@ -65,11 +73,14 @@ class Relay:
         self._cushion = stream_frames + _CUSHION_BLOCKS * block_frames
         self._most_surplus = round(_MOST_SURPLUS_SECONDS * stream.sample_rate)
         most_blocks = max(2, (self._cushion + self._most_surplus) // block_frames)
+        most_backlog = round(_MOST_BACKLOG_SECONDS * stream.sample_rate)
+        self._most_backlog_blocks = max(_CUSHION_BLOCKS, most_backlog // block_frames)
         self._taken: queue.Queue[Float32Array | None] = queue.Queue(most_blocks)
         self._held_back = 0
         self._ready = SampleQueue(stream.channels)
         self._lock = threading.Lock()  # of both; held for as long as it takes to copy a block
         self._is_playing = False
+        self._least_surplus = self._watched_frames = 0
         self._dry = np.zeros((stream.channels, 0), np.float32)
         self._dry_share = 0.0
         self._thread = threading.Thread(target=self._work, name="enhance", daemon=True)
@@ -110,10 +121,13 @@ class Relay:
             Samples `(channels, frames)`: enhanced ones, or silence where there are none yet.
         """
         with self._lock:
+            if self._is_playing:
+                self._watch_surplus(frames)
             # After a gap the cushion is filled anew: one longer gap is better than a row of short ones.
-            if not self._is_playing and self._surplus >= 0:
+            elif self._surplus >= 0:
                 if not self.underruns:  # nothing has been played yet, so nothing is lost
                     self._drop_surplus(self._surplus)
+                self._watched_frames = 0
                 self._is_playing = True
             if self._is_playing and len(self._ready) < frames:
                 self.underruns += 1
@@ -127,6 +141,15 @@ class Relay:
         """Samples that wait beyond the cushion."""
         return self._held_back + len(self._ready) - self._cushion
 
+    def _watch_surplus(self, frames: int) -> None:
+        self._least_surplus = min(self._least_surplus, self._surplus) if self._watched_frames else self._surplus
+        self._watched_frames += frames
+        if self._watched_frames >= _NEEDLESS_SECONDS * self._stream.sample_rate:
+            self._watched_frames = 0
+            if self._least_surplus > 0:
+                self.overruns += 1
+                self._drop_surplus(self._least_surplus)
+
     def _drop_surplus(self, frames: int) -> None:
         self._ready.take(min(frames, len(self._ready)))
 
@@ -137,7 +160,7 @@ class Relay:
             self.error = error
 
     def _enhance(self) -> None:
-        while (block := self._taken.get()) is not None:
+        while (block := self._next_block()) is not None:
             self.before_db = float(to_db(rms(block)))
             made = self._mixed(block)
             if made.shape[1]:
@@ -148,6 +171,14 @@ class Relay:
                 if self._surplus > self._most_surplus:
                     self.overruns += 1
                     self._drop_surplus(self._surplus)
+
+    def _next_block(self) -> Float32Array | None:
+        is_dry = self.underruns > 0 and not self._is_playing
+        if is_dry and self._taken.qsize() > self._most_backlog_blocks:
+            self.overruns += 1
+            while self._taken.qsize() > 1:
+                self._taken.get()
+        return self._taken.get()
 
     def _mixed(self, block: Float32Array) -> Float32Array:
         """Enhance; with `bypass` give back the same samples as they came, and fade between the two."""
