@@ -1,7 +1,7 @@
 """A microphone through an enhancer to a loudspeaker, or to a virtual device that other programs listen to."""
 
 import atexit
-import collections
+import contextlib
 import os
 import queue
 import threading
@@ -17,14 +17,22 @@ from sottovoce.engine.files import check_options
 from sottovoce.errors import AudioError, ConfigError, MissingExtraError
 from sottovoce.signal.audio import Float32Array
 from sottovoce.signal.levels import SILENCE_DB, rms, to_db
+from sottovoce.signal.queue import SampleQueue
 
 if TYPE_CHECKING:
     from sottovoce.engine.enhancer import Enhancer, Stream
 
 # Blocks that wait for the output at the start: one that is played, and one for what the worker may be late.
 _CUSHION_BLOCKS = 2
-# What may wait on either side before the oldest is dropped: delay must not grow while a call goes on.
-_MOST_WAITING_SECONDS = 0.25
+# What may wait beyond that, on either side, before sound is dropped at once.
+_MOST_SURPLUS_SECONDS = 0.25
+# Where the output has run dry and more than this waits for the model, the model stood still, and all but the newest is
+# too late. Less may be what a device gives at once, and is needed until that device gives again.
+_MOST_BACKLOG_SECONDS = 0.1
+# A surplus that was not needed for so long is dropped: delay must not stay longer after a gap, nor grow because the
+# input's clock is faster. Some devices ask for several blocks at once every now and then, and would run dry each time
+# if it were dropped sooner.
+_NEEDLESS_SECONDS = 5.0
 # A device that asks for nothing during this time is gone, even where the system says nothing.
 _SILENT_DEVICE_SECONDS = 2.0
 _CLOSING_SECONDS = 2.0
@@ -41,31 +49,38 @@ class Relay:
     Args:
         stream: An enhancer's stream.
         block_frames: Samples per block of the devices.
-        uneven_frames: Samples by which what the stream gives runs ahead of, and falls behind, what it takes.
+        stream_frames: The most samples that the stream holds back when it has taken a block.
 
     Attributes:
         bypass: Let the recording through as it is, with the same delay; may be set at any time.
-        overruns: Times at which sound from the input was lost because the model was late, or the output too slow.
+        overruns: Times at which sound from the input was lost: the model was late, or the output too slow, or more had
+            gathered than is needed.
         underruns: Times at which the output got silence because nothing was ready.
         before_db: Level of the last block that came, in dBFS.
         after_db: Level of the last block that was made, in dBFS.
         error: What ended the model's thread, if anything did.
     """
 
-    def __init__(self, stream: "Stream", block_frames: int, uneven_frames: int = 0) -> None:
+    def __init__(self, stream: "Stream", block_frames: int, stream_frames: int) -> None:
         self.bypass = False
         self.overruns = 0
         self.underruns = 0
         self.before_db = self.after_db = SILENCE_DB
         self.error: Exception | None = None
         self._stream = stream
-        self._cushion = _CUSHION_BLOCKS * block_frames + uneven_frames
-        self._most_waiting = self._cushion + round(_MOST_WAITING_SECONDS * stream.sample_rate)
-        self._taken: queue.Queue[Float32Array | None] = queue.Queue(max(2, self._most_waiting // block_frames))
-        self._ready: collections.deque[Float32Array] = collections.deque()
-        self._ready_frames = 0
-        self._lock = threading.Lock()  # of `_ready`; held for as long as it takes to count
+        # Of what the stream holds back and what is ready, together: their sum is the delay. Either alone goes up and
+        # down with every hop of the model.
+        self._cushion = stream_frames + _CUSHION_BLOCKS * block_frames
+        self._most_surplus = round(_MOST_SURPLUS_SECONDS * stream.sample_rate)
+        most_blocks = max(2, (self._cushion + self._most_surplus) // block_frames)
+        most_backlog = round(_MOST_BACKLOG_SECONDS * stream.sample_rate)
+        self._most_backlog_blocks = max(_CUSHION_BLOCKS, most_backlog // block_frames)
+        self._taken: queue.Queue[Float32Array | None] = queue.Queue(most_blocks)
+        self._held_back = 0
+        self._ready = SampleQueue(stream.channels)
+        self._lock = threading.Lock()  # of both; held for as long as it takes to copy a block
         self._is_playing = False
+        self._least_surplus = self._watched_frames = 0
         self._dry = np.zeros((stream.channels, 0), np.float32)
         self._dry_share = 0.0
         self._thread = threading.Thread(target=self._work, name="enhance", daemon=True)
@@ -81,7 +96,8 @@ class Relay:
                 self._taken.put_nowait(None)
                 break
             except queue.Full:
-                self._taken.get_nowait()
+                with contextlib.suppress(queue.Empty):  # the model's thread was faster
+                    self._taken.get_nowait()
         self._thread.join()
 
     def take(self, block: NDArray[np.floating]) -> None:
@@ -104,24 +120,38 @@ class Relay:
         Returns:
             Samples `(channels, frames)`: enhanced ones, or silence where there are none yet.
         """
-        given = np.zeros((self._stream.channels, frames), np.float32)
         with self._lock:
-            if not self._is_playing and self._ready_frames < max(self._cushion, frames):
-                return given
-            if self._is_playing and self._ready_frames < frames:
-                self.underruns += 1
+            if self._is_playing:
+                self._watch_surplus(frames)
             # After a gap the cushion is filled anew: one longer gap is better than a row of short ones.
-            self._is_playing = self._ready_frames >= frames
-            filled = 0
-            while filled < frames and self._ready:
-                piece = self._ready.popleft()
-                part = piece[:, : frames - filled]
-                given[:, filled : filled + part.shape[1]] = part
-                filled += part.shape[1]
-                if part.shape[1] < piece.shape[1]:
-                    self._ready.appendleft(piece[:, part.shape[1] :])
-            self._ready_frames -= filled
-        return given
+            elif self._surplus >= 0:
+                if not self.underruns:  # nothing has been played yet, so nothing is lost
+                    self._drop_surplus(self._surplus)
+                self._watched_frames = 0
+                self._is_playing = True
+            if self._is_playing and len(self._ready) < frames:
+                self.underruns += 1
+                self._is_playing = False
+            if not self._is_playing:
+                return np.zeros((self._stream.channels, frames), np.float32)
+            return self._ready.take(frames).copy()
+
+    @property
+    def _surplus(self) -> int:
+        """Samples that wait beyond the cushion."""
+        return self._held_back + len(self._ready) - self._cushion
+
+    def _watch_surplus(self, frames: int) -> None:
+        self._least_surplus = min(self._least_surplus, self._surplus) if self._watched_frames else self._surplus
+        self._watched_frames += frames
+        if self._watched_frames >= _NEEDLESS_SECONDS * self._stream.sample_rate:
+            self._watched_frames = 0
+            if self._least_surplus > 0:
+                self.overruns += 1
+                self._drop_surplus(self._least_surplus)
+
+    def _drop_surplus(self, frames: int) -> None:
+        self._ready.take(min(frames, len(self._ready)))
 
     def _work(self) -> None:
         try:
@@ -130,12 +160,25 @@ class Relay:
             self.error = error
 
     def _enhance(self) -> None:
-        while (block := self._taken.get()) is not None:
+        while (block := self._next_block()) is not None:
             self.before_db = float(to_db(rms(block)))
             made = self._mixed(block)
             if made.shape[1]:
                 self.after_db = float(to_db(rms(made)))
-                self._put(made)
+            with self._lock:
+                self._held_back += block.shape[1] - made.shape[1]
+                self._ready.append(made)
+                if self._surplus > self._most_surplus:
+                    self.overruns += 1
+                    self._drop_surplus(self._surplus)
+
+    def _next_block(self) -> Float32Array | None:
+        is_dry = self.underruns > 0 and not self._is_playing
+        if is_dry and self._taken.qsize() > self._most_backlog_blocks:
+            self.overruns += 1
+            while self._taken.qsize() > 1:
+                self._taken.get()
+        return self._taken.get()
 
     def _mixed(self, block: Float32Array) -> Float32Array:
         """Enhance; with `bypass` give back the same samples as they came, and fade between the two."""
@@ -149,19 +192,10 @@ class Relay:
         fade = np.linspace(share, self._dry_share, count, dtype=np.float32)
         return (enhanced + fade * (dry - enhanced)).astype(np.float32, copy=False)
 
-    def _put(self, made: Float32Array) -> None:
-        with self._lock:
-            self._ready.append(made)
-            self._ready_frames += made.shape[1]
-            if self._ready_frames > self._most_waiting:
-                self.overruns += 1
-                while self._ready_frames > self._cushion + made.shape[1]:
-                    self._ready_frames -= self._ready.popleft().shape[1]
-
 
 @dataclass(frozen=True)
 class Latency:
-    """How late the output is, in seconds; the parts add up.
+    """How late the output is at most, in seconds; the parts add up.
 
     Attributes:
         model_seconds: Window, network, and resampling where the devices have another rate.
@@ -284,10 +318,10 @@ class Live:
         stream = enhancer.stream(
             self.sample_rate, channels, limit_db=limit_db, mix=mix, full_band=full_band, linked=linked, live=True
         )
-        least_frames, most_frames = self._rehearse(stream)
+        stream_frames = self._rehearse(stream)
         stream.reset()
-        self._model_seconds = most_frames / self.sample_rate
-        self.relay = Relay(stream, self._block_frames, most_frames - least_frames)
+        self._model_seconds = stream_frames / self.sample_rate
+        self.relay = Relay(stream, self._block_frames, stream_frames)
         self._overflows = self._underflows = 0
         self._heard = self._asked = time.monotonic()
         self._streams: list[Any] = []
@@ -314,7 +348,7 @@ class Live:
 
     @property
     def latency(self) -> Latency:
-        """How late the output is; known when the devices are open."""
+        """How late the output is at most, unless the devices ask unevenly; known when they are open."""
         blocks_seconds = (1 + _CUSHION_BLOCKS) * self._block_frames / self.sample_rate
         return Latency(self._model_seconds, blocks_seconds, self._source.latency, self._sink.latency)
 
@@ -421,20 +455,17 @@ class Live:
             f"{' or '.join(map(str, rates))} Hz ({reason}): try another --rate or --channels"
         )
 
-    def _rehearse(self, stream: "Stream") -> tuple[int, int]:
+    def _rehearse(self, stream: "Stream") -> int:
         """Send two seconds of silence through a stream, which also warms the model up.
 
-        Returns the least and the most samples that a block leaves on their way: the latency of window, network and
-        resampling, and how unevenly its output comes.
+        Returns the most samples that a block leaves on their way: the latency of window, network and resampling.
         """
         silence = np.zeros((self._channels, self._block_frames), np.float32)
-        missing, on_their_way = 0, []
+        on_their_way = most = 0
         for _ in range(2 * self.sample_rate // self._block_frames):
-            missing += self._block_frames - stream.push(silence).shape[1]
-            on_their_way.append(missing)
-        # In the first second the stream fills up.
-        settled = on_their_way[len(on_their_way) // 2 :]
-        return min(settled), max(settled)
+            on_their_way += self._block_frames - stream.push(silence).shape[1]
+            most = max(most, on_their_way)
+        return most
 
 
 def _sounddevice() -> Any:
