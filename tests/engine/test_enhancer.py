@@ -18,6 +18,7 @@ from sottovoce.models.export import export_model
 from sottovoce.signal.audio import Resampler, resample
 from sottovoce.signal.levels import active_speech_db, rms_db
 from sottovoce.signal.polyphase import PolyphaseResampler
+from sottovoce.weights import MODELS
 
 from ..conftest import build_identity_model
 from ..systems import EXAMPLES, build, small_settings, speech
@@ -213,10 +214,22 @@ def test_stream_is_as_late_as_it_says(late, rate, live):
         assert stream.latency_seconds < model + 0.004
 
 
-def test_default_model_is_fit_for_live_use():
-    enhancer = sottovoce.load()
+@pytest.mark.parametrize("name", MODELS)
+def test_bundled_models_are_fit_for_live_use(name):
+    enhancer = sottovoce.load(name)
+    most = {"default": 0.032, "live": 0.016}[name]
     for rate in (16000, 44100, 48000):
-        assert enhancer.stream(rate, live=True).latency_seconds <= 0.032 + (0.004 if rate > 16000 else 0)
+        assert enhancer.stream(rate, live=True).latency_seconds <= most + (0.004 if rate > 16000 else 0)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("size", [1, 160, 333])
+def test_any_blocks_equal_the_whole_with_a_bundled_model(name, size):
+    enhancer = sottovoce.load(name)
+    waveform = speech(1.0)[np.newaxis]
+    whole = enhancer.enhance(waveform, 16000)
+    np.testing.assert_allclose(streamed(enhancer, waveform, 16000, [size]), whole, atol=1e-5)
+    assert np.abs(whole - waveform).max() > 0.01
 
 
 def test_one_dimensional_blocks_are_one_channel(late):
@@ -595,10 +608,11 @@ class TestLinked:
         assert cost(True) < 0.7 * cost(False)
 
 
+@pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("path", sorted((EXAMPLES / "pairs" / "clean").glob("*.flac")), ids=lambda path: path.stem)
-def test_default_model_keeps_the_level_of_speech(path):
+def test_bundled_models_keep_the_level_of_speech(name, path):
     clean, _ = sf.read(path, dtype="float32")
     for gain in (0.1, 1.0):
         before = active_speech_db(gain * clean, 16000)
-        after = active_speech_db(sottovoce.load().enhance(np.float32(gain) * clean, 16000), 16000)
+        after = active_speech_db(sottovoce.load(name).enhance(np.float32(gain) * clean, 16000), 16000)
         assert after == pytest.approx(before, abs=1.0)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 _FOLDER = Path(__file__).parent
-_NAMES = ("default",)
+_NAMES = ("default", "live")
 
 MODELS = {name: _FOLDER / f"{name}.onnx" for name in _NAMES}
 """The exported models by name."""

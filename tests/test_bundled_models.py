@@ -1,13 +1,13 @@
-"""The bundled model is the one that was measured: its scores on the five pairs of `examples/` are stored.
+"""The bundled models are those that were measured: their scores on the five pairs of `examples/` are stored.
 
-After a new default model, write them anew, from the root of the repository, and look at the difference:
+After a new model, write them anew, from the root of the repository, and look at the difference:
 
     python -c "
     import json, pathlib, sys
     sys.path.insert(0, '.')
-    from tests.test_default_model import GOLDEN, measure
+    from tests.test_bundled_models import GOLDEN, MODELS, measure
     GOLDEN.parent.mkdir(exist_ok=True)
-    GOLDEN.write_text(json.dumps(measure(), indent=2) + '\\\\n', encoding='utf-8')
+    GOLDEN.write_text(json.dumps({name: measure(name) for name in MODELS}, indent=2) + '\\n', encoding='utf-8')
     "
 """
 
@@ -25,7 +25,7 @@ from sottovoce.metrics.intrusive import pesq, si_sdr
 from sottovoce.models.checkpoint import load_checkpoint
 from sottovoce.weights import CHECKPOINTS, MODELS
 
-GOLDEN = Path(__file__).parent / "golden" / "default_model.json"
+GOLDEN = Path(__file__).parent / "golden" / "bundled_models.json"
 PAIRS = Path(__file__).parents[1] / "examples" / "pairs"
 RATE = 16000
 TOLERANCE = {"si_sdr_db": 0.01, "pesq_wb": 0.005}
@@ -41,9 +41,9 @@ def pair(name):
     return recordings
 
 
-def measure():
-    """Score what the bundled model makes of the pairs."""
-    enhancer = sottovoce.load()
+def measure(name):
+    """Score what a bundled model makes of the pairs."""
+    enhancer = sottovoce.load(name)
     scores = {}
     for path in sorted((PAIRS / "noisy").glob("*.flac")):
         clean, noisy = pair(path.stem)
@@ -55,35 +55,42 @@ def measure():
     return scores
 
 
+@pytest.fixture(scope="module", params=MODELS)
+def name(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def measured():
-    return measure()
+def measured(name):
+    return measure(name)
 
 
-def test_scores_are_the_stored_ones(measured):
+def test_scores_are_the_stored_ones(name, measured):
     golden = json.loads(GOLDEN.read_text(encoding="utf-8"))
+    assert golden.keys() == MODELS.keys()
+    golden = golden[name]
     assert len(golden) == 5
     assert measured.keys() == golden.keys()
-    for name, scores in golden.items():
+    for pair_name, scores in golden.items():
         for measure_name, tolerance in TOLERANCE.items():
-            assert measured[name][measure_name] == pytest.approx(scores[measure_name], abs=tolerance), name
+            assert measured[pair_name][measure_name] == pytest.approx(scores[measure_name], abs=tolerance), pair_name
 
 
 def test_enhanced_is_better_than_noisy(measured):
     # The reference of 0007 holds the reverberation of its room, which the model takes away: it is measured, not judged.
-    measured = {name: scores for name, scores in measured.items() if name != "fileid_0007"}
+    measured = {pair_name: scores for pair_name, scores in measured.items() if pair_name != "fileid_0007"}
     gains = {measure_name: [] for measure_name in TOLERANCE}
-    for name, scores in measured.items():
-        clean, noisy = pair(name)
+    for pair_name, scores in measured.items():
+        clean, noisy = pair(pair_name)
         gains["si_sdr_db"].append(scores["si_sdr_db"] - si_sdr(clean, noisy))
         gains["pesq_wb"].append(scores["pesq_wb"] - pesq(clean, noisy))
     assert np.mean(gains["si_sdr_db"]) > 2
     assert np.mean(gains["pesq_wb"]) > 0.05
 
 
-def test_checkpoint_is_the_exported_model():
-    system, settings = load_checkpoint(CHECKPOINTS["default"])
-    enhancer = sottovoce.load()
+def test_checkpoint_is_the_exported_model(name):
+    system, settings = load_checkpoint(CHECKPOINTS[name])
+    enhancer = sottovoce.load(name)
     assert parse_settings(enhancer.model.metadata.settings, "metadata") == settings
     _, noisy = pair("fileid_0007")
     noisy = noisy[: 4 * RATE]
@@ -94,9 +101,9 @@ def test_checkpoint_is_the_exported_model():
     assert np.mean((enhanced - expected) ** 2) < 1e-4 * np.mean(expected**2)
 
 
-def test_bundled_model_is_the_default_system():
-    metadata = sottovoce.load().model.metadata
-    settings = load_settings(find_settings("default"))
+def test_bundled_model_is_the_system_of_its_name(name):
+    metadata = sottovoce.load(name).model.metadata
+    settings = load_settings(find_settings(name))
     bundled = parse_settings(metadata.settings, "metadata")
     assert bundled.model == settings.model
     assert bundled.frontend == settings.frontend
@@ -107,7 +114,15 @@ def test_bundled_model_is_the_default_system():
     assert " /" not in metadata.command
 
 
-def test_bundled_files_are_small():
+def test_bundled_files_are_small(name):
     # They are part of every download: weights of a million parameters at most.
-    assert MODELS["default"].stat().st_size < 4_500_000
-    assert CHECKPOINTS["default"].stat().st_size < 4_500_000
+    assert MODELS[name].stat().st_size < 4_500_000
+    assert CHECKPOINTS[name].stat().st_size < 4_500_000
+
+
+@pytest.mark.parametrize(("name", "milliseconds"), [("default", 32), ("live", 16)])
+def test_costs_and_latency_keep_their_limits(name, milliseconds):
+    metadata = sottovoce.load(name).model.metadata
+    assert 1000 * metadata.latency_seconds <= milliseconds
+    assert metadata.parameters <= 1_000_000
+    assert metadata.multiply_adds_per_second <= 80e6
