@@ -146,7 +146,7 @@ def hop_cells(
     hop_seconds = blocks.shape[1] / sample_rate
     shares = live_shares(push, blocks) / hop_seconds
     mean, late = shares.mean(), np.percentile(shares, 99)
-    kept = verdict(max(mean / HOP_MEAN_LIMIT, late / HOP_LATE_LIMIT), 1)
+    kept = verdict(max(mean / HOP_MEAN_LIMIT, late / HOP_LATE_LIMIT), 1) if sample_rate == SAMPLE_RATE else ""
     return [f"{1000 * hop_seconds:g}", f"{sample_rate}", f"{mean:.1%}", f"{late:.1%}", kept]
 
 
@@ -242,7 +242,7 @@ def main() -> None:
             f"**Fresh process to finished file**, {SHORT_SECONDS} s of audio: {start['sottovoce']:.2f} s, median of 7 "
             f"(limit {START_LIMIT_SECONDS} s: {verdict(start['sottovoce'], START_LIMIT_SECONDS)}). torch is "
             f"{'LOADED' if torch else 'not loaded'}.",
-            f"**One hop live**, as share of the hop's own time, over {LIVE_SECONDS} s (limits: "
+            f"**One hop live**, as share of the hop's own time, over {LIVE_SECONDS} s (limits at {SAMPLE_RATE} Hz: "
             f"mean {HOP_MEAN_LIMIT:.0%}, 99th percentile {HOP_LATE_LIMIT:.0%}):",
             table(["model", "late by (ms)", "hop (ms)", "at (Hz)", "mean", "99th percentile", "limits"], hops),
             f"**Transforms and network**, in blocks of {BLOCK_SECONDS} s: {transforms:.5f} and {network:.5f} CPU s per "

@@ -117,10 +117,13 @@ class MultiResolutionSTFT:
             buffer: Samples `(..., T)`.
 
         Returns:
-            Read-only view `(..., N, W)`.
+            View `(..., N, W)`, not to be written to.
         """
         if buffer.shape[-1] < self.window:
             return np.zeros((*buffer.shape[:-1], 0, self.window), buffer.dtype)
+        # Live there is one frame at a time, and numpy's view of windows takes longer than the transform.
+        if buffer.shape[-1] < self.window + self.hop:
+            return buffer[..., np.newaxis, : self.window]
         return np.lib.stride_tricks.sliding_window_view(buffer, self.window, axis=-1)[..., :: self.hop, :]
 
     def spectra(self, frames: FloatArray) -> FloatArray:
@@ -170,8 +173,10 @@ class MultiResolutionSTFT:
     def _add(self, frames: FloatArray) -> FloatArray:
         """Add up windowed frames `(..., N, V)`, each a hop behind the one before."""
         count, hop, hops = frames.shape[-2], self.hop, -(-self.synthesis_window // self.hop)
-        pad = [(0, 0)] * (frames.ndim - 1) + [(0, hops * hop - self.synthesis_window)]
-        pieces = np.pad(frames, pad).reshape(*frames.shape[:-1], hops, hop)
+        missing = hops * hop - self.synthesis_window
+        if missing:
+            frames = np.pad(frames, [(0, 0)] * (frames.ndim - 1) + [(0, missing)])
+        pieces = frames.reshape(*frames.shape[:-1], hops, hop)
         added = np.zeros((*frames.shape[:-2], count + hops - 1, hop), frames.dtype)
         for shift in range(hops):
             added[..., shift : shift + count, :] += pieces[..., shift, :]
