@@ -227,7 +227,7 @@ def report(
         "",
     ]
     for heading, rows in kinds.items():
-        if not rows:
+        if not set(rows) - {BASE}:  # nothing is trained yet to compare it with
             continue
         lines += [f"## {heading}", ""]
         for name, results in scores.items():
