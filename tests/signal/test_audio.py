@@ -343,6 +343,20 @@ class TestBadInput:
         with contextlib.suppress(AudioError):
             read(path)
 
+    @pytest.mark.skipif(sys.platform == "win32", reason="files have holes on POSIX")
+    @pytest.mark.parametrize("declared", [0, 0x7FFFF000, 0x80000000, 0xFFFFFFFF])
+    def test_a_long_recording_from_a_pipe_is_read_to_its_end(self, tmp_path, declared):
+        path, frames = tmp_path / "a.wav", 5 * 2**29
+        format_chunk = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, 16000, 32000, 2, 16)
+        with path.open("wb") as file:
+            file.write(b"RIFF" + struct.pack("<I", declared) + b"WAVE" + format_chunk)
+            file.write(b"data" + struct.pack("<I", declared))
+            file.seek(2 * frames - 2, os.SEEK_CUR)
+            file.write(struct.pack("<h", 1000))
+        assert probe(path).frames == frames
+        end, _ = read(path, start=frames - 10)
+        np.testing.assert_array_equal((2**15 * end[0]).round(), [0] * 9 + [1000])
+
     def test_header_that_ends_within_its_sizes(self, tmp_path):
         header = b"RF64\xff\xff\xff\xffWAVEds64\x1c\x00\x00\x00" + bytes(16)
         for kept in range(12, len(header)):

@@ -113,10 +113,20 @@ def _wav_data(file: BinaryIO, size: int) -> tuple[int, int] | None:
 
 
 def _unclosed_wav_head(file: BinaryIO, size: int, riff_end: int) -> Head | None:
-    """The RIFF size by which libsndfile knows to look for the end itself, if the header says that there is no sound."""
+    """What lets libsndfile find the end itself, if the header does not say where it is."""
     data = _wav_data(file, size)
+    if data is None or data[0] >= size:
+        return None
+    start, length = data
+    sound = size - start
+    if sound > (length or 0xFFFF_FFFF) and is_unknown_size(length):
+        # More than libsndfile takes such a size for: only an RF64's header has room for the true one.
+        file.seek(12)
+        chunks = file.read(start - 4 - 12)
+        long_sizes = struct.pack("<4sIQQQI", b"ds64", 28, size + 28, sound, 0, 0)
+        return Head(b"RF64\xff\xff\xff\xffWAVE" + long_sizes + chunks + b"\xff\xff\xff\xff", start)
     # A WAV that truly holds no samples has an honest RIFF size, which covers the header at least.
-    if data is None or data[1] != 0 or data[0] >= size or data[0] < riff_end <= size:
+    if length != 0 or start < riff_end <= size:
         return None
     return Head(b"RIFF\x08\0\0\0", 8)
 
