@@ -8,10 +8,13 @@ import pytest
 
 @pytest.fixture(scope="session", autouse=True)
 def heed_interruptions():
-    """Programs that a background job starts ignore SIGINT, as it does itself; the tests of Ctrl-C need it heard."""
-    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Programs that a background job or nohup starts ignore what it does; the tests of signals need them heard."""
+    heard = {"SIGINT": signal.default_int_handler, "SIGHUP": signal.SIG_DFL}
+    numbers = {getattr(signal, name): handler for name, handler in heard.items() if hasattr(signal, name)}
+    before = {number: signal.signal(number, handler) for number, handler in numbers.items()}
     yield
-    signal.signal(signal.SIGINT, previous)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")
