@@ -85,8 +85,8 @@ def enhance(
     Args:
         inputs: Recordings, and folders of recordings; - for standard input.
         output: A file for one recording, otherwise a folder; - for standard output.
-        model: A bundled model, default or live, of which live gives each sample 16 ms sooner; or a folder written by
-            `sottovoce train` or `sottovoce adapt`, or the model.onnx in it.
+        model: A bundled model, default or live, of which live gives each sample 16 ms sooner; or the folder of a
+            training or an adaptation, or the model.onnx in it.
         limit_db: The most attenuation allowed, in dB: 20 leaves a little of the room, and fewer artefacts.
         mix: Share of the enhanced signal: 1 is enhanced only, 0 the recording.
         full_band: Keep what lies above the model's band (8 kHz), with less noise there too; --no-full-band removes it.
@@ -253,8 +253,8 @@ def live(
         input: Device to record from: its name, a part of it, or its number; the usual one if not given.
         output: Device to play to.
         list_devices: List the devices, and do nothing else.
-        model: A bundled model, default or live, of which live gives each sample 16 ms sooner; or a folder written by
-            `sottovoce train` or `sottovoce adapt`, or the model.onnx in it.
+        model: A bundled model, default or live, of which live gives each sample 16 ms sooner; or the folder of a
+            training or an adaptation, or the model.onnx in it.
         limit_db: The most attenuation allowed, in dB: 20 leaves a little of the room, and fewer artefacts.
         mix: Share of the enhanced signal: 1 is enhanced only, 0 the recording.
         full_band: What lies above the model's band (8 kHz) stays, with less noise there too; otherwise it is removed.
