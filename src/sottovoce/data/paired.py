@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sottovoce.config import DataSettings
 from sottovoce.data.manifest import Manifest, Recording
-from sottovoce.data.unpaired import Purpose, UnpairedBatch, UnpairedClips, coloured
+from sottovoce.data.unpaired import Purpose, UnpairedBatch, UnpairedClips, coloured, played, with_remainder
 from sottovoce.errors import AudioError, DataError
 from sottovoce.signal import audio, levels
 
@@ -125,24 +125,20 @@ class PairedClips:
             change places ("remix").
         """
         settings = self._settings
-        mixture, clean = self._played(rng)
+        mixture, clean = self._other_pair(rng)
         rest = mixture - clean
         if rng.random() < _REMIXED_SHARE:
-            other, its_clean = self._played(rng)
+            other, its_clean = self._other_pair(rng)
             snr_db = rng.uniform(*settings.pseudo_snr_db)
             with contextlib.suppress(AudioError):  # where one of them is silent there is no ratio
                 rest = other - its_clean
                 rest = rest * np.float32(levels.noise_gain_for_snr(clean, rest, snr_db, self._rate))
-        if settings.pseudo_attenuation_db is None:
-            return np.stack([clean + rest, clean])
-        return np.stack([clean + rest, clean + np.float32(levels.from_db(-settings.pseudo_attenuation_db)) * rest])
+        return np.stack([clean + rest, with_remainder(clean, clean + rest, settings.pseudo_attenuation_db)])
 
-    def _played(self, rng: np.random.Generator) -> NDArray[np.float32]:
+    def _other_pair(self, rng: np.random.Generator) -> NDArray[np.float32]:
         """A pair at another speed and through another microphone."""
-        played_rate = round(self._rate * rng.uniform(*self._settings.pseudo_speed))
-        pair = self._clip(-(-self._samples * played_rate // self._rate), rng)
-        played = np.stack([audio.resample(part, played_rate, self._rate)[: self._samples] for part in pair])
-        return coloured(played, self._settings.pseudo_colour, rng)
+        pair = played(self._clip, self._samples, self._rate, self._settings.pseudo_speed, rng)
+        return coloured(pair, self._settings.pseudo_colour, rng)
 
     def _read(self, path: Path, start: int, frames: int, samples: int) -> NDArray[np.float32]:
         waveform, rate = audio.read(path, start=start, frames=frames)

@@ -164,15 +164,6 @@ class UnpairedClips:
             clip = np.concatenate([clip, self._crop(recording, samples - clip.size, rng)])
         return clip
 
-    def _played(self, draw: Draw, speeds: tuple[float, float], rng: np.random.Generator) -> Float32Array:
-        """A clip that is played slower or faster: pitch, formants and pace of another voice, size of another source."""
-        slowest, fastest = speeds
-        if slowest == fastest == 1.0:
-            return draw(self._samples, rng)
-        played_rate = round(self._rate * rng.uniform(slowest, fastest))
-        wanted = -(-self._samples * played_rate // self._rate)
-        return audio.resample(draw(wanted, rng), played_rate, self._rate)[: self._samples]
-
     def _any_mixture(self, rng: np.random.Generator) -> Float32Array:
         recording = self._mixtures[rng.choice(len(self._mixtures), p=self._mixture_shares)]
         return self._crop(recording, self._samples, rng)
@@ -216,7 +207,8 @@ class UnpairedClips:
         if chance < settings.pseudo_synthetic_share:
             return synthetic_noise(self._samples, self._rate, rng)
         babble = chance < settings.pseudo_synthetic_share + settings.pseudo_babble_share
-        noise = self._played(self._babble if babble else self._noise, settings.pseudo_noise_speed, rng)
+        draw = self._babble if babble else self._noise
+        noise = played(draw, self._samples, self._rate, settings.pseudo_noise_speed, rng)
         return coloured(noise, settings.pseudo_colour, rng)
 
     def _pseudo_noise(self, rng: np.random.Generator) -> Float32Array:
@@ -246,7 +238,7 @@ class UnpairedClips:
     ) -> _PseudoPair:
         """Speech of anyone in a simulated room with noise, and that speech with early sound."""
         settings = self._settings
-        voice = self._played(self._speech, settings.pseudo_speed, speech_rng)
+        voice = played(self._speech, self._samples, self._rate, settings.pseudo_speed, speech_rng)
         target = reverberant = coloured(voice, settings.pseudo_colour, speech_rng)
         if self._rooms and mix_rng.random() < settings.pseudo_room_share:
             room = self._rooms[int(mix_rng.integers(len(self._rooms)))]
@@ -263,9 +255,7 @@ class UnpairedClips:
             )
         except AudioError:  # a silent stretch of speech or noise has no ratio: the speech stays as it is
             mixture = reverberant
-        if settings.pseudo_attenuation_db is not None:
-            left = np.float32(levels.from_db(-settings.pseudo_attenuation_db))
-            target = target + left * (mixture - target)
+        target = with_remainder(target, mixture, settings.pseudo_attenuation_db)
         if mix_rng.random() < settings.pseudo_band_limited_share:
             clips = mixture, target, reverberant
             mixture, target, reverberant = self._band_limited(*clips, cutoff_hz=mix_rng.uniform(*_CUTOFF_HZ))
@@ -273,6 +263,45 @@ class UnpairedClips:
         found = levels.rms(mixture)
         gain = np.float32(levels.rms(levelled) / found if found else 1.0)
         return _PseudoPair(levelled, target * gain, reverberant * gain)
+
+
+def played(
+    draw: Draw, samples: int, sample_rate: int, speeds: tuple[float, float], rng: np.random.Generator
+) -> Float32Array:
+    """A clip that is played slower or faster: pitch, formants and pace of another voice, size of another source.
+
+    Args:
+        draw: Gives so many samples `(..., n)`.
+        samples: Wanted length T.
+        sample_rate: Rate in Hz.
+        speeds: Range of the speed; 1 as it is recorded.
+        rng: Source of all draws.
+
+    Returns:
+        Samples `(..., T)`.
+    """
+    slowest, fastest = speeds
+    if slowest == fastest == 1.0:
+        return draw(samples, rng)
+    played_rate = round(sample_rate * rng.uniform(slowest, fastest))
+    wanted = -(-samples * played_rate // sample_rate)
+    return audio.resample(draw(wanted, rng), played_rate, sample_rate)[..., :samples]
+
+
+def with_remainder(target: Float32Array, mixture: Float32Array, attenuation_db: float | None) -> Float32Array:
+    """A target in which what is removed from the mixture stays audible.
+
+    Args:
+        target: Samples `(T,)` of what shall be kept.
+        mixture: Samples `(T,)`.
+        attenuation_db: How far below the mixture the rest stays, in dB; None to remove it wholly.
+
+    Returns:
+        Samples `(T,)`.
+    """
+    if attenuation_db is None:
+        return target
+    return target + np.float32(levels.from_db(-attenuation_db)) * (mixture - target)
 
 
 def coloured(clips: Float32Array, most: float, rng: np.random.Generator) -> Float32Array:

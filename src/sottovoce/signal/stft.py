@@ -70,6 +70,13 @@ class MultiResolutionSTFT:
         synthesis_window: Length of the synthesis window in samples, even; None for the longest window. A shorter one
             makes the analysis window asymmetric, and there can be only one.
 
+    Attributes:
+        windows: Lengths of the windows in samples.
+        hop: Frame shift in samples.
+        synthesis_window: Length of the synthesis window in samples.
+        analysis_tapers: Shapes `(W,)` of all windows.
+        synthesis_taper: Shape `(V,)` of the synthesis window.
+
     Raises:
         ValueError: A window is odd, windows are not in falling order, or the hop or the synthesis window is too long.
     """
