@@ -8,8 +8,8 @@ from _measure import ROOT, finish, table
 from numpy.typing import NDArray
 
 from sottovoce import Enhancer, load
-from sottovoce.signal.audio import resample
 from sottovoce.signal.levels import noise_gain_for_snr, rms_db
+from sottovoce.signal.resampling import resample
 
 RATE = 48_000
 BAND_HZ = (8_000.0, 11_500.0)

@@ -35,7 +35,7 @@ from _measure import (
 from numpy.typing import NDArray
 
 from sottovoce import Enhancer, load
-from sottovoce.signal.audio import resample
+from sottovoce.signal.resampling import resample
 from sottovoce.weights import MODELS
 
 START_LIMIT_SECONDS = 0.35

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 import sottovoce
-from sottovoce.signal.audio import Float32Array, quantise, read, resample
+from sottovoce.signal.audio import Float32Array, quantise, read
+from sottovoce.signal.resampling import resample
 
 EXAMPLES = Path(__file__).parent
 RATE = 16000

@@ -5,7 +5,8 @@ import sottovoce
 from sottovoce.data import harvest as harvest_module
 from sottovoce.data.harvest import harvest, harvest_residuals, stationary_noise
 from sottovoce.data.manifest import scan
-from sottovoce.signal.audio import read, resample
+from sottovoce.signal.audio import read
+from sottovoce.signal.resampling import resample
 
 from ..systems import EXAMPLES
 from .synthetic import RATE, tone, write

@@ -12,6 +12,7 @@ from sottovoce.data.place import BAND_CENTRES_HZ, LEAST_SECONDS, listen, take_ex
 from sottovoce.data.rooms import simulate_room
 from sottovoce.errors import AudioError, DataError
 from sottovoce.signal import audio, levels
+from sottovoce.signal.resampling import resample
 from sottovoce.weights import DEFAULT_SPEECH
 
 from .synthetic import RATE, tone, write
@@ -23,7 +24,7 @@ def talk(seconds, rng, room=None):
     pieces, length = [], 0
     while length < seconds * RATE:
         waveform, rate = audio.read(files[rng.integers(len(files))])
-        utterance = audio.resample(waveform[0], rate, RATE)
+        utterance = resample(waveform[0], rate, RATE)
         pieces += [0.05 * utterance / levels.rms(utterance), np.zeros(RATE, np.float32)]
         length += utterance.size + RATE
     speech = np.concatenate(pieces)[: round(seconds * RATE)].astype(np.float32)

@@ -15,9 +15,8 @@ from sottovoce.engine.enhancer import Enhancer
 from sottovoce.engine.frames import FrameStream
 from sottovoce.engine.model import Model
 from sottovoce.models.export import export_model
-from sottovoce.signal.audio import Resampler, resample
 from sottovoce.signal.levels import active_speech_db, rms_db
-from sottovoce.signal.polyphase import PolyphaseResampler
+from sottovoce.signal.resampling import PolyphaseResampler, Resampler, resample
 from sottovoce.weights import MODELS
 
 from ..conftest import build_identity_model

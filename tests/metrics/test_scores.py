@@ -12,6 +12,7 @@ import soundfile as sf
 from sottovoce.errors import AudioError, DataError
 from sottovoce.metrics.dnsmos import _session
 from sottovoce.metrics.scores import MEASURES, Scores, match, notes, score, score_files, score_jobs
+from sottovoce.signal.resampling import resample
 
 DATA = Path(os.environ.get("SOTTOVOCE_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
 # The reference file names PESQ in full.
@@ -72,7 +73,6 @@ def test_without_pesq_and_speechmos_the_other_scores_go_on(clean, noisy, monkeyp
 
 
 def test_other_rates_are_resampled(tmp_path, clean, noisy):
-    from sottovoce.signal.audio import resample
 
     sf.write(tmp_path / "clean.wav", resample(clean[None], 16_000, 48_000)[0], 48_000, subtype="FLOAT")
     sf.write(tmp_path / "noisy.wav", resample(noisy[None], 16_000, 44_100)[0], 44_100, subtype="FLOAT")

@@ -1,7 +1,6 @@
 """Sound files: what goes in comes out, and what cannot is refused in one sentence."""
 
 import contextlib
-import logging
 import os
 import struct
 import subprocess
@@ -16,7 +15,7 @@ from hypothesis import strategies as st
 
 from sottovoce.errors import AudioError
 from sottovoce.signal import audio
-from sottovoce.signal.audio import AudioInfo, Resampler, Writer, blocks, find_audio, probe, read, resample
+from sottovoce.signal.audio import AudioInfo, Writer, blocks, find_audio, probe, read
 
 LOSSLESS = [
     ("a.wav", None, "PCM_16"),
@@ -617,57 +616,3 @@ for name in ["a.wav", "a.flac", "a.ogg", "a.opus", "a.mp3", "a.aiff"]:
         )
         assert (process.returncode, process.stdout, process.stderr) == (0, "", "")
         assert list(tmp_path.iterdir()) == []
-
-
-class TestResampler:
-    @given(
-        rate=st.sampled_from([8000, 11025, 22050, 32000, 44100, 48000, 96000]),
-        samples=st.integers(0, 3000),
-        block=st.integers(1, 1000),
-    )
-    @settings(max_examples=80, deadline=None)
-    def test_round_trip_gives_the_length(self, rate, samples, block):
-        there, back = Resampler(rate, 16000, 2), Resampler(16000, rate, 2)
-        waveform = noise(samples, 2)
-        pieces = [there.push(waveform[:, start : start + block]) for start in range(0, samples, block)]
-        inner = np.concatenate([*pieces, there.push(waveform[:, :0], last=True)], axis=1)
-        assert inner.shape[1] == -(-samples * 16000 // rate)
-        outer = back.push(inner, last=True)
-        assert samples <= outer.shape[1] <= samples - (-rate // 16000)
-        np.testing.assert_array_equal(inner, resample(waveform, rate, 16000))
-
-    @pytest.mark.parametrize("rate", [8000, 11025, 22050, 44100, 48000, 96000])
-    def test_round_trip_is_aligned(self, rate):
-        length = rate // 2 + 137
-        tone = np.sin(2 * np.pi * 500 * np.arange(length) / rate) * np.hanning(length)
-        there_and_back = resample(resample(tone, rate, 16000), 16000, rate)[:length]
-        np.testing.assert_allclose(there_and_back, tone, atol=1e-5)
-
-    def test_same_rate_changes_nothing(self):
-        waveform = noise(100, 2)
-        np.testing.assert_array_equal(resample(waveform, 16000, 16000), waveform)
-
-    def test_one_and_two_dimensions(self):
-        waveform = noise(1000, 3)
-        assert resample(waveform, 48000, 16000).shape == (3, 334)
-        np.testing.assert_array_equal(resample(waveform[1], 48000, 16000), resample(waveform, 48000, 16000)[1])
-
-    @pytest.mark.parametrize("rate", [8000, 16000, 44100, 48000])
-    def test_is_not_later_than_it_says(self, rate):
-        for source, target in ((rate, 16000), (16000, rate)):
-            resampler = Resampler(source, target, 1)
-            latest, given_samples, waiting = 0.0, 0, 0
-            for taken in range(1, source + source // 2):
-                waiting += 1
-                if waiting >= resampler.missing(1):
-                    given_samples += resampler.push(np.zeros((1, waiting), np.float32)).shape[1]
-                    waiting = 0
-                latest = max(latest, taken / source - given_samples / target)
-            assert given_samples > target
-            assert latest <= resampler.latency_seconds + 1e-9
-            assert resampler.latency_seconds < latest + 0.01
-
-    def test_logs_nothing(self, caplog):
-        with caplog.at_level(logging.DEBUG):
-            resample(noise(10), 8000, 16000)
-        assert not caplog.records

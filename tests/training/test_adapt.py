@@ -18,6 +18,7 @@ from sottovoce.metrics.report import Mean
 from sottovoce.models.checkpoint import load_checkpoint, read_checkpoint
 from sottovoce.models.export import export_model
 from sottovoce.signal import audio
+from sottovoce.signal.resampling import resample
 from sottovoce.training import adapt as adapt_module
 from sottovoce.training import run as run_module
 from sottovoce.training.adapt import Comparison, adapt, compare
@@ -135,7 +136,7 @@ def test_clean_recordings_teach_nothing(tmp_path, checkpoint, folders, monkeypat
     monkeypatch.setattr(adapt_module, "fit", lambda *_, **__: pytest.fail("there is nothing to train on"))
     pause = np.zeros(2 * RATE, np.float32)
     files = audio.find_audio(DEFAULT_SPEECH)[:8]
-    speech = [audio.resample(waveform[0], rate, RATE) for waveform, rate in map(audio.read, files)]
+    speech = [resample(waveform[0], rate, RATE) for waveform, rate in map(audio.read, files)]
     long = np.concatenate([part for utterance in speech for part in (utterance, pause)])
     long += (10.0 ** (-70 / 20) * np.random.default_rng(1).standard_normal(long.size)).astype(np.float32)
     write(tmp_path / "clean.flac", long)

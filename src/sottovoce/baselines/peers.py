@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sottovoce.baselines.system import require_sample_rate
 from sottovoce.errors import MissingExtraError
-from sottovoce.signal.audio import resample
+from sottovoce.signal.resampling import resample
 
 _FULL_SCALE = 32768.0
 

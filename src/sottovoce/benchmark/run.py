@@ -30,6 +30,7 @@ from sottovoce.config import SystemSettings, dump_settings
 from sottovoce.errors import DataError
 from sottovoce.metrics.scores import Scores, score
 from sottovoce.signal import audio
+from sottovoce.signal.resampling import resample
 
 if TYPE_CHECKING:
     from sottovoce.baselines.network import Baseline
@@ -431,7 +432,7 @@ def _load(checkpoint: Path) -> "JointAutoencoder | Baseline":
 
 def _read(path: Path) -> NDArray[np.float32]:
     waveform, rate = audio.read(path)
-    return audio.resample(waveform[0], rate, SAMPLE_RATE)
+    return resample(waveform[0], rate, SAMPLE_RATE)
 
 
 def _keep(path: Path, waveform: NDArray[np.float32]) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from sottovoce.data.manifest import Manifest, Recording
 from sottovoce.signal import audio, levels, segments
+from sottovoce.signal.resampling import resample
 
 _WINDOW_SECONDS = 60.0
 _ANALYSIS_RATE = 16000  # Voices show below 5 kHz; more costs time only.
@@ -70,7 +71,7 @@ def harvest(
         for start, end in itertools.pairwise(edges):
             waveform, sample_rate = audio.read(recording.path, start=start, frames=end - start)
             rate = min(sample_rate, _ANALYSIS_RATE)
-            mono = audio.resample(waveform.mean(axis=0), sample_rate, rate)
+            mono = resample(waveform.mean(axis=0), sample_rate, rate)
             for found in segments.noise_only_stretches(mono, rate, min_seconds=min_seconds):
                 first, last = (position * sample_rate // rate for position in found)
                 stretches.append(NoiseStretch(recording, start + first, last - first))

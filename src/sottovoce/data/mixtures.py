@@ -18,6 +18,7 @@ from sottovoce.data import rooms
 from sottovoce.data.manifest import Manifest, Recording
 from sottovoce.errors import AudioError, DataError
 from sottovoce.signal import audio, levels
+from sottovoce.signal.resampling import resample
 
 _Card = TypeVar("_Card")
 _Row = TypeVar("_Row")
@@ -445,7 +446,7 @@ def read_mono(
         AudioError: The file cannot be read.
     """
     channels, rate = audio.read(recording.path, start=start, frames=frames)
-    return audio.resample(channels[0], rate, sample_rate)
+    return resample(channels[0], rate, sample_rate)
 
 
 def write_hashed(path: Path, waveform: NDArray[np.floating], sample_rate: int) -> str:

@@ -13,6 +13,7 @@ from sottovoce.data.manifest import Manifest, Recording
 from sottovoce.data.unpaired import Purpose, UnpairedBatch, UnpairedClips, coloured, played, with_remainder
 from sottovoce.errors import AudioError, DataError
 from sottovoce.signal import audio, levels
+from sottovoce.signal.resampling import resample
 
 # Far from the numbers of the parts that `UnpairedClips` draws: equal seeds must not give equal draws.
 _PAIRS = 100
@@ -142,5 +143,5 @@ class PairedClips:
 
     def _read(self, path: Path, start: int, frames: int, samples: int) -> NDArray[np.float32]:
         waveform, rate = audio.read(path, start=start, frames=frames)
-        clip = audio.resample(waveform.mean(axis=0), rate, self._rate)[:samples]
+        clip = resample(waveform.mean(axis=0), rate, self._rate)[:samples]
         return np.pad(clip, (0, samples - clip.size))

@@ -17,6 +17,7 @@ from sottovoce.data.harvest import NoiseStretch
 from sottovoce.data.manifest import Manifest
 from sottovoce.errors import AudioError, DataError
 from sottovoce.signal import audio, levels, segments
+from sottovoce.signal.resampling import resample
 
 _log = logging.getLogger(__name__)
 
@@ -145,7 +146,7 @@ def take_excerpts(
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
             waveform, rate = audio.read(piece.path, start=piece.start, frames=piece.frames)
-            mono = audio.resample(waveform.mean(axis=0), rate, sample_rate)
+            mono = resample(waveform.mean(axis=0), rate, sample_rate)
             with audio.Writer(target, sample_rate, 1) as writer:
                 writer.write(np.clip(mono, -1.0, 1.0)[np.newaxis])
         if progress is not None:

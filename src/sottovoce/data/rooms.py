@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from sottovoce.errors import DataError, MissingExtraError
 from sottovoce.signal import audio
+from sottovoce.signal.resampling import resample
 
 DIRECT_SECONDS = 0.0025
 """Where the direct sound is in every response of this module."""
@@ -191,7 +192,7 @@ def read_room(path: Path, sample_rate: int) -> Room:
     channels, rate = audio.read(path)
     if not channels[0].any():
         raise DataError(f"found a silent room response in {path}: leave it out.")
-    return Room(align(audio.resample(channels[0], rate, sample_rate), sample_rate), sample_rate)
+    return Room(align(resample(channels[0], rate, sample_rate), sample_rate), sample_rate)
 
 
 def align(response: NDArray[np.floating], sample_rate: int) -> NDArray[np.float32]:

@@ -16,6 +16,7 @@ from sottovoce.data.rooms import Room
 from sottovoce.data.synthetic import synthetic_noise
 from sottovoce.errors import AudioError
 from sottovoce.signal import audio, levels
+from sottovoce.signal.resampling import resample
 
 Float32Array = NDArray[np.float32]
 Draw = Callable[[int, np.random.Generator], Float32Array]
@@ -147,7 +148,7 @@ class UnpairedClips:
     def _read(self, recording: Recording, start: int, frames: int) -> Float32Array:
         """Mono samples at the rate of the clips; `start` and `frames` count at the recording's own."""
         waveform, rate = audio.read(recording.path, start=start, frames=frames)
-        return audio.resample(waveform.mean(axis=0), rate, self._rate)
+        return resample(waveform.mean(axis=0), rate, self._rate)
 
     def _crop(self, recording: Recording, samples: int, rng: np.random.Generator) -> Float32Array:
         """Up to `samples` samples from a random place."""
@@ -285,7 +286,7 @@ def played(
         return draw(samples, rng)
     played_rate = round(sample_rate * rng.uniform(slowest, fastest))
     wanted = -(-samples * played_rate // sample_rate)
-    return audio.resample(draw(wanted, rng), played_rate, sample_rate)[..., :samples]
+    return resample(draw(wanted, rng), played_rate, sample_rate)[..., :samples]
 
 
 def with_remainder(target: Float32Array, mixture: Float32Array, attenuation_db: float | None) -> Float32Array:

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from sottovoce.engine.frames import FrameStream
 from sottovoce.engine.model import Float32Array, Model
-from sottovoce.signal.audio import MOST_CHANNELS, Resampler
-from sottovoce.signal.polyphase import PolyphaseResampler
+from sottovoce.signal.audio import MOST_CHANNELS
 from sottovoce.signal.queue import SampleQueue
+from sottovoce.signal.resampling import PolyphaseResampler, Resampler
 from sottovoce.signal.stft import MultiResolutionSTFT
 from sottovoce.weights import MODELS
 

@@ -15,7 +15,8 @@ from sottovoce.errors import AudioError, DataError, MissingExtraError, Sottovoce
 from sottovoce.metrics.composite import composite, llr, wss
 from sottovoce.metrics.dnsmos import Dnsmos, dnsmos
 from sottovoce.metrics.intrusive import SAMPLE_RATE, FloatArray, pesq, pesq_raw, segmental_snr, si_sdr, stoi
-from sottovoce.signal.audio import find_audio, read, resample
+from sottovoce.signal.audio import find_audio, read
+from sottovoce.signal.resampling import resample
 
 _LENGTH_TOLERANCE = SAMPLE_RATE // 1000
 

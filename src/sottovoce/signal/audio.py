@@ -6,7 +6,6 @@ import os
 import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +13,6 @@ from typing import BinaryIO, NamedTuple, Self
 
 import numpy as np
 import soundfile as sf
-import soxr
 from numpy.typing import NDArray
 
 from sottovoce.errors import AudioError
@@ -29,8 +27,6 @@ _READ_FRAMES = 65536
 _FRAMES_UNKNOWN = 2**63 - 1
 # libsndfile's Vorbis encoder takes memory on the stack for what one call writes.
 _WRITE_FRAMES = 16384
-# soxr works in pieces of up to a sixth of a second.
-_LATENCY_PROBE_SECONDS = 2
 
 
 class _Container(NamedTuple):
@@ -385,102 +381,6 @@ def quantise(samples: NDArray[np.floating], bits: int) -> NDArray[np.int32]:
     """
     scale = 2.0 ** (bits - 1)
     return np.clip(np.rint(samples.astype(np.float64) * scale), -scale, scale - 1).astype(np.int32)
-
-
-class Resampler:
-    """Changes the rate of a signal that comes in blocks; the output is aligned with the input to the sample.
-
-    n samples become ceil(n * target_rate / source_rate), so there and back gives at least as many as there were: cut
-    to the input's length, it is the input.
-
-    Args:
-        source_rate: Rate of the input in Hz.
-        target_rate: Rate of the output in Hz.
-        channels: Number of channels.
-    """
-
-    def __init__(self, source_rate: int, target_rate: int, channels: int) -> None:
-        self.source_rate = source_rate
-        self.target_rate = target_rate
-        self._stream = None if source_rate == target_rate else soxr.ResampleStream(source_rate, target_rate, channels)
-        self._taken = 0
-        self._given = 0
-
-    def push(self, block: NDArray[np.floating], last: bool = False) -> Float32Array:
-        """Take some samples and give back those that are ready.
-
-        Args:
-            block: Samples `(channels, n)`; n may be 0.
-            last: No more samples will come.
-
-        Returns:
-            Samples `(channels, m)` at the target rate.
-        """
-        block = block.astype(np.float32, copy=False)
-        if self._stream is None:
-            return block
-        self._taken += block.shape[1]
-        if last:
-            # soxr rounds the length; zeros behind the end, which it assumes there anyway, make it at least the ceiling.
-            block = np.pad(block, ((0, 0), (0, -(-self.source_rate // self.target_rate))))
-        resampled: Float32Array = self._stream.resample_chunk(np.ascontiguousarray(block.T), last=last).T
-        if last:
-            total = -(-self._taken * self.target_rate // self.source_rate)
-            resampled = resampled[:, : total - self._given]
-        self._given += resampled.shape[1]
-        return resampled
-
-    def missing(self, count: int) -> int:
-        """Say how many samples to wait for until it is worth while to push them.
-
-        Args:
-            count: Number of outputs that are needed, at least 1.
-
-        Returns:
-            Number of further input samples.
-        """
-        # soxr gives large pieces at times of its own: look once in a millisecond whether the next one has come.
-        return count if self._stream is None else _soxr_step(self.source_rate)
-
-    @property
-    def latency_seconds(self) -> float:
-        """The longest time by which the output stays behind, if samples wait for one another as `missing` says."""
-        return 0.0 if self._stream is None else _soxr_latency_seconds(self.source_rate, self.target_rate)
-
-
-def _soxr_step(source_rate: int) -> int:
-    return -(-source_rate // 1000)
-
-
-@lru_cache(maxsize=64)
-def _soxr_latency_seconds(source_rate: int, target_rate: int) -> float:
-    """Measure how far soxr stays behind; its documentation does not tell, and it depends on both rates."""
-    stream = soxr.ResampleStream(source_rate, target_rate, 1)
-    step = np.zeros((_soxr_step(source_rate), 1), np.float32)
-    taken = given = 0
-    latency_seconds = 0.0
-    while taken < _LATENCY_PROBE_SECONDS * source_rate:
-        taken += len(step)
-        latency_seconds = max(latency_seconds, taken / source_rate - given / target_rate)
-        given += len(stream.resample_chunk(step))
-    # Another cut into steps may meet soxr's pieces up to a step later.
-    return latency_seconds + len(step) / source_rate
-
-
-def resample(waveform: NDArray[np.floating], source_rate: int, target_rate: int) -> Float32Array:
-    """Change the rate of a whole signal.
-
-    Args:
-        waveform: Samples `(T,)` or `(C, T)`.
-        source_rate: Its rate in Hz.
-        target_rate: The wanted rate in Hz.
-
-    Returns:
-        ceil(T * target_rate / source_rate) float32 samples per channel, aligned with the input.
-    """
-    signal = np.atleast_2d(waveform)
-    resampled = Resampler(source_rate, target_rate, signal.shape[0]).push(signal, last=True)
-    return resampled.reshape(*waveform.shape[:-1], -1)
 
 
 class _Sequential(sf.SoundFile):  # type: ignore[misc]
