@@ -73,7 +73,6 @@ def test_without_pesq_and_speechmos_the_other_scores_go_on(clean, noisy, monkeyp
 
 
 def test_other_rates_are_resampled(tmp_path, clean, noisy):
-
     sf.write(tmp_path / "clean.wav", resample(clean[None], 16_000, 48_000)[0], 48_000, subtype="FLOAT")
     sf.write(tmp_path / "noisy.wav", resample(noisy[None], 16_000, 44_100)[0], 44_100, subtype="FLOAT")
     scores, expected = score_files(tmp_path / "clean.wav", tmp_path / "noisy.wav"), score(clean, noisy)
