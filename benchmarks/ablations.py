@@ -75,6 +75,8 @@ INGREDIENTS = (
     Row("no mask", "speech decoded from the latent", "default_no_mask"),
     Row("no noise code", "D_M sees the latent alone", "default_no_noise_code"),
     Row("temporal", "dilated convolutions in place of bands, at equal cost", "default_temporal"),
+    Row("short window", "equal windows of 32 ms: half the frequency resolution", "default_short_window"),
+    Row("low rate", "a quarter of the learning rate", "default_low_rate"),
     Row("no variety", "voices and noises as they are recorded", "default_no_variety"),
     Row("whole attenuation", "nothing removed stays in the targets", "default_whole_attenuation"),
     Row("loudness", "with the loss after ITU-T P.862", "default_loudness"),

@@ -13,7 +13,13 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 RATE = 16000
 
 SMALL_FRONTENDS = {
-    "default": {"windows": [64], "hop": 32, "loss_windows": [128, 32], "level_horizon_seconds": 0.05},
+    "default": {
+        "windows": [64],
+        "synthesis_window": None,
+        "hop": 32,
+        "loss_windows": [128, 32],
+        "level_horizon_seconds": 0.05,
+    },
     "poster": {"windows": [64, 32], "hop": 16, "loss_windows": [64, 32], "level_horizon_seconds": 0.05},
 }
 SMALL_MODELS = {

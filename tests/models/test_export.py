@@ -98,8 +98,8 @@ def test_one_frame_at_a_time_gives_the_same(exported):
 def test_metadata_say_what_a_reader_must_know(exported):
     settings, system, path = exported("default")
     metadata = Model.load(path).metadata
-    assert (metadata.name, metadata.sample_rate, metadata.windows, metadata.hop) == ("default", 16000, (512,), 256)
-    assert metadata.delay_frames == 0
+    assert (metadata.name, metadata.sample_rate, metadata.windows, metadata.hop) == ("default", 16000, (1024,), 256)
+    assert (metadata.synthesis_window, metadata.delay_frames) == (512, 0)
     assert metadata.latency_seconds == pytest.approx(0.032)
     assert metadata.parameters == count_parameters(system.run_time_parts())
     assert 0 < metadata.multiply_adds_per_second <= 80_000_000

@@ -111,8 +111,8 @@ def test_every_parameter_belongs_to_one_stage():
 
 
 def test_default_does_not_see_the_future(default):
-    spectra = noise(1, 2, 257, 40)
-    other = torch.cat([spectra[..., :25], noise(1, 2, 257, 15, seed=1)], dim=-1)
+    spectra = noise(1, 2, default.bins, 40)
+    other = torch.cat([spectra[..., :25], noise(1, 2, default.bins, 15, seed=1)], dim=-1)
     with torch.no_grad():
         first, second = default(spectra, Past()), default(other, Past())
     torch.testing.assert_close(first[..., :25], second[..., :25])
@@ -231,7 +231,7 @@ def test_silence_stays_silent(default):
 
 
 def test_mask_output_never_exceeds_the_mixture(default):
-    spectra = noise(1, 2, 257, 20)
+    spectra = noise(1, 2, default.bins, 20)
     with torch.no_grad():
         enhanced = default(spectra, Past())
     excess = torch.linalg.vector_norm(enhanced, dim=1) - torch.linalg.vector_norm(spectra, dim=1)

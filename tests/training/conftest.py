@@ -15,7 +15,7 @@ from ..data.synthetic import RATE, tone, write
 
 SETTINGS = {
     "name": "tiny",
-    "frontend": {"windows": [256], "hop": 128, "loss_windows": [512, 128]},
+    "frontend": {"windows": [256], "synthesis_window": None, "hop": 128, "loss_windows": [512, 128]},
     "model": {
         "latent": 8,
         "speech_encoder": {"kind": "convolution", "widths": [16]},
