@@ -62,8 +62,10 @@ class FrontendSettings(Settings):
     )
     hop: Samples = Field(256, description="Frame shift in samples.")
     compression: float = Field(0.3, gt=0, le=1, description="Exponent p of amplitudes in features and losses.")
-    phase_features: Literal["none", "unit", "compressed"] = Field(
-        "compressed", description="Phase at the input: none, cosine and sine, or both times amplitude^p."
+    phase_features: Literal["none", "unit", "compressed", "differences"] = Field(
+        "compressed",
+        description="Phase at the input: none; cosine and sine; both times amplitude^p; or, times amplitude^p too, the "
+        "phase's differences to the frame before and the bin below.",
     )
     loss_windows: tuple[Samples, ...] = Field((1024, 256), description="Windows of the multi-resolution losses.")
     level_horizon_seconds: float = Field(3.0, gt=0, le=60, description="Time over which the running level is taken.")

@@ -14,6 +14,7 @@ from sottovoce.benchmark.networks import SpeechCeiling
 from sottovoce.benchmark.run import parameters
 from sottovoce.benchmark.systems import SYSTEMS
 from sottovoce.config import MaskingSettings, find_settings, load_settings
+from sottovoce.models.blocks import Past
 from sottovoce.training.module import stage_steps, stages
 
 from ..systems import small_settings
@@ -67,7 +68,7 @@ def test_sse_hears_amplitudes_alone():
     assert network.maps.channels == 513
     spectra = torch.randn(1, 2, 513, 4, generator=torch.Generator().manual_seed(0))
     turned = torch.stack([-spectra[:, 1], spectra[:, 0]], dim=1)
-    torch.testing.assert_close(network.maps(spectra), network.maps(turned))
+    torch.testing.assert_close(network.maps(spectra, Past()), network.maps(turned, Past()))
 
 
 def test_a_ceiling_has_the_phase_of_the_mixture():

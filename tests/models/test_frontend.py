@@ -4,8 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from sottovoce.config import FrontendSettings
 from sottovoce.models.blocks import Past
 from sottovoce.models.frontend import FeatureMaps, RunningLevel, TorchSTFT, amplitude, phasor, rotate
+
+
+def feature_maps(phase, window=8, **settings):
+    return FeatureMaps(FrontendSettings(phase_features=phase, **{"windows": (window,), "hop": window // 4} | settings))
 
 
 def noise(*shape):
@@ -25,13 +30,11 @@ def test_phasor_of_nothing_is_one():
     assert (unit[:, 1] == 0).all()
 
 
-@pytest.mark.parametrize(
-    "function", [amplitude, phasor, FeatureMaps(3, 0.3, "unit"), FeatureMaps(3, 0.3, "compressed")]
-)
+@pytest.mark.parametrize("function", [amplitude, phasor, "unit", "compressed", "differences"])
 @pytest.mark.parametrize("size", [0.0, 1e-20, 1e-8, 1.0])
 def test_gradients_are_finite(function, size):
-    spectrum = (size * noise(1, 2, 3, 4)).requires_grad_()
-    function(spectrum).square().sum().backward()
+    spectrum = (size * noise(1, 2, 5, 4)).requires_grad_()
+    (function(spectrum) if callable(function) else feature_maps(function)(spectrum, Past())).square().sum().backward()
     assert torch.isfinite(spectrum.grad).all()
 
 
@@ -42,13 +45,64 @@ def test_rotate_multiplies_complex_numbers():
 
 
 def test_compressed_phase_fades_with_the_amplitude():
-    spectrum = noise(1, 2, 5, 7)
-    size, real, imaginary = FeatureMaps(5, 0.5, "compressed")(spectrum).chunk(3, dim=1)
+    spectrum, maps = noise(1, 2, 5, 7), feature_maps("compressed", compression=0.5)
+    size, real, imaginary = maps(spectrum, Past()).chunk(3, dim=1)
     torch.testing.assert_close(torch.sqrt(real**2 + imaginary**2), size)
     torch.testing.assert_close(torch.atan2(imaginary, real), torch.atan2(spectrum[:, 1], spectrum[:, 0]))
-    _, real, imaginary = FeatureMaps(5, 0.5, "compressed")(1e-12 * spectrum).chunk(3, dim=1)
+    _, real, imaginary = maps(1e-12 * spectrum, Past()).chunk(3, dim=1)
     assert real.abs().max() < 1e-3
     assert imaginary.abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("hop", [64, 100])
+def test_advance_of_the_phase_tells_where_in_its_bin_a_tone_stands(hop):
+    place = 37.3  # in bins
+    tone = torch.sin(2 * np.pi * place / 512 * torch.arange(8000) + 1.0)
+    maps = feature_maps("differences", 512, hop=hop)(TorchSTFT((512,), hop).analyse(tone[None]), Past())
+    _, real, imaginary, _, _ = maps.unflatten(1, (5, -1))[0, :, 36:39, 20:-20]
+    turns = torch.atan2(imaginary, real) / (2 * np.pi)
+    expected = (place - torch.arange(36, 39)) * hop / 512
+    # A real tone's negative frequency leaks into these bins, a little.
+    torch.testing.assert_close(turns, expected.unsqueeze(1).expand_as(turns), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("samples_late", [0, 20, -50])
+def test_slope_of_the_phase_tells_when_in_its_frame_a_click_comes(samples_late):
+    hop, frame = 128, 10
+    clicks = torch.zeros(1, 4000)
+    clicks[0, (frame + 1) * hop - 256 + samples_late] = 1.0  # the middle of that frame
+    maps = feature_maps("differences", 512, hop=hop)(TorchSTFT((512,), hop).analyse(clicks), Past())
+    size, _, _, real, imaginary = maps.unflatten(1, (5, -1))[0, :, :, frame]
+    turns = torch.atan2(imaginary, real)[1:] / (2 * np.pi)
+    torch.testing.assert_close(turns, torch.full((256,), -samples_late / 512), atol=1e-4, rtol=0)
+    # No bin is below the lowest.
+    assert (real[0], imaginary[0]) == (0, 0)
+    torch.testing.assert_close(torch.hypot(real, imaginary)[1:], size[1:])
+
+
+def test_differences_do_not_depend_on_a_phase_that_all_bins_share():
+    spectrum, maps = noise(1, 2, 33, 9), feature_maps("differences", 64)
+    turned = rotate(spectrum, torch.tensor([0.6, 0.8]).view(1, 2, 1, 1).expand_as(spectrum))
+    torch.testing.assert_close(maps(spectrum, Past()), maps(turned, Past()))
+
+
+def test_differences_of_several_windows_are_those_of_each():
+    spectrum = noise(1, 2, 33 + 17, 9)
+    both = feature_maps("differences", windows=(64, 32), hop=16)(spectrum, Past()).unflatten(1, (5, -1))
+    for part, bins in ((spectrum[:, :, :33], slice(0, 33)), (spectrum[:, :, 33:], slice(33, 50))):
+        alone = feature_maps("differences", 2 * part.shape[2] - 2, hop=16)(part, Past())
+        torch.testing.assert_close(both[:, :, bins], alone.unflatten(1, (5, -1)))
+
+
+@pytest.mark.parametrize("phase", ["none", "unit", "compressed", "differences"])
+def test_maps_frame_by_frame_are_those_of_the_whole(phase):
+    spectrum, maps = noise(2, 2, 33, 9), feature_maps(phase, 64)
+    past, parts = Past(), []
+    for frames in spectrum.split([1, 3, 5], dim=-1):
+        parts.append(maps(frames, past))
+        past = Past(past.next)
+    torch.testing.assert_close(torch.cat(parts, dim=-1), maps(spectrum, Past()))
+    assert parts[0].shape[1] == maps.channels
 
 
 def test_constants_of_the_transform_are_no_part_of_a_checkpoint():

@@ -6,6 +6,8 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from sottovoce.config import FrontendSettings
+from sottovoce.models.blocks import Past
 from sottovoce.models.frontend import FeatureMaps, TorchSTFT
 from sottovoce.signal.stft import MultiResolutionSTFT, feature_maps, sqrt_hann, synthesis_taper
 
@@ -198,7 +200,8 @@ def test_torch_and_numpy_agree(frontend, sound):
         ours.synthesise(spectrum, len(waveform)),
         atol=1e-5,
     )
-    maps = FeatureMaps(sum(ours.bins), 0.3, "unit")(torch.from_numpy(spectra)[None])
+    layer = FeatureMaps(FrontendSettings(windows=frontend[0], hop=frontend[1], phase_features="unit"))
+    maps = layer(torch.from_numpy(spectra)[None], Past())
     # Torch has a floor of 1e-8 under the amplitude, which can be seen in phases of amplitudes below 1e-5.
     heard = np.tile(np.hypot(*spectra) > 1e-5, (3, 1))
     np.testing.assert_allclose(maps[0].numpy()[heard], feature_maps(spectra, 0.3)[heard], atol=1e-5)
@@ -206,7 +209,8 @@ def test_torch_and_numpy_agree(frontend, sound):
 
 def test_torch_gives_empty_bins_the_same_phase():
     silent = np.zeros((2, 33, 4), np.float32)
-    maps = FeatureMaps(33, 0.5, "unit")(torch.from_numpy(silent)[None])
+    layer = FeatureMaps(FrontendSettings(windows=(64,), hop=16, compression=0.5, phase_features="unit"))
+    maps = layer(torch.from_numpy(silent)[None], Past())
     np.testing.assert_allclose(maps[0], feature_maps(silent, 0.5), atol=1e-3)
     np.testing.assert_array_equal(maps[0, 33:], feature_maps(silent, 0.5)[33:])
 

@@ -94,11 +94,10 @@ class Masking(Baseline):
         super().__init__()
         self.complex = settings.target == "cirm"
         self.stft = TorchSTFT(frontend.windows, frontend.hop, frontend.synthesis_window)
-        bins = self.stft.reference.bins
-        self.bins = bins[0]
+        self.bins = self.stft.reference.bins[0]
         frames_per_second = frontend.sample_rate / frontend.hop
         self.level = RunningLevel(self.bins, max(1, round(frontend.level_horizon_seconds * frames_per_second)))
-        self.maps = FeatureMaps(sum(bins), frontend.compression, frontend.phase_features)
+        self.maps = FeatureMaps(frontend)
         horizon = max(1, round(model.equalise_horizon_seconds * frames_per_second)) if model.equalise else None
         self.encoder = Encoder(self.maps.channels, frontend, model.mixture_encoder, model, horizon)
         self.shared = ConvBlock(
@@ -139,7 +138,7 @@ class Masking(Baseline):
             latent: Tensor = self.shared(self.encoder(maps, past)[1], past)
             return latent
 
-        latent = aligned(encode, self.maps(spectra), self.encoder.delay)
+        latent = aligned(encode, self.maps(spectra, Past()), self.encoder.delay)
         rows = aligned(self.decoder, latent, self.decoder.delay)
         if self.complex:
             return torch.stack(rows.chunk(2, dim=1), dim=1)

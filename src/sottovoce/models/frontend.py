@@ -1,10 +1,11 @@
 """The torch side of `signal.stft`: the same spectra, and the feature maps that encoders see."""
 
-from typing import Literal
-
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from sottovoce.config import FrontendSettings
 from sottovoce.models.blocks import Past, RunningMean
 from sottovoce.signal.stft import MultiResolutionSTFT
 
@@ -125,34 +126,65 @@ class FeatureMaps(nn.Module):
     """Amplitude and phase maps of all resolutions, joined by channel.
 
     Args:
-        bins: Bins of all windows together.
-        compression: Exponent p of the amplitude.
-        phase: "unit" for cosine and sine of the phase, as in the poster; "compressed" for both times amplitude^p, which
-            tells a phase only where there is energy to have one; "none" for amplitude alone.
+        frontend: Windows, hop, exponent p of the amplitude, and `phase_features`: "none" for amplitude alone; "unit"
+            for cosine and sine of the phase, as in the poster; "compressed" for both times amplitude^p, which tells a
+            phase only where there is energy to have one; "differences" for amplitude^p times the phase's advance since
+            the frame before, beyond that of the bin's centre, and its difference to the bin below. Differences tell
+            where in its bin a harmonic stands and when in its frame a click comes; a phase itself changes with the
+            moment at which the recording begins.
+
+    Source:
+        Krawczyk and Gerkmann, "STFT phase reconstruction in voiced speech for an improved single-channel speech
+        enhancement" (2014), equation 11: the baseband phase, whose difference is taken along time.
     """
 
-    def __init__(self, bins: int, compression: float, phase: Literal["none", "unit", "compressed"]) -> None:
+    def __init__(self, frontend: FrontendSettings) -> None:
         super().__init__()
-        self.channels = bins if phase == "none" else 3 * bins
-        self._compression = compression
-        self._phase = phase
+        self._compression = frontend.compression
+        self._phase = frontend.phase_features
+        bins = [np.arange(window // 2 + 1) for window in frontend.windows]
+        self.channels = {"none": 1, "unit": 3, "compressed": 3, "differences": 5}[self._phase] * sum(map(len, bins))
+        # Plain tensors: they follow the input's device in use and are not part of a checkpoint. Whole samples are
+        # exact, products of frequencies and times are not.
+        turns = [k * frontend.hop % window / window for k, window in zip(bins, frontend.windows, strict=True)]
+        self._back = _on_the_unit_circle(-np.concatenate(turns))
+        self._has_lower = torch.from_numpy(np.concatenate(bins) > 0).float().view(1, 1, -1, 1)
 
-    def forward(self, spectra: Tensor) -> Tensor:
+    def forward(self, spectra: Tensor, past: Past) -> Tensor:
         """Maps of spectra.
 
         Args:
             spectra: Real and imaginary parts `(B, 2, F, N)`.
+            past: What the layer has seen.
 
         Returns:
-            `(B, 3 F, N)`: amplitude^p, real and imaginary maps; `(B, F, N)` without phase.
+            `(B, C F, N)`: amplitude^p, then real and imaginary maps of the phases or of their differences.
         """
         compressed = compressed_amplitude(spectra, self._compression)
         if self._phase == "none":
             return compressed
         phases = phasor(spectra)
-        if self._phase == "compressed":
+        if self._phase == "differences":
+            before = past.extend(phases.flatten(1, 2), 1)[..., :-1].reshape(phases.shape)
+            below = torch.cat([phases[:, :, :1], phases[:, :, :-1]], dim=2) * self._has_lower.to(phases)
+            advance = rotate(rotate(phases, _conjugate(before)), self._back.to(phases).expand_as(phases))
+            # The sound in the middle of a window turns every bin by half a turn against the next.
+            slope = -rotate(phases, _conjugate(below))
+            phases = torch.cat([advance, slope], dim=1)
+        if self._phase != "unit":
             phases = phases * compressed.unsqueeze(1)
-        return torch.cat([compressed, phases[:, 0], phases[:, 1]], dim=1)
+        return torch.cat([compressed, phases.flatten(1, 2)], dim=1)
+
+
+def _conjugate(numbers: Tensor) -> Tensor:
+    """Complex conjugates of `(B, 2, F, N)`."""
+    return torch.stack([numbers[:, 0], -numbers[:, 1]], dim=1)
+
+
+def _on_the_unit_circle(turns: NDArray[np.float64]) -> Tensor:
+    """Complex numbers `(1, 2, F, 1)` at F angles, given in whole turns."""
+    angles = 2 * np.pi * turns
+    return torch.from_numpy(np.stack([np.cos(angles), np.sin(angles)])).float().view(1, 2, -1, 1)
 
 
 class RunningLevel(nn.Module):

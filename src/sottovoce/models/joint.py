@@ -56,11 +56,10 @@ class JointAutoencoder(nn.Module):
         self.settings = model
         self.compression = frontend.compression
         self.stft = TorchSTFT(frontend.windows, frontend.hop, frontend.synthesis_window)
-        bins = self.stft.reference.bins
-        self.bins = bins[0]
+        self.bins = self.stft.reference.bins[0]
         frames_per_second = frontend.sample_rate / frontend.hop
         self.level = RunningLevel(self.bins, max(1, round(frontend.level_horizon_seconds * frames_per_second)))
-        self.maps = FeatureMaps(sum(bins), frontend.compression, frontend.phase_features)
+        self.maps = FeatureMaps(frontend)
 
         horizon = max(1, round(model.equalise_horizon_seconds * frames_per_second)) if model.equalise else None
         self.speech_encoder = Encoder(self.maps.channels, frontend, model.speech_encoder, model, horizon)
@@ -128,7 +127,7 @@ class JointAutoencoder(nn.Module):
         def encode(maps: Tensor, past: Past) -> Tensor:
             return self._share(self.speech_encoder(maps, past)[1], past)
 
-        return aligned(encode, self.maps(spectra), self.speech_encoder.delay)
+        return aligned(encode, self.maps(spectra, Past()), self.speech_encoder.delay)
 
     def decode_speech(self, latent: Tensor, generator: torch.Generator | None = None) -> DecodedSpeech:
         """D_A and D_P.
@@ -249,7 +248,7 @@ class JointAutoencoder(nn.Module):
         self, spectra: Tensor, past: Past, generator: torch.Generator | None, for_mixture_decoder: bool
     ) -> Translation:
         """Translate frames as they come; every part lags by the delay of the networks before it."""
-        features, before_shared = self.mixture_encoder(self.maps(spectra), past)
+        features, before_shared = self.mixture_encoder(self.maps(spectra, past), past)
         latent = self._share(before_shared, past)
         noise_code = None
         if for_mixture_decoder and self.noise_code is not None:
