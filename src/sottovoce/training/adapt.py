@@ -32,7 +32,7 @@ from sottovoce.training.run import CHECKPOINT, Preparation, Provenance, Training
 _log = logging.getLogger(__name__)
 
 _SUFFIX = "_adapted"
-_LEARNING_RATE = 1e-4
+_LEARNING_RATE = 1e-3
 _HELD_BACK_SHARE = 0.25
 _PSEUDO_CLIPS = 12
 _NOISE_SPEED = (0.9, 1.1)
@@ -265,7 +265,7 @@ def _keep_start(out: Path, checkpoint: Path) -> None:
 
 
 def _settings(settings: SystemSettings, steps: int, seed: int, snr_db: tuple[float, float]) -> SystemSettings:
-    """A short joint stage at a low rate, on pseudo-mixtures above all."""
+    """A short joint stage, on pseudo-mixtures above all."""
     training = settings.training
     data = training.data.model_copy(
         update={
