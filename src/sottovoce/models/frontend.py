@@ -135,7 +135,7 @@ class FeatureMaps(nn.Module):
 
     Source:
         Krawczyk and Gerkmann, "STFT phase reconstruction in voiced speech for an improved single-channel speech
-        enhancement" (2014), equation 11: the baseband phase, whose difference is taken along time.
+        enhancement" (2014): the baseband phase, whose difference is taken along time.
     """
 
     def __init__(self, frontend: FrontendSettings) -> None:
