@@ -144,8 +144,8 @@ class FeatureMaps(nn.Module):
         self._phase = frontend.phase_features
         bins = [np.arange(window // 2 + 1) for window in frontend.windows]
         self.channels = {"none": 1, "unit": 3, "compressed": 3, "differences": 5}[self._phase] * sum(map(len, bins))
-        # Plain tensors: they follow the input's device in use and are not part of a checkpoint. Whole samples are
-        # exact, products of frequencies and times are not.
+        # Turns are taken modulo 1 in whole samples, which is exact. Plain tensors: they follow the input's device and
+        # are not part of a checkpoint.
         turns = [k * frontend.hop % window / window for k, window in zip(bins, frontend.windows, strict=True)]
         self._back = _on_the_unit_circle(-np.concatenate(turns))
         self._has_lower = torch.from_numpy(np.concatenate(bins) > 0).float().view(1, 1, -1, 1)
