@@ -79,6 +79,7 @@ INGREDIENTS = (
     Row("phases", "phases as they are in place of their differences", "default_phases"),
     Row("shallow", "three wide blocks in place of four", "default_shallow"),
     Row("low rate", "a quarter of the learning rate", "default_low_rate"),
+    Row("few noises", "noises as they are recorded, one at a time, none made", "default_few_noises"),
     Row("no variety", "voices and noises as they are recorded", "default_no_variety"),
     Row("whole attenuation", "nothing removed stays in the targets", "default_whole_attenuation"),
     Row("loudness", "with the loss after ITU-T P.862", "default_loudness"),

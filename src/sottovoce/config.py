@@ -271,6 +271,12 @@ class DataSettings(Settings):
     pseudo_noise_speed: Annotated[Range, AfterValidator(_a_speed)] = Field(
         (1.0, 1.0), description="Range of the speed at which their noise is played: other sources from few."
     )
+    pseudo_noise_reversed_share: float = Field(
+        0.0, ge=0, le=1, description="Share of their noises that are played backwards: what rings on swells."
+    )
+    pseudo_noise_swelling_share: float = Field(
+        0.0, ge=0, le=1, description="Share of their noises whose level rises and falls: wind and traffic from few."
+    )
     pseudo_second_noise_share: float = Field(
         0.0, ge=0, le=1, description="Share of pseudo-mixtures with a second noise at the same time."
     )

@@ -47,3 +47,28 @@ def test_kinds_sound_as_they_are_called():
     assert spread["tones"] < 2.0
     flat = {kind: np.median([flatness(noise) for noise in noises]) for kind, noises in made.items()}
     assert flat["tones"] < 0.3 * flat["steady"]
+    for kind in ("calls", "impacts"):  # both come and go, and both are far from any colour of hiss
+        assert spread["swelling"] < spread[kind] < spread["bursts"]
+        assert flat["tones"] < flat[kind] < 0.1 * flat["steady"]
+
+
+def frames_db(noise):
+    """Power of each band of 125 Hz over time, `(frames, bands)`."""
+    frames = np.lib.stride_tricks.sliding_window_view(noise, 256)[::128] * np.hanning(256)
+    return 10 * np.log10(np.square(np.abs(np.fft.rfft(frames)))[:, 2::2] + 1e-6)
+
+
+def test_impacts_start_at_once_and_ring_on_and_calls_rise():
+    """The level jumps up when something is struck and falls slowly; a call swells and dies away alike."""
+    skew = {}
+    for kind in ("calls", "impacts"):
+        steps = []
+        for seed in range(40):
+            level = np.log(
+                np.exp(frames_db(synthetic_noise(3 * RATE, RATE, np.random.default_rng(seed), kind)) / 10).sum(1)
+            )
+            change = np.diff(level)
+            steps.append(np.mean(change**3) / np.mean(change**2) ** 1.5)
+        skew[kind] = np.median(steps)
+    assert skew["impacts"] > 0.5
+    assert abs(skew["calls"]) < 0.5 * skew["impacts"]

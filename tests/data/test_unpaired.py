@@ -290,6 +290,26 @@ def noises(speech, mixtures, **changes):
     return batch.pseudo_mixtures - batch.pseudo_targets
 
 
+def unit(clips):
+    return clips / np.sqrt(np.mean(np.square(clips), axis=1, keepdims=True))
+
+
+def test_noise_is_played_backwards(speech, mixtures):
+    forwards, backwards = (noises(speech, mixtures, pseudo_noise_reversed_share=share) for share in (0.0, 1.0))
+    np.testing.assert_allclose(unit(backwards), unit(forwards)[:, ::-1], atol=1e-3)
+
+
+def test_the_level_of_noise_rises_and_falls(speech, mixtures):
+    steady, swelling = (noises(speech, mixtures, pseudo_noise_swelling_share=share) for share in (0.0, 1.0))
+
+    def spread_db(clips):
+        frames = clips[:, : clips.shape[1] // 400 * 400].reshape(clips.shape[0], -1, 400)
+        return np.std(10 * np.log10(np.mean(np.square(frames), axis=2) + 1e-12), axis=1)
+
+    assert np.all(spread_db(swelling) > spread_db(steady))
+    assert np.median(spread_db(swelling)) > 2.0 > np.median(spread_db(steady))
+
+
 def test_babble_is_of_the_clean_speech(tmp_path, mixtures):
     for pitch_hz in (150, 210):
         folder = tmp_path / "hum" / str(pitch_hz)

@@ -1,16 +1,17 @@
-"""Noise for which no recording is needed: what machines, weather, keys and mains sound like, roughly, in any colour.
+"""Noise for which no recording is needed: what machines, weather, keys, mains, animals and dishes sound like, roughly.
 
-The recordings of one place hold few kinds of noise. A network that has met thousands of colours, swells, bursts and
-tones learns what speech is instead of what these few noises are.
+The recordings of one place hold few kinds of noise. A network that has met thousands of colours, swells, bursts,
+tones, calls and impacts learns what speech is instead of what these few noises are.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-NoiseKind = Literal["steady", "swelling", "bursts", "tones"]
-NOISE_KINDS: tuple[NoiseKind, ...] = ("steady", "swelling", "bursts", "tones")
+NoiseKind = Literal["steady", "swelling", "bursts", "tones", "calls", "impacts"]
+NOISE_KINDS: tuple[NoiseKind, ...] = ("steady", "swelling", "bursts", "tones", "calls", "impacts")
 
 _TILT_DB_PER_OCTAVE = (-9.0, 3.0)
 _TILT_FROM_HZ = 100.0
@@ -20,10 +21,23 @@ _SWELL_HZ = (0.2, 8.0)
 _SWELL_DEVIATION_DB = 6.0
 _BURSTS_PER_SECOND = (0.5, 12.0)
 _BURST_DECAY_SECONDS = (0.003, 0.2)
-_BURST_SPREAD_DB = 10.0
+_BURST_RISE_SECONDS = (0.0005, 0.1)
+_SPREAD_DB = 10.0
 _FUNDAMENTAL_HZ = (40.0, 2000.0)
 _MOST_PARTIALS = 12
-_HISS_DB = -20.0
+_HISS_DB = (-40.0, -15.0)
+_MOST_SOUNDS = 4
+_SOUNDS_PER_SECOND = (0.7, 60.0)
+_EVEN_SHARE = 0.5
+_UNEVENNESS = 0.1
+_SOUND_SECONDS = (0.004, 0.6)
+_CALL_HZ = (500.0, 7000.0)
+_CALL_SWEEP_OCTAVES = 0.5
+_CALL_WARBLE_OCTAVES, _CALL_WARBLE_HZ = 0.1, (3.0, 60.0)
+_MOST_CALL_PARTIALS = 4
+_MODE_HZ = (150.0, 7500.0)
+_MODE_DECAY_SECONDS = (0.003, 0.15)
+_MOST_MODES = 10
 
 
 def synthetic_noise(
@@ -35,8 +49,8 @@ def synthetic_noise(
         samples: Wanted length.
         sample_rate: Rate in Hz.
         rng: Where all draws come from.
-        kind: "steady" as of fans and rain, "swelling" as of wind and traffic, "bursts" as of keys and steps, "tones" as
-            of mains and motors; None for any.
+        kind: "steady" as of fans and rain, "swelling" as of wind and traffic, "bursts" as of keys and coughs, "tones"
+            as of mains and motors, "calls" as of birds and crickets, "impacts" as of dishes and drops; None for any.
 
     Returns:
         Noise `(samples,)` of unit root mean square, not silent.
@@ -45,14 +59,48 @@ def synthetic_noise(
         kind = NOISE_KINDS[int(rng.integers(len(NOISE_KINDS)))]
     noise = _coloured_gaussian(samples, sample_rate, rng)
     if kind == "swelling":
-        noise *= _swell(samples, sample_rate, rng)
+        noise *= swell(samples, sample_rate, rng)
     elif kind == "bursts":
         noise *= _bursts(samples, sample_rate, rng)
-    elif kind == "tones":
-        hiss = 10.0 ** (_HISS_DB / 20.0) * noise / _rms(noise)
-        tones = _tones(samples, sample_rate, rng)
-        noise = tones / _rms(tones) + hiss
+    elif kind != "steady":
+        make = {"tones": _tones, "calls": _calls, "impacts": _impacts}[kind]
+        sounds = make(samples, sample_rate, rng)
+        noise *= 10.0 ** (rng.uniform(*_HISS_DB) / 20.0) / _rms(noise)
+        noise += sounds / _rms(sounds)
     return (noise / _rms(noise)).astype(np.float32)
+
+
+def swell(samples: int, sample_rate: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Make a gain that rises and falls, faster or slower.
+
+    Args:
+        samples: Wanted length.
+        sample_rate: Rate in Hz.
+        rng: Where all draws come from.
+
+    Returns:
+        Gains `(samples,)`, above 0, with a mean of some 0 dB.
+    """
+    step = sample_rate / (2.0 * _between(_SWELL_HZ, rng))
+    knots_db = _SWELL_DEVIATION_DB * rng.standard_normal(int(samples / step) + 3)
+    position = (np.arange(samples) + rng.uniform(0.0, step)) / step
+    gain_db: NDArray[np.float64] = np.interp(position, np.arange(knots_db.size), knots_db)
+    return 10.0 ** (gain_db / 20.0)
+
+
+def _between(limits: tuple[float, float], rng: np.random.Generator) -> float:
+    """A draw whose logarithm is uniform."""
+    return float(np.exp(rng.uniform(*np.log(limits))))
+
+
+def _placed(
+    sound: NDArray[np.float64], starts: NDArray[np.int64], samples: int, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """A sound at several times, each at a level of its own."""
+    impulses = np.zeros(samples)
+    np.add.at(impulses, starts, 10.0 ** (rng.uniform(-_SPREAD_DB, 0.0, starts.size) / 20.0))
+    size = 1 << (samples + sound.size - 1).bit_length()
+    return np.fft.irfft(np.fft.rfft(impulses, size) * np.fft.rfft(sound, size), size)[:samples]
 
 
 def _rms(waveform: NDArray[np.float64]) -> float:
@@ -71,30 +119,18 @@ def _coloured_gaussian(samples: int, sample_rate: int, rng: np.random.Generator)
     return np.fft.irfft(white * 10.0 ** (gain_db / 20.0), size)[:samples]
 
 
-def _swell(samples: int, sample_rate: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Gain that rises and falls."""
-    step = sample_rate / (2.0 * np.exp(rng.uniform(*np.log(_SWELL_HZ))))
-    knots_db = _SWELL_DEVIATION_DB * rng.standard_normal(int(samples / step) + 3)
-    position = (np.arange(samples) + rng.uniform(0.0, step)) / step
-    gain_db: NDArray[np.float64] = np.interp(position, np.arange(knots_db.size), knots_db)
-    return 10.0 ** (gain_db / 20.0)
-
-
 def _bursts(samples: int, sample_rate: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Gain that jumps up and dies away, at random times."""
-    seconds = samples / sample_rate
-    count = 1 + int(rng.poisson(seconds * np.exp(rng.uniform(*np.log(_BURSTS_PER_SECOND)))))
-    decay = np.exp(rng.uniform(*np.log(_BURST_DECAY_SECONDS))) * sample_rate
-    impulses = np.zeros(samples)
-    np.add.at(impulses, rng.integers(samples, size=count), 10.0 ** (rng.uniform(-_BURST_SPREAD_DB, 0, count) / 20.0))
-    tail = np.exp(-np.arange(min(samples, int(7 * decay) + 1)) / decay)
-    size = 1 << (samples + tail.size - 1).bit_length()
-    return np.maximum(np.fft.irfft(np.fft.rfft(impulses, size) * np.fft.rfft(tail, size), size)[:samples], 0.0)
+    """Gain that rises, at random times, and dies away."""
+    count = 1 + int(rng.poisson(samples / sample_rate * _between(_BURSTS_PER_SECOND, rng)))
+    rise, decay = _between(_BURST_RISE_SECONDS, rng), _between(_BURST_DECAY_SECONDS, rng)
+    seconds = np.arange(1, 2 + min(samples, int((rise + 7.0 * decay) * sample_rate))) / sample_rate
+    shape = np.minimum(seconds / rise, np.exp((rise - seconds) / decay))
+    return np.maximum(_placed(shape, rng.integers(samples, size=count), samples, rng), 0.0)
 
 
 def _tones(samples: int, sample_rate: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """Partials of one steady fundamental."""
-    fundamental_hz = np.exp(rng.uniform(*np.log(_FUNDAMENTAL_HZ)))
+    fundamental_hz = _between(_FUNDAMENTAL_HZ, rng)
     most = min(_MOST_PARTIALS, int(0.45 * sample_rate / fundamental_hz))
     phase = 2.0 * np.pi * fundamental_hz * np.arange(samples) / sample_rate
     partials = np.arange(1, 1 + int(rng.integers(1, most + 1)))
@@ -105,3 +141,66 @@ def _tones(samples: int, sample_rate: int, rng: np.random.Generator) -> NDArray[
         np.zeros(samples),
     )
     return tones
+
+
+def _calls(samples: int, sample_rate: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Short tones that glide and warble."""
+    pitch_hz, sweep = _between(_CALL_HZ, rng), _CALL_SWEEP_OCTAVES * rng.standard_normal()
+    most = int(rng.integers(1, _MOST_CALL_PARTIALS + 1))
+
+    def call(seconds: float) -> NDArray[np.float64]:
+        time = np.arange(max(int(seconds * sample_rate), 2)) / sample_rate
+        octaves = sweep * rng.uniform(0.5, 1.0) * (time / seconds - 0.5)
+        warble = 2.0 * np.pi * (_between(_CALL_WARBLE_HZ, rng) * time + rng.random())
+        octaves += _CALL_WARBLE_OCTAVES * rng.random() * np.sin(warble)
+        frequency_hz = pitch_hz * 2.0 ** (0.2 * rng.standard_normal() + octaves)
+        phase = 2.0 * np.pi * np.cumsum(frequency_hz) / sample_rate
+        rise = rng.uniform(0.05, 0.6)
+        gain = np.sin(0.5 * np.pi * np.minimum(time / (rise * seconds), (1.0 - time / seconds) / (1.0 - rise)))
+        tones = np.zeros_like(time)
+        for partial in range(1, most + 1):
+            heard = partial * frequency_hz < 0.48 * sample_rate
+            tones += heard * rng.exponential(1.0) / partial * np.sin(partial * phase)
+        return gain * tones
+
+    return _series(call, samples, sample_rate, rng)
+
+
+def _impacts(samples: int, sample_rate: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Bodies that are struck and ring."""
+    click = int(_between((0.0003, 0.005), rng) * sample_rate) + 1
+    click_gain = rng.exponential(0.5)
+
+    def impact(seconds: float) -> NDArray[np.float64]:
+        time = np.arange(max(int(seconds * sample_rate), 2)) / sample_rate
+        sound = np.zeros_like(time)
+        for _ in range(int(rng.integers(1, _MOST_MODES + 1))):
+            mode_hz, decay = _between(_MODE_HZ, rng), _between(_MODE_DECAY_SECONDS, rng)
+            sound += rng.exponential(1.0) * np.exp(-time / decay) * np.sin(2.0 * np.pi * mode_hz * time)
+        knock = min(click, time.size)
+        sound[:knock] += click_gain * rng.standard_normal(knock)
+        return sound
+
+    return _series(impact, samples, sample_rate, rng)
+
+
+def _series(
+    sound: Callable[[float], NDArray[np.float64]], samples: int, sample_rate: int, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """A few sounds of one source, again and again: evenly as of a cricket, or when they like."""
+    per_second = _between(_SOUNDS_PER_SECOND, rng)
+    evenly = rng.random() < _EVEN_SHARE
+    series = np.zeros(samples)
+    count = int(rng.integers(1, _MOST_SOUNDS + 1))
+    for _ in range(count):
+        seconds = float(np.clip(rng.uniform(0.1, 1.5) / per_second, *_SOUND_SECONDS))
+        period = count * sample_rate / per_second
+        if evenly:
+            starts = np.arange(rng.uniform(0.0, min(period, samples)), samples, period)
+            starts += _UNEVENNESS * rng.random() * period * rng.standard_normal(starts.size)
+        else:
+            starts = rng.uniform(0, samples, 1 + int(rng.poisson(samples / period)))
+        series += _placed(sound(seconds), np.clip(starts, 0, samples - 1).astype(np.int64), samples, rng)
+    if rng.random() < 0.5:
+        series *= swell(samples, sample_rate, rng)
+    return series

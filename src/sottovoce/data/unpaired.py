@@ -13,7 +13,7 @@ from sottovoce.config import DataSettings
 from sottovoce.data.harvest import NoiseStretch, stationary_noise
 from sottovoce.data.manifest import Manifest, Recording
 from sottovoce.data.rooms import Room
-from sottovoce.data.synthetic import synthetic_noise
+from sottovoce.data.synthetic import swell, synthetic_noise
 from sottovoce.errors import AudioError
 from sottovoce.signal import audio, levels
 from sottovoce.signal.resampling import resample
@@ -210,6 +210,10 @@ class UnpairedClips:
         babble = chance < settings.pseudo_synthetic_share + settings.pseudo_babble_share
         draw = self._babble if babble else self._noise
         noise = played(draw, self._samples, self._rate, settings.pseudo_noise_speed, rng)
+        if rng.random() < settings.pseudo_noise_reversed_share:
+            noise = noise[::-1]
+        if rng.random() < settings.pseudo_noise_swelling_share:
+            noise = noise * swell(self._samples, self._rate, rng).astype(np.float32)
         return coloured(noise, settings.pseudo_colour, rng)
 
     def _pseudo_noise(self, rng: np.random.Generator) -> Float32Array:

@@ -212,6 +212,8 @@ def compare(old: JointAutoencoder, new: JointAutoencoder, data: TrainingData, se
     unaltered = {
         "pseudo_speed": (1.0, 1.0),
         "pseudo_noise_speed": (1.0, 1.0),
+        "pseudo_noise_reversed_share": 0.0,
+        "pseudo_noise_swelling_share": 0.0,
         "pseudo_colour": 0.0,
         "pseudo_babble_share": 0.0,
         "pseudo_synthetic_share": 0.0,
@@ -276,6 +278,8 @@ def _settings(settings: SystemSettings, steps: int, seed: int, snr_db: tuple[flo
             "held_back_share": _HELD_BACK_SHARE,
             # The noise is that of the place; a little of what any place may have keeps the rest from being forgotten.
             "pseudo_noise_speed": _NOISE_SPEED,
+            "pseudo_noise_reversed_share": 0.0,
+            "pseudo_noise_swelling_share": 0.0,
             "pseudo_babble_share": 0.0,
             "pseudo_synthetic_share": min(_OTHER_NOISE_SHARE, training.data.pseudo_synthetic_share),
         }
