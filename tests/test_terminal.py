@@ -1,6 +1,8 @@
 """What a long command tells where there is no terminal."""
 
-from sottovoce.terminal import ProgressLines
+import pytest
+
+from sottovoce.terminal import ProgressLines, duration
 
 
 def test_a_line_a_minute_with_the_time_left(capsys):
@@ -42,3 +44,18 @@ def test_a_task_that_begins_anew_counts_from_there(capsys):
     now = 121.0
     tell("cutting", 50, 100, "")
     assert capsys.readouterr().err == "sottovoce: cutting 50%, 1:00.0 left\n"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0, "0:00.0"),
+        (59.94, "0:59.9"),
+        (59.97, "1:00.0"),
+        (119.97, "2:00.0"),
+        (3599.96, "1:00:00.0"),
+        (3723.4, "1:02:03.4"),
+    ],
+)
+def test_seconds_never_reach_sixty(seconds, shown):
+    assert duration(seconds) == shown

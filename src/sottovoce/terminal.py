@@ -94,7 +94,7 @@ class ProgressLines:
 
 def duration(seconds: float) -> str:
     """Hours, minutes and seconds, for people."""
-    minutes, rest = divmod(seconds, 60)
+    minutes, rest = divmod(round(seconds, 1), 60)
     hours, minutes = divmod(int(minutes), 60)
     return f"{hours}:{minutes:02d}:{rest:04.1f}" if hours else f"{minutes}:{rest:04.1f}"
 
