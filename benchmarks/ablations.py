@@ -4,8 +4,8 @@
     python benchmarks/ablations.py data
 
 trains `default_short` and its variants of `conf/ablations`, equal in steps, and `default_short` on less sound, and
-scores them on every fourth mixture of the development sets and on the 50 pairs of `SOTTOVOCE_DATA`. A row takes some ten
-minutes on two cores; what was trained or scored is not done again, so an interrupted benchmark goes on.
+scores them on every fourth mixture of the development sets and on the 50 pairs of `SOTTOVOCE_DATA`. A row takes some
+ten minutes of one core; what was trained or scored is not done again, so an interrupted benchmark goes on.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
@@ -31,9 +32,13 @@ from _scoring import (
 
 from sottovoce.config import find_settings, load_settings
 from sottovoce.data.manifest import scan
+from sottovoce.metrics import plots
 from sottovoce.metrics.report import differences, markdown_table
 from sottovoce.metrics.scores import FileScores
 from sottovoce.training.run import Provenance, train
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 RESULTS = Path(__file__).parent / "results" / "ablations"
 BASE = "default_short"
@@ -113,7 +118,9 @@ def main() -> int:
     add("-o", "--output", type=Path, default=RESULTS, help="folder of the tables and all scores")
     add("--work", type=Path, default=Path("runs/ablations"), help="folder of trainings and scores")
     add("--row", action="append", choices=[row.name for row in ROWS], help="train this row alone")
-    add("--snapshot", action="append", default=[], metavar="NAME=FILE", help="a model of the default's training so far")
+    add(
+        "--snapshot", action="append", default=[], metavar="STEPS=FILE", help="a model of the default's training so far"
+    )
     add("--trained", action="store_true", help="train nothing: report what is trained already")
     add("--jobs", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()
@@ -126,10 +133,10 @@ def main() -> int:
     sets = {name: items if name == "pairs" else items[::EVERY] for name, items in find_sets(arguments.data).items()}
     scores: dict[str, list[FileScores]] = {name: [] for name in sets}
     rows = [row for row in ROWS if exported(row, arguments.work).exists()]
-    snapshots = [pair.split("=", 1) for pair in arguments.snapshot]
+    snapshots = {f"{int(steps)} steps": Path(path) for steps, path in (s.split("=", 1) for s in arguments.snapshot)}
     systems = {UNPROCESSED: unprocessed()}
     systems |= {row.name: model(exported(row, arguments.work)) for row in rows}
-    systems |= {name: model(Path(path)) for name, path in snapshots}
+    systems |= {name: model(path) for name, path in snapshots.items()}
     for name, items in sets.items():
         for key, system in systems.items():
             scores[name] += scored(items, key, system, arguments.work / "scores" / name, arguments.jobs)
@@ -140,10 +147,24 @@ def main() -> int:
             "Ingredients": {row.name: row.what for row in INGREDIENTS if row in rows},
             "Amounts of sound": {row.name: row.what for row in (INGREDIENTS[0], *AMOUNTS) if row in rows},
             "Latency": {row.name: row.what for row in (INGREDIENTS[0], *LATENCIES) if row in rows},
-            "Training time": {name: "the default on its way" for name, _ in snapshots},
+            "Training time": dict.fromkeys(snapshots, "the default on its way"),
         },
     )
     arguments.output.mkdir(parents=True, exist_ok=True)
+    trained = {row.name for row in rows}
+    curves = {
+        what: {scan(arguments.data / folder).seconds / 60: BASE}
+        | {minutes: row.name for row in AMOUNTS if (minutes := getattr(row, field)) and row.name in trained}
+        for what, folder, field in (
+            ("minutes of clean speech", "speech", "speech_minutes"),
+            ("minutes of noisy recordings", "mixtures", "mixture_minutes"),
+        )
+    }
+    curves["steps of the default's training"] = {float(name.split()[0]): name for name in snapshots}
+    drawn = {what: systems for what, systems in curves.items() if len(systems) > 1}
+    if drawn:
+        plots.save(learning_curves(scores, drawn), arguments.output / "learning_curves.png")
+        lines += ["![Learning curves](learning_curves.png)", ""]
     (arguments.output / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     write_scores(arguments.output / "scores.csv", scores)
     print("\n".join(lines))
@@ -216,6 +237,35 @@ def without_lead_in(data: Path, target: Path) -> Path:
             waveform, _ = soundfile.read(path, start=max(0, first))
             soundfile.write(target / path.name, waveform, rate)
     return target
+
+
+def learning_curves(scores: dict[str, list[FileScores]], curves: dict[str, dict[float, str]]) -> "Figure":
+    """Gain in PESQ wb from more of something, a panel for each: `curves[of what][how much]` is the system's name."""
+    figure = plots.new_figure(4.2 * len(curves), 3.4)
+    axes = figure.subplots(1, len(curves), sharey=True, squeeze=False)[0]
+    for axis, (what, systems) in zip(axes, curves.items(), strict=True):
+        amounts = sorted(systems)
+        for colour, (name, results) in zip(plots.COLOURS, scores.items(), strict=False):
+            gains = [differences(results, systems[amount], UNPROCESSED)["pesq_wb"] for amount in amounts]
+            axis.errorbar(
+                amounts,
+                [gain.value for gain in gains],
+                [gain.half_width for gain in gains],
+                color=colour,
+                marker="o",
+                markersize=4,
+                capsize=2,
+                linewidth=1.2,
+                label=name,
+            )
+        plots.tidy(axis)
+        axis.set_xscale("log")
+        axis.set_xticks(amounts, [f"{amount:.0f}" for amount in amounts])
+        axis.minorticks_off()
+        axis.set_xlabel(what, color=plots.INK)
+    axes[0].set_ylabel("gain in PESQ wb over unprocessed", color=plots.INK)
+    axes[0].legend(frameon=False, fontsize=8)
+    return figure
 
 
 def report(
