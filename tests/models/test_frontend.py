@@ -6,7 +6,7 @@ import torch
 
 from sottovoce.config import FrontendSettings
 from sottovoce.models.blocks import Past
-from sottovoce.models.frontend import FeatureMaps, RunningLevel, TorchSTFT, amplitude, phasor, rotate
+from sottovoce.models.frontend import FeatureMaps, RunningLevel, TorchSTFT, amplitude, phasor, rotate, rotate_back
 
 
 def feature_maps(phase, window=8, **settings):
@@ -42,6 +42,12 @@ def test_rotate_multiplies_complex_numbers():
     first, second = noise(2, 2, 5, 7), noise(2, 2, 5, 7).flip(0)
     product = torch.complex(first[:, 0], first[:, 1]) * torch.complex(second[:, 0], second[:, 1])
     torch.testing.assert_close(rotate(first, second), torch.stack([product.real, product.imag], dim=1))
+
+
+def test_what_is_rotated_and_rotated_back_keeps_its_phase():
+    first, second = noise(2, 2, 5, 7), noise(2, 2, 5, 7).flip(0)
+    back = rotate_back(rotate(first, second), second)
+    torch.testing.assert_close(back, first * second.square().sum(dim=1, keepdim=True))
 
 
 def test_compressed_phase_fades_with_the_amplitude():

@@ -134,7 +134,7 @@ class BandBlock(nn.Module):
     def __init__(self, width: int, bands: int) -> None:
         super().__init__()
         self.time_norm = nn.LayerNorm(width)
-        self.recurrence = nn.GRU(width, width, batch_first=True)
+        self.recurrence = nn.GRU(width, width)
         self.time_output = nn.Linear(width, width)
         self.band_norm = nn.LayerNorm(width)
         self.band_input = nn.Linear(bands, 2 * bands)
@@ -144,11 +144,11 @@ class BandBlock(nn.Module):
     def forward(self, bands: Tensor, past: Past) -> Tensor:
         """Map `(B, N, Q, width)` to the same shape."""
         batch, frames, count, width = bands.shape
-        along_time = self.time_norm(bands).transpose(1, 2).reshape(batch * count, frames, width)
+        along_time = self.time_norm(bands).transpose(0, 1).reshape(frames, batch * count, width)
         state = past.recall(bands, count * width).reshape(1, batch * count, width)
         heard, state = self.recurrence(along_time, state)
         past.remember(state.reshape(batch, count * width, 1))
-        bands = bands + self.time_output(heard).reshape(batch, count, frames, width).transpose(1, 2)
+        bands = bands + self.time_output(heard).reshape(frames, batch, count, width).transpose(0, 1)
         across = self.band_norm(bands).transpose(2, 3)
         across = self.band_output(nn.functional.silu(self.band_input(across))).transpose(2, 3)
         mixed: Tensor = bands + self.channel_output(across)

@@ -76,7 +76,7 @@ class Past:
         Returns:
             `(B, C, N)`.
         """
-        return self.extend(frames, count)[..., : frames.shape[-1]]
+        return self.extend(frames, count)[..., : frames.shape[-1]] if count else frames
 
 
 class RunningMean(nn.Module):

@@ -7,7 +7,9 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import onnx
+import onnx.numpy_helper
 import onnxruntime
 import torch
 from google.protobuf.message import DecodeError
@@ -41,7 +43,7 @@ class _OnnxGru(nn.Module):
     """A GRU as the one ONNX operator that it is; the exporter would unroll it, or not, after what it exported before.
 
     Args:
-        layer: One direction, one layer, batch first.
+        layer: One direction, one layer, not batch first.
     """
 
     def __init__(self, layer: nn.GRU) -> None:
@@ -59,17 +61,17 @@ class _OnnxGru(nn.Module):
         self.bias = nn.Parameter(torch.cat([stacked("bias_ih_l0"), stacked("bias_hh_l0")], dim=1))
 
     def forward(self, frames: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Map `(S, N, C)` and the state `(1, S, H)` to `(S, N, H)` and the new state."""
-        sequences, count, _ = frames.shape
+        """Map `(N, S, C)` and the state `(1, S, H)` to `(N, 1, S, H)`, one direction, and the new state."""
+        count, sequences, _ = frames.shape
         heard, last = torch.onnx.ops.symbolic_multi_out(
             "GRU",
-            (frames.transpose(0, 1), self.input_weight, self.state_weight, self.bias, None, state),
+            (frames, self.input_weight, self.state_weight, self.bias, None, state),
             {"hidden_size": self.hidden_size, "linear_before_reset": 1},
             dtypes=(frames.dtype, frames.dtype),
             shapes=((count, 1, sequences, self.hidden_size), (1, sequences, self.hidden_size)),
             version=_OPSET,
         )
-        return heard.squeeze(1).transpose(0, 1), last
+        return heard, last
 
 
 def _trace(model: JointAutoencoder, past: list[Tensor]) -> onnx.ModelProto:
@@ -122,6 +124,28 @@ def _simplified(model: onnx.ModelProto) -> onnx.ModelProto:
     del simplified.opset_import[:]
     simplified.opset_import.extend(kept)
     return simplified
+
+
+def _with_fixed_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph without what works out a shape that has one free size: -1 says the same and costs nothing."""
+    graph = model.graph
+    constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    joined = {node.output[0]: node.input for node in graph.node if node.op_type == "Concat"}
+    for node in graph.node:
+        parts = joined.get(node.input[1]) if node.op_type == "Reshape" else None
+        if parts is not None and sum(part not in constants for part in parts) == 1:
+            shape = np.concatenate([constants.get(part, np.array([-1])) for part in parts])
+            node.input[1] = f"{node.output[0]}_shape"
+            graph.initializer.append(onnx.numpy_helper.from_array(shape.astype(np.int64), node.input[1]))
+    used = {output.name for output in graph.output}
+    kept = []
+    for node in reversed(graph.node):  # every node stands behind those that it takes from
+        if used.intersection(node.output):
+            used.update(node.input)
+            kept.append(node)
+    del graph.node[:]
+    graph.node.extend(reversed(kept))
+    return model
 
 
 def _forget_origin(model: onnx.ModelProto) -> None:
@@ -195,7 +219,7 @@ def export_model(
         command=command,
         settings=settings.model_dump(mode="json"),
     )
-    graph = _simplified(_trace(deployed, memory.next))
+    graph = _with_fixed_shapes(_simplified(_trace(deployed, memory.next)))
     _forget_origin(graph)
     entry = graph.metadata_props.add()
     entry.key, entry.value = METADATA_KEY, metadata.to_json()

@@ -62,9 +62,22 @@ def rotate(phasors: Tensor, by: Tensor) -> Tensor:
     Returns:
         `(B, 2, F, N)`.
     """
-    real = phasors[:, 0] * by[:, 0] - phasors[:, 1] * by[:, 1]
-    imaginary = phasors[:, 0] * by[:, 1] + phasors[:, 1] * by[:, 0]
-    return torch.stack([real, imaginary], dim=1)
+    (real, imaginary), (by_real, by_imaginary) = _parts(phasors), _parts(by)
+    return torch.cat([real * by_real - imaginary * by_imaginary, real * by_imaginary + imaginary * by_real], dim=1)
+
+
+def rotate_back(phasors: Tensor, by: Tensor) -> Tensor:
+    """Product of complex numbers with the conjugates of others: by how much the phases of the first are ahead.
+
+    Args:
+        phasors: `(B, 2, F, N)`.
+        by: `(B, 2, F, N)`.
+
+    Returns:
+        `(B, 2, F, N)`.
+    """
+    (real, imaginary), (by_real, by_imaginary) = _parts(phasors), _parts(by)
+    return torch.cat([real * by_real + imaginary * by_imaginary, imaginary * by_real - real * by_imaginary], dim=1)
 
 
 class TorchSTFT(nn.Module):
@@ -166,19 +179,19 @@ class FeatureMaps(nn.Module):
         phases = phasor(spectra)
         if self._phase == "differences":
             before = past.extend(phases.flatten(1, 2), 1)[..., :-1].reshape(phases.shape)
-            below = torch.cat([phases[:, :, :1], phases[:, :, :-1]], dim=2) * self._has_lower.to(phases)
-            advance = rotate(rotate(phases, _conjugate(before)), self._back.to(phases).expand_as(phases))
-            # The sound in the middle of a window turns every bin by half a turn against the next.
-            slope = -rotate(phases, _conjugate(below))
+            # The sound in the middle of a window turns every bin by half a turn against the next: hence the minus.
+            below = torch.cat([phases[:, :, :1], phases[:, :, :-1]], dim=2) * -self._has_lower.to(phases)
+            advance = rotate(rotate_back(phases, before), self._back.to(phases))
+            slope = rotate_back(phases, below)
             phases = torch.cat([advance, slope], dim=1)
         if self._phase != "unit":
             phases = phases * compressed.unsqueeze(1)
         return torch.cat([compressed, phases.flatten(1, 2)], dim=1)
 
 
-def _conjugate(numbers: Tensor) -> Tensor:
-    """Complex conjugates of `(B, 2, F, N)`."""
-    return torch.stack([numbers[:, 0], -numbers[:, 1]], dim=1)
+def _parts(numbers: Tensor) -> tuple[Tensor, Tensor]:
+    """Real and imaginary parts `(B, 1, F, N)`. Slices, and not chunks, which the exporter would put into a list."""
+    return numbers[:, :1], numbers[:, 1:]
 
 
 def _on_the_unit_circle(turns: NDArray[np.float64]) -> Tensor:

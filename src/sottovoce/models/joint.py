@@ -260,7 +260,8 @@ class JointAutoencoder(nn.Module):
             phasors = _complex(self.phase_decoder(noisy, past))
         decoded = DecodedSpeech(guide, phasors)
         mixture = spectra[:, :, : self.bins]
-        mixture = _complex(past.delay(mixture.flatten(1, 2), self.delay_frames))
+        if self.delay_frames:
+            mixture = _complex(past.delay(mixture.flatten(1, 2), self.delay_frames))
         if self.mask is None:
             return Translation(latent, noise_code, decoded, self.spectrum_of(decoded, mixture))
         waiting = past.delay(features, self.amplitude_decoder.delay)
@@ -334,7 +335,8 @@ def _pointwise(inputs: int, outputs: int, model: ModelSettings) -> ConvBlock:
 
 def _complex(rows: Tensor) -> Tensor:
     """Rows `(B, 2 F, N)`, real parts first, as `(B, 2, F, N)`."""
-    return torch.stack(rows.chunk(2, dim=1), dim=1)
+    batch, count, frames = rows.shape
+    return rows.reshape(batch, 2, count // 2, frames)
 
 
 def count_parameters(parts: list[nn.Module]) -> int:
