@@ -133,10 +133,11 @@ def main() -> int:
     sets = {name: items if name == "pairs" else items[::EVERY] for name, items in find_sets(arguments.data).items()}
     scores: dict[str, list[FileScores]] = {name: [] for name in sets}
     rows = [row for row in ROWS if exported(row, arguments.work).exists()]
-    snapshots = {f"{int(steps)} steps": Path(path) for steps, path in (s.split("=", 1) for s in arguments.snapshot)}
+    snapshots = {int(steps): Path(path) for steps, path in (pair.split("=", 1) for pair in arguments.snapshot)}
+    snapshot_names = {float(steps): f"{steps} steps" for steps in snapshots}
     systems = {UNPROCESSED: unprocessed()}
     systems |= {row.name: model(exported(row, arguments.work)) for row in rows}
-    systems |= {name: model(path) for name, path in snapshots.items()}
+    systems |= {snapshot_names[steps]: model(path) for steps, path in snapshots.items()}
     for name, items in sets.items():
         for key, system in systems.items():
             scores[name] += scored(items, key, system, arguments.work / "scores" / name, arguments.jobs)
@@ -147,7 +148,7 @@ def main() -> int:
             "Ingredients": {row.name: row.what for row in INGREDIENTS if row in rows},
             "Amounts of sound": {row.name: row.what for row in (INGREDIENTS[0], *AMOUNTS) if row in rows},
             "Latency": {row.name: row.what for row in (INGREDIENTS[0], *LATENCIES) if row in rows},
-            "Training time": dict.fromkeys(snapshots, "the default on its way"),
+            "Training time": dict.fromkeys(snapshot_names.values(), "the default on its way"),
         },
     )
     arguments.output.mkdir(parents=True, exist_ok=True)
@@ -160,7 +161,7 @@ def main() -> int:
             ("minutes of noisy recordings", "mixtures", "mixture_minutes"),
         )
     }
-    curves["steps of the default's training"] = {float(name.split()[0]): name for name in snapshots}
+    curves["steps of the default's training"] = snapshot_names
     drawn = {what: systems for what, systems in curves.items() if len(systems) > 1}
     if drawn:
         plots.save(learning_curves(scores, drawn), arguments.output / "learning_curves.png")

@@ -61,7 +61,10 @@ class _OnnxGru(nn.Module):
         self.bias = nn.Parameter(torch.cat([stacked("bias_ih_l0"), stacked("bias_hh_l0")], dim=1))
 
     def forward(self, frames: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Map `(N, S, C)` and the state `(1, S, H)` to `(N, 1, S, H)`, one direction, and the new state."""
+        """Map `(N, S, C)` and the state `(1, S, H)` to `(N, 1, S, H)` and the new state.
+
+        The operator's axis of directions stays, which PyTorch's layer does not have: `BandBlock` reshapes it away.
+        """
         count, sequences, _ = frames.shape
         heard, last = torch.onnx.ops.symbolic_multi_out(
             "GRU",
@@ -137,6 +140,7 @@ def _with_fixed_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
             shape = np.concatenate([constants.get(part, np.array([-1])) for part in parts])
             node.input[1] = f"{node.output[0]}_shape"
             graph.initializer.append(onnx.numpy_helper.from_array(shape.astype(np.int64), node.input[1]))
+    # What worked those shapes out is idle now; the runtime would go on computing it.
     used = {output.name for output in graph.output}
     kept = []
     for node in reversed(graph.node):  # every node stands behind those that it takes from
