@@ -7,7 +7,7 @@ from sottovoce.config import DataSettings
 from sottovoce.data.harvest import NoiseStretch
 from sottovoce.data.manifest import scan
 from sottovoce.data.rooms import Room, direct_sample
-from sottovoce.data.unpaired import PURPOSES, UnpairedClips
+from sottovoce.data.unpaired import PURPOSES, UnpairedClips, played
 from sottovoce.signal.audio import read
 from sottovoce.signal.levels import active_speech_db, rms_db
 
@@ -281,6 +281,32 @@ def test_speed_moves_the_spectrum_of_their_noise(tmp_path, speech):
     residual = batch.pseudo_mixtures - batch.pseudo_targets
     peaks_hz = np.abs(np.fft.rfft(residual, axis=1)).argmax(axis=1) * RATE / residual.shape[1]
     np.testing.assert_allclose(peaks_hz, 1250, atol=2.0)
+
+
+def powers_db(clips, *bands_hz):
+    """Mean power of a clip's bins in each band, in dB."""
+    power = np.square(np.abs(np.fft.rfft(clips * np.hanning(clips.shape[-1]))))
+    hz = np.fft.rfftfreq(clips.shape[-1], 1 / RATE)
+    return [10 * np.log10(power[..., (low <= hz) & (hz < high)].mean() + 1e-20) for low, high in bands_hz]
+
+
+@pytest.mark.parametrize("speed", [1.0, 1.03, 1.25, 2.0])
+def test_what_is_played_faster_reaches_as_high_as_what_is_not(speed):
+    # A slope below half the rate would tell voices that were played faster from noise that was not.
+    clip = played(
+        lambda samples, rng: rng.standard_normal(samples).astype(np.float32), RATE, speed, np.random.default_rng(1)
+    )
+    assert clip.shape == (RATE,)
+    assert clip.dtype == np.float32
+    np.testing.assert_allclose(powers_db(clip, (7900, 8001)), powers_db(clip, (100, 7900)), atol=1.5)
+    assert rms_db(clip) == pytest.approx(-10 * np.log10(speed), abs=0.25)  # what would be higher is lost
+
+
+def test_above_a_slower_voice_there_is_no_noise_either(speech, mixtures):
+    batch = drawn(speech, mixtures, pseudo_speed=(0.8, 0.8), pseudo_synthetic_share=1.0).batch(0, "joint")
+    for clips in (batch.pseudo_mixtures, batch.pseudo_targets, batch.pseudo_reverberant):
+        below, above = powers_db(clips, (100, 5700), (6500, 8001))
+        assert above < below - 60
 
 
 def noises(speech, mixtures, **changes):

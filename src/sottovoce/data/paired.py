@@ -138,7 +138,7 @@ class PairedClips:
 
     def _other_pair(self, rng: np.random.Generator) -> NDArray[np.float32]:
         """A pair at another speed and through another microphone."""
-        pair = played(self._clip, self._samples, self._rate, self._settings.pseudo_speed, rng)
+        pair = played(self._clip, self._samples, rng.uniform(*self._settings.pseudo_speed), rng)
         return coloured(pair, self._settings.pseudo_colour, rng)
 
     def _read(self, path: Path, start: int, frames: int, samples: int) -> NDArray[np.float32]:

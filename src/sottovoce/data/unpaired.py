@@ -29,7 +29,10 @@ _CUTOFF_HZ, _EDGE_SHARE = (3000.0, 7500.0), 0.1
 _SECOND_NOISE_DB = (-12.0, 0.0)
 # The recursive part of a filter with such poles is below -100 dB after this many samples.
 _FILTER_TAIL = 256
-_FAST_SIZE = 4096  # multiples of it have no large prime factor that would slow the transform down
+# What a transform takes for periodic rings where its end meets its beginning.
+_MARGIN = 256
+# Multiples of these have no large prime factor that would slow a transform down.
+_FAST_SIZE, _SPEED_STEP = 4096, 256
 # Draws of the parts of a batch come from generators of their own, so that no part depends on another's.
 _SPEECH, _MIXTURES, _NOISE, _PSEUDO_SPEECH, _PSEUDO_NOISE, _PSEUDO_MIX = range(6)
 
@@ -209,7 +212,7 @@ class UnpairedClips:
             return synthetic_noise(self._samples, self._rate, rng)
         babble = chance < settings.pseudo_synthetic_share + settings.pseudo_babble_share
         draw = self._babble if babble else self._noise
-        noise = played(draw, self._samples, self._rate, settings.pseudo_noise_speed, rng)
+        noise = played(draw, self._samples, rng.uniform(*settings.pseudo_noise_speed), rng)
         if rng.random() < settings.pseudo_noise_reversed_share:
             noise = noise[::-1]
         if rng.random() < settings.pseudo_noise_swelling_share:
@@ -233,7 +236,7 @@ class UnpairedClips:
 
     def _band_limited(self, *clips: Float32Array, cutoff_hz: float) -> list[Float32Array]:
         """Clips as from a telephone or an old coder: nothing above a frequency, a smooth edge below it."""
-        size = -(-self._samples // _FAST_SIZE) * _FAST_SIZE
+        size = _transform_size(self._samples)
         below = (cutoff_hz - np.fft.rfftfreq(size, 1.0 / self._rate)) / (_EDGE_SHARE * cutoff_hz)
         gain = np.square(np.sin(0.5 * np.pi * np.clip(below, 0.0, 1.0))).astype(np.float32)
         return [np.fft.irfft(np.fft.rfft(clip, size) * gain, size)[: clip.size].astype(np.float32) for clip in clips]
@@ -243,7 +246,8 @@ class UnpairedClips:
     ) -> _PseudoPair:
         """Speech of anyone in a simulated room with noise, and that speech with early sound."""
         settings = self._settings
-        voice = played(self._speech, self._samples, self._rate, settings.pseudo_speed, speech_rng)
+        speed = speech_rng.uniform(*settings.pseudo_speed)
+        voice = played(self._speech, self._samples, speed, speech_rng)
         target = reverberant = coloured(voice, settings.pseudo_colour, speech_rng)
         if self._rooms and mix_rng.random() < settings.pseudo_room_share:
             room = self._rooms[int(mix_rng.integers(len(self._rooms)))]
@@ -261,36 +265,41 @@ class UnpairedClips:
         except AudioError:  # a silent stretch of speech or noise has no ratio: the speech stays as it is
             mixture = reverberant
         target = with_remainder(target, mixture, settings.pseudo_attenuation_db)
+        # Above what a slower voice has left there would be noise alone, as no microphone hears it.
+        cutoff_hz = min(1.0, speed) * self._rate / 2
         if mix_rng.random() < settings.pseudo_band_limited_share:
+            cutoff_hz = min(cutoff_hz, mix_rng.uniform(*_CUTOFF_HZ))
+        if cutoff_hz < self._rate / 2:
             clips = mixture, target, reverberant
-            mixture, target, reverberant = self._band_limited(*clips, cutoff_hz=mix_rng.uniform(*_CUTOFF_HZ))
+            mixture, target, reverberant = self._band_limited(*clips, cutoff_hz=cutoff_hz)
         levelled = self._at_level(mixture, mix_rng)
         found = levels.rms(mixture)
         gain = np.float32(levels.rms(levelled) / found if found else 1.0)
         return _PseudoPair(levelled, target * gain, reverberant * gain)
 
 
-def played(
-    draw: Draw, samples: int, sample_rate: int, speeds: tuple[float, float], rng: np.random.Generator
-) -> Float32Array:
+def played(draw: Draw, samples: int, speed: float, rng: np.random.Generator) -> Float32Array:
     """A clip that is played slower or faster: pitch, formants and pace of another voice, size of another source.
+
+    The spectrum is cut at half the rate, without the slope of a resampler's filter: a network would know altered
+    voices by that slope, and take what reaches up to half the rate for noise.
 
     Args:
         draw: Gives so many samples `(..., n)`.
         samples: Wanted length T.
-        sample_rate: Rate in Hz.
-        speeds: Range of the speed; 1 as it is recorded.
-        rng: Source of all draws.
+        speed: 1 as it is recorded, above it faster. A slower clip has nothing above `speed` times half the rate.
+        rng: Source of the draw.
 
     Returns:
         Samples `(..., T)`.
     """
-    slowest, fastest = speeds
-    if slowest == fastest == 1.0:
+    if speed == 1.0:
         return draw(samples, rng)
-    played_rate = round(sample_rate * rng.uniform(slowest, fastest))
-    wanted = -(-samples * played_rate // sample_rate)
-    return resample(draw(wanted, rng), played_rate, sample_rate)[..., :samples]
+    size = _transform_size(samples + 2 * _MARGIN)
+    recorded = draw(_SPEED_STEP * round(size * speed / _SPEED_STEP), rng)
+    heard = np.fft.irfft(np.fft.rfft(recorded), size) * (size / recorded.shape[-1])
+    clip: Float32Array = heard[..., _MARGIN : _MARGIN + samples].astype(np.float32)
+    return clip
 
 
 def with_remainder(target: Float32Array, mixture: Float32Array, attenuation_db: float | None) -> Float32Array:
@@ -327,9 +336,14 @@ def coloured(clips: Float32Array, most: float, rng: np.random.Generator) -> Floa
         return clips
     samples = clips.shape[-1]
     zeros, poles = rng.uniform(-most, most, (2, 2))
-    size = -(-(samples + _FILTER_TAIL) // _FAST_SIZE) * _FAST_SIZE
+    size = _transform_size(samples + _FILTER_TAIL)
     response = (np.fft.rfft([1, *zeros], size) / np.fft.rfft([1, *poles], size)).astype(np.complex64)
     return np.fft.irfft(np.fft.rfft(clips, size) * response, size)[..., :samples].astype(np.float32)
+
+
+def _transform_size(samples: int) -> int:
+    """So many samples or a few more, which a transform is fast with."""
+    return -(-samples // _FAST_SIZE) * _FAST_SIZE
 
 
 def _shares(seconds: Sequence[float]) -> NDArray[np.float64]:
