@@ -12,6 +12,7 @@ import argparse
 import csv
 import html
 import importlib.util
+import itertools
 import math
 import os
 import sys
@@ -39,7 +40,7 @@ from _scoring import (
 
 from sottovoce.benchmark.systems import SYSTEMS
 from sottovoce.metrics import plots
-from sottovoce.metrics.report import markdown_table
+from sottovoce.metrics.report import markdown_table, mean
 from sottovoce.metrics.scores import FileScores
 from sottovoce.weights import MODELS
 
@@ -61,6 +62,8 @@ are CC0 or in the public domain. Rooms: OpenAIR by way of ToobAmp, CC BY 4.0; th
 Pairs: dns_synth_train_example_dataset by Esteban G&oacute;mez, CC BY 4.0, made with the data of the DNS
 Challenge.</p>"""
 GROUPS = ("SNR", "noise", "room")
+BANDS_HZ = (0, 500, 1500, 3000, 5000, 8000)
+LEAST_KEPT = 1e-3  # -60 dB: also what is turned round, or is not there at all
 
 
 def main() -> int:
@@ -92,7 +95,8 @@ def main() -> int:
     kept: list[FileScores] = []
     for key in models:
         kept += clean_in(clean, key, systems[key], arguments.work / "clean_in", arguments.jobs)
-    lines = [*report(sets, scores), *clean_report(kept), *recognised(sets.get("dry", []), systems)]
+    by_band = kept_report(clean, systems, arguments.work / ("dry" if "dry" in sets else next(iter(sets))))
+    lines = [*report(sets, scores), *by_band, *clean_report(kept), *recognised(sets.get("dry", []), systems)]
     arguments.output.mkdir(parents=True, exist_ok=True)
     (arguments.output / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     write_scores(arguments.output / "scores.csv", scores)
@@ -158,6 +162,36 @@ def by_group(items: Sequence[Item], results: Sequence[FileScores], group: str) -
         ]
         rows.append([value, *cells])
     return [*markdown_table(rows), ""]
+
+
+def kept_db(reference: np.ndarray, estimate: np.ndarray) -> list[float]:
+    """Gain of a reference within an estimate, in dB, in each of `BANDS_HZ`: what is left of the speech."""
+    wanted, found = np.fft.rfft(reference), np.fft.rfft(estimate)
+    edges = [*np.searchsorted(np.fft.rfftfreq(len(reference), 1 / RATE), BANDS_HZ[:-1]).tolist(), len(wanted)]
+    gains = (
+        np.vdot(wanted[low:high], found[low:high]).real / np.vdot(wanted[low:high], wanted[low:high]).real
+        for low, high in itertools.pairwise(edges)
+    )
+    return [20 * math.log10(max(gain, LEAST_KEPT)) for gain in gains]
+
+
+def kept_report(items: Sequence[Item], systems: Mapping[str, System], work: Path) -> list[str]:
+    """What is kept of the speech in mixtures, by frequency."""
+    rows = [["", *(f"{low} to {high} Hz" for low, high in itertools.pairwise(BANDS_HZ))]]
+    for name, system in systems.items():
+        folder = enhanced_folder(items, name, system, work)
+        gains = [
+            kept_db(soundfile.read(item.clean)[0], soundfile.read(folder / f"{item.file}.flac")[0]) for item in items
+        ]
+        rows.append([name, *(str(mean(list(band))) for band in zip(*gains, strict=True))])
+    return [
+        f"## Speech kept, by frequency ({len(items)} mixtures of `{work.name}`)",
+        "",
+        "Gain of the clean speech within the output, in dB: 0 is all of it.",
+        "",
+        *markdown_table(rows),
+        "",
+    ]
 
 
 def clean_report(results: Sequence[FileScores]) -> list[str]:

@@ -4,6 +4,7 @@ A batch is a pure function of seed and step: an interrupted training goes on wit
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -26,6 +27,7 @@ PURPOSES: tuple[Purpose, ...] = ("speech", "joint", "check")
 _CROSSFADE_SECONDS = 0.02
 _BABBLE_TALKERS = (3, 8)
 _CUTOFF_HZ, _EDGE_SHARE = (3000.0, 7500.0), 0.1
+_PASSBAND = 0.95  # of half the rate: soxr passes so much within some dB
 _SECOND_NOISE_DB = (-12.0, 0.0)
 # The recursive part of a filter with such poles is below -100 dB after this many samples.
 _FILTER_TAIL = 256
@@ -94,6 +96,7 @@ class UnpairedClips:
             [recording for recording in speech.recordings if recording.group == group] for group in speech.groups
         ]
         self._group_shares = _shares([sum(r.seconds for r in group) for group in self._groups])
+        self._highest_hz = [min(highest_hz(r.sample_rate, sample_rate) for r in group) for group in self._groups]
         self._mixtures = mixtures.recordings
         self._mixture_shares = _shares([recording.seconds for recording in self._mixtures])
         by_path: dict[object, list[NoiseStretch]] = {}
@@ -159,9 +162,12 @@ class UnpairedClips:
         start = int(rng.integers(recording.frames - wanted + 1))
         return self._read(recording, start, wanted)[:samples]
 
-    def _speech(self, samples: int, rng: np.random.Generator) -> Float32Array:
-        """Speech of one speaker; short utterances follow one another."""
-        group = self._groups[rng.choice(len(self._groups), p=self._group_shares)]
+    def _speaker(self, rng: np.random.Generator) -> int:
+        return int(rng.choice(len(self._groups), p=self._group_shares))
+
+    def _speech(self, samples: int, rng: np.random.Generator, speaker: int | None = None) -> Float32Array:
+        """Speech of one speaker, by default of anyone; short utterances follow one another."""
+        group = self._groups[self._speaker(rng) if speaker is None else speaker]
         clip = np.zeros(0, np.float32)
         while clip.size < samples:
             recording = group[rng.integers(len(group))]
@@ -246,8 +252,8 @@ class UnpairedClips:
     ) -> _PseudoPair:
         """Speech of anyone in a simulated room with noise, and that speech with early sound."""
         settings = self._settings
-        speed = speech_rng.uniform(*settings.pseudo_speed)
-        voice = played(self._speech, self._samples, speed, speech_rng)
+        speed, speaker = speech_rng.uniform(*settings.pseudo_speed), self._speaker(speech_rng)
+        voice = played(partial(self._speech, speaker=speaker), self._samples, speed, speech_rng)
         target = reverberant = coloured(voice, settings.pseudo_colour, speech_rng)
         if self._rooms and mix_rng.random() < settings.pseudo_room_share:
             room = self._rooms[int(mix_rng.integers(len(self._rooms)))]
@@ -258,6 +264,13 @@ class UnpairedClips:
                 target = room.apply_early(dry, settings.pseudo_early_ms)
         noise = self._pseudo_noise(noise_rng)
         snr_db = mix_rng.uniform(*settings.pseudo_snr_db)
+        # Above what is left of the voice there would be noise alone, as no microphone hears it: from this a network
+        # learns to take for noise whatever reaches up to half the rate.
+        cutoff_hz = speed * self._highest_hz[speaker]
+        if mix_rng.random() < settings.pseudo_band_limited_share:
+            cutoff_hz = min(cutoff_hz, mix_rng.uniform(*_CUTOFF_HZ))
+        if cutoff_hz < self._rate / 2:
+            target, reverberant, noise = self._band_limited(target, reverberant, noise, cutoff_hz=cutoff_hz)
         try:
             mixture = reverberant + noise * np.float32(
                 levels.noise_gain_for_snr(reverberant, noise, snr_db, self._rate)
@@ -265,17 +278,24 @@ class UnpairedClips:
         except AudioError:  # a silent stretch of speech or noise has no ratio: the speech stays as it is
             mixture = reverberant
         target = with_remainder(target, mixture, settings.pseudo_attenuation_db)
-        # Above what a slower voice has left there would be noise alone, as no microphone hears it.
-        cutoff_hz = min(1.0, speed) * self._rate / 2
-        if mix_rng.random() < settings.pseudo_band_limited_share:
-            cutoff_hz = min(cutoff_hz, mix_rng.uniform(*_CUTOFF_HZ))
-        if cutoff_hz < self._rate / 2:
-            clips = mixture, target, reverberant
-            mixture, target, reverberant = self._band_limited(*clips, cutoff_hz=cutoff_hz)
         levelled = self._at_level(mixture, mix_rng)
         found = levels.rms(mixture)
         gain = np.float32(levels.rms(levelled) / found if found else 1.0)
         return _PseudoPair(levelled, target * gain, reverberant * gain)
+
+
+def highest_hz(recorded_rate: int, sample_rate: int) -> float:
+    """Up to where a recording at one rate is whole at another one: a resampler's filter needs room for its slope.
+
+    Args:
+        recorded_rate: Rate of the recording in Hz.
+        sample_rate: Rate that it is wanted at, in Hz.
+
+    Returns:
+        Frequency in Hz.
+    """
+    share = 1.0 if recorded_rate == sample_rate else _PASSBAND
+    return share * min(recorded_rate, sample_rate) / 2
 
 
 def played(draw: Draw, samples: int, speed: float, rng: np.random.Generator) -> Float32Array:
