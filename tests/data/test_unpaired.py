@@ -321,6 +321,19 @@ def test_what_resampling_took_from_a_voice_is_not_left_to_noise(tmp_path, mixtur
         assert above < below - 40
 
 
+def test_a_voice_does_not_reach_higher_than_the_recordings_that_its_noise_is_from(tmp_path):
+    rng = np.random.default_rng(4)
+    write(tmp_path / "voices" / "0.wav", 0.05 * rng.standard_normal(4 * RATE).astype(np.float32))
+    write(tmp_path / "place" / "0.wav", 0.05 * rng.standard_normal(4 * 48000).astype(np.float32), 48000)
+    place = scan(tmp_path / "place")
+    stretches = [NoiseStretch(r, 0, r.frames) for r in place.recordings]
+    for noise in (stretches, []):  # of pauses; and what is steady in recordings that have none
+        batch = drawn(scan(tmp_path / "voices"), (place, noise), pseudo_colour=0.0).batch(0, "joint")
+        for clips in (batch.pseudo_targets, batch.pseudo_mixtures - batch.pseudo_targets):
+            below, above = powers_db(clips, (100, 6500), (7700, 8001))
+            assert above < below - 40
+
+
 def noises(speech, mixtures, **changes):
     """What is added to the speech of pseudo-mixtures."""
     settings = {"pseudo_snr_db": (0.0, 0.0), "pseudo_colour": 0.0, "pseudo_clips": 8}

@@ -59,6 +59,13 @@ class UnpairedBatch(NamedTuple):
     pseudo_reverberant: Float32Array
 
 
+class _Sound(NamedTuple):
+    """A clip, and up to where its recording is whole."""
+
+    clip: Float32Array
+    highest_hz: float
+
+
 class _PseudoPair(NamedTuple):
     """A pseudo-mixture, what it shall become, and its speech in the room."""
 
@@ -96,14 +103,22 @@ class UnpairedClips:
             [recording for recording in speech.recordings if recording.group == group] for group in speech.groups
         ]
         self._group_shares = _shares([sum(r.seconds for r in group) for group in self._groups])
-        self._highest_hz = [min(highest_hz(r.sample_rate, sample_rate) for r in group) for group in self._groups]
+        self._voice_highest_hz = [min(highest_hz(r.sample_rate, sample_rate) for r in group) for group in self._groups]
         self._mixtures = mixtures.recordings
         self._mixture_shares = _shares([recording.seconds for recording in self._mixtures])
         by_path: dict[object, list[NoiseStretch]] = {}
         for stretch in stretches:
             by_path.setdefault(stretch.recording.path, []).append(stretch)
         self._stretches = list(by_path.values())
-        self._stretch_shares = _shares([sum(s.seconds for s in part) for part in self._stretches])
+        self._noise_shares = (
+            _shares([sum(s.seconds for s in part) for part in self._stretches])
+            if self._stretches
+            else self._mixture_shares
+        )
+        self._noise_highest_hz = [
+            highest_hz(recording.sample_rate, sample_rate)
+            for recording in ([part[0].recording for part in self._stretches] or self._mixtures)
+        ]
         self._rooms = rooms
         self._settings = settings
         self._rate = sample_rate
@@ -174,20 +189,22 @@ class UnpairedClips:
             clip = np.concatenate([clip, self._crop(recording, samples - clip.size, rng)])
         return clip
 
-    def _any_mixture(self, rng: np.random.Generator) -> Float32Array:
-        recording = self._mixtures[rng.choice(len(self._mixtures), p=self._mixture_shares)]
-        return self._crop(recording, self._samples, rng)
-
     def _mixture(self, rng: np.random.Generator) -> Float32Array:
-        clip = self._any_mixture(rng)
+        recording = self._mixtures[rng.choice(len(self._mixtures), p=self._mixture_shares)]
+        clip = self._crop(recording, self._samples, rng)
         return np.pad(clip, (0, self._samples - clip.size))
 
-    def _noise(self, samples: int, rng: np.random.Generator) -> Float32Array:
+    def _noise_source(self, rng: np.random.Generator) -> int:
+        """A recording with noise-only stretches; where none has any, one of all."""
+        return int(rng.choice(len(self._noise_shares), p=self._noise_shares))
+
+    def _noise(self, samples: int, rng: np.random.Generator, source: int | None = None) -> Float32Array:
         """A clip of noise of one recording: its noise-only stretches, crossfaded into one another."""
+        source = self._noise_source(rng) if source is None else source
         if not self._stretches:
             # Not padded: the silence behind a short recording is not its noise.
-            return stationary_noise(self._any_mixture(rng), samples, rng)
-        stretches = self._stretches[rng.choice(len(self._stretches), p=self._stretch_shares)]
+            return stationary_noise(self._crop(self._mixtures[source], self._samples, rng), samples, rng)
+        stretches = self._stretches[source]
         fade = round(_CROSSFADE_SECONDS * self._rate)
         ramp = np.sqrt(np.linspace(0, 1, fade, dtype=np.float32))
         clip = np.zeros(0, np.float32)
@@ -210,29 +227,33 @@ class UnpairedClips:
             babble += voice / np.float32(max(levels.rms(voice), 1e-6))
         return babble
 
-    def _one_noise(self, rng: np.random.Generator) -> Float32Array:
+    def _one_noise(self, rng: np.random.Generator) -> _Sound:
         """Noise of one kind: of the recordings, or made."""
         settings = self._settings
         chance = rng.random()
         if chance < settings.pseudo_synthetic_share:
-            return synthetic_noise(self._samples, self._rate, rng)
-        babble = chance < settings.pseudo_synthetic_share + settings.pseudo_babble_share
-        draw = self._babble if babble else self._noise
-        noise = played(draw, self._samples, rng.uniform(*settings.pseudo_noise_speed), rng)
+            return _Sound(synthetic_noise(self._samples, self._rate, rng), self._rate / 2)
+        speed = rng.uniform(*settings.pseudo_noise_speed)
+        draw, highest = self._babble, self._rate / 2
+        if chance >= settings.pseudo_synthetic_share + settings.pseudo_babble_share:
+            source = self._noise_source(rng)
+            draw, highest = partial(self._noise, source=source), self._noise_highest_hz[source]
+        noise = played(draw, self._samples, speed, rng)
         if rng.random() < settings.pseudo_noise_reversed_share:
             noise = noise[::-1]
         if rng.random() < settings.pseudo_noise_swelling_share:
             noise = noise * swell(self._samples, self._rate, rng).astype(np.float32)
-        return coloured(noise, settings.pseudo_colour, rng)
+        return _Sound(coloured(noise, settings.pseudo_colour, rng), highest)
 
-    def _pseudo_noise(self, rng: np.random.Generator) -> Float32Array:
+    def _pseudo_noise(self, rng: np.random.Generator) -> _Sound:
         """What a pseudo-mixture's speech has to be told from: one noise, or two at once."""
-        noise = self._one_noise(rng)
+        noise, highest = self._one_noise(rng)
         if rng.random() < self._settings.pseudo_second_noise_share:
-            second = self._one_noise(rng)
+            second, its_highest = self._one_noise(rng)
             below = levels.from_db(rng.uniform(*_SECOND_NOISE_DB))
             noise = noise + second * np.float32(below * levels.rms(noise) / max(levels.rms(second), 1e-9))
-        return noise
+            highest = min(highest, its_highest)
+        return _Sound(noise, highest)
 
     def _at_level(self, clip: Float32Array, rng: np.random.Generator) -> Float32Array:
         """The clip at a random level; a silent one stays silent."""
@@ -262,11 +283,11 @@ class UnpairedClips:
                 target = room.apply_damped(dry, settings.pseudo_target_t60_seconds, settings.pseudo_early_ms)
             else:
                 target = room.apply_early(dry, settings.pseudo_early_ms)
-        noise = self._pseudo_noise(noise_rng)
+        noise, noise_highest_hz = self._pseudo_noise(noise_rng)
         snr_db = mix_rng.uniform(*settings.pseudo_snr_db)
-        # Above what is left of the voice there would be noise alone, as no microphone hears it: from this a network
-        # learns to take for noise whatever reaches up to half the rate.
-        cutoff_hz = speed * self._highest_hz[speaker]
+        # Voice and noise end where the lower of them does, as in a recording. A network would tell them apart by where
+        # they end, and take for noise the highs of any voice that reaches up to half the rate.
+        cutoff_hz = min(speed * self._voice_highest_hz[speaker], noise_highest_hz)
         if mix_rng.random() < settings.pseudo_band_limited_share:
             cutoff_hz = min(cutoff_hz, mix_rng.uniform(*_CUTOFF_HZ))
         if cutoff_hz < self._rate / 2:
