@@ -103,7 +103,7 @@ class UnpairedClips:
             [recording for recording in speech.recordings if recording.group == group] for group in speech.groups
         ]
         self._group_shares = _shares([sum(r.seconds for r in group) for group in self._groups])
-        self._voice_highest_hz = [min(highest_hz(r.sample_rate, sample_rate) for r in group) for group in self._groups]
+        self._voice_highest_hz = [min(_highest_hz(r.sample_rate, sample_rate) for r in group) for group in self._groups]
         self._mixtures = mixtures.recordings
         self._mixture_shares = _shares([recording.seconds for recording in self._mixtures])
         by_path: dict[object, list[NoiseStretch]] = {}
@@ -116,7 +116,7 @@ class UnpairedClips:
             else self._mixture_shares
         )
         self._noise_highest_hz = [
-            highest_hz(recording.sample_rate, sample_rate)
+            _highest_hz(recording.sample_rate, sample_rate)
             for recording in ([part[0].recording for part in self._stretches] or self._mixtures)
         ]
         self._rooms = rooms
@@ -305,20 +305,6 @@ class UnpairedClips:
         return _PseudoPair(levelled, target * gain, reverberant * gain)
 
 
-def highest_hz(recorded_rate: int, sample_rate: int) -> float:
-    """Up to where a recording at one rate is whole at another one: a resampler's filter needs room for its slope.
-
-    Args:
-        recorded_rate: Rate of the recording in Hz.
-        sample_rate: Rate that it is wanted at, in Hz.
-
-    Returns:
-        Frequency in Hz.
-    """
-    share = 1.0 if recorded_rate == sample_rate else _PASSBAND
-    return share * min(recorded_rate, sample_rate) / 2
-
-
 def played(draw: Draw, samples: int, speed: float, rng: np.random.Generator) -> Float32Array:
     """A clip that is played slower or faster: pitch, formants and pace of another voice, size of another source.
 
@@ -385,6 +371,12 @@ def coloured(clips: Float32Array, most: float, rng: np.random.Generator) -> Floa
 def _transform_size(samples: int) -> int:
     """So many samples or a few more, which a transform is fast with."""
     return -(-samples // _FAST_SIZE) * _FAST_SIZE
+
+
+def _highest_hz(recorded_rate: int, sample_rate: int) -> float:
+    """Up to where a recording at one rate is whole at another one: a resampler's filter needs room for its slope."""
+    share = 1.0 if recorded_rate == sample_rate else _PASSBAND
+    return share * min(recorded_rate, sample_rate) / 2
 
 
 def _shares(seconds: Sequence[float]) -> NDArray[np.float64]:
