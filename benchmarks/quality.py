@@ -91,11 +91,11 @@ def main() -> int:
     for name, items in sets.items():
         for key, system in systems.items():
             scores[name] += scored(items, key, system, arguments.work / name, arguments.jobs)
-    clean = sets.get("dry") or next(iter(sets.values()))
+    judged = "dry" if "dry" in sets else next(iter(sets))
     kept: list[FileScores] = []
     for key in models:
-        kept += clean_in(clean, key, systems[key], arguments.work / "clean_in", arguments.jobs)
-    by_band = kept_report(clean, systems, arguments.work / ("dry" if "dry" in sets else next(iter(sets))))
+        kept += clean_in(sets[judged], key, systems[key], arguments.work / "clean_in", arguments.jobs)
+    by_band = kept_report(sets[judged], systems, arguments.work / judged)
     lines = [*report(sets, scores), *by_band, *clean_report(kept), *recognised(sets.get("dry", []), systems)]
     arguments.output.mkdir(parents=True, exist_ok=True)
     (arguments.output / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
