@@ -122,7 +122,9 @@ def enhanced_folder(items: Sequence[Item], name: str, system: System, work: Path
     return work / f"{name}-{digest.hexdigest()[:12]}"
 
 
-def scored(items: Sequence[Item], name: str, system: System, work: Path, jobs: int) -> list[FileScores]:
+def scored(
+    items: Sequence[Item], name: str, system: System, work: Path, jobs: int, *, with_dnsmos: bool = True
+) -> list[FileScores]:
     """Scores of one system on one set, from the cache where they are there.
 
     Raises:
@@ -136,12 +138,14 @@ def scored(items: Sequence[Item], name: str, system: System, work: Path, jobs: i
             waveform, rate = soundfile.read(item.noisy, dtype="float32")
             soundfile.write(folder / f"{item.file}.flac", np.clip(system.enhance(waveform, rate), -1.0, 1.0), rate)
         found, problems = score_jobs(
-            [Job(item.file, name, item.clean, folder / f"{item.file}.flac") for item in items], workers=jobs
+            [Job(item.file, name, item.clean, folder / f"{item.file}.flac") for item in items],
+            workers=jobs,
+            with_dnsmos=with_dnsmos,
         )
         if problems:
             raise SystemExit("\n".join(problems))
         write_scores(table, {"": found})
-    return read_scores(table)
+    return read_score_table(table)[""]
 
 
 def write_scores(path: Path, scores: Mapping[str, Sequence[FileScores]]) -> None:
@@ -158,13 +162,14 @@ def write_scores(path: Path, scores: Mapping[str, Sequence[FileScores]]) -> None
                 )
 
 
-def read_scores(path: Path) -> list[FileScores]:
+def read_score_table(path: Path) -> dict[str, list[FileScores]]:
     """What `write_scores` wrote."""
+    scores: dict[str, list[FileScores]] = {}
     with path.open(newline="", encoding="utf-8") as file:
-        return [
-            FileScores(row["file"], row["system"], Scores(**{m: float(row[m] or "nan") for m in MEASURES}))
-            for row in csv.DictReader(file)
-        ]
+        for row in csv.DictReader(file):
+            values = Scores(**{m: float(row[m] or "nan") for m in MEASURES})
+            scores.setdefault(row["set"], []).append(FileScores(row["file"], row["system"], values))
+    return scores
 
 
 def means(results: Iterable[FileScores], measure: str) -> Mean:

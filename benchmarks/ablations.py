@@ -5,7 +5,8 @@
 
 trains `default_short` and its variants of `conf/ablations`, equal in steps, and `default_short` on less sound, and
 scores them on every fourth mixture of the development sets and on the 50 pairs of `SOTTOVOCE_DATA`. A row takes some
-ten minutes of one core; what was trained or scored is not done again, so an interrupted benchmark goes on.
+ten to twenty minutes of one core; what was trained or scored is not done again, so an interrupted benchmark goes on,
+and the tables keep the rows of earlier trainings of the same recipe.
 """
 
 import argparse
@@ -25,12 +26,13 @@ from _scoring import (
     find_sets,
     means,
     model,
+    read_score_table,
     scored,
     unprocessed,
     write_scores,
 )
 
-from sottovoce.config import find_settings, load_settings
+from sottovoce.config import SystemSettings, dump_settings, find_settings, load_settings
 from sottovoce.data.manifest import scan
 from sottovoce.metrics import plots
 from sottovoce.metrics.report import differences, markdown_table
@@ -46,6 +48,8 @@ EVERY = 4  # neither the ratios nor the kinds of noise, which take turns, come i
 SHOWN = ("pesq_wb", "stoi", "si_sdr_db", "csig", "covl")
 LEAD_IN_GUARD_SECONDS = 0.1
 AUDIBLE = 1e-4
+SCORES, RECIPE = "scores.csv", f"{BASE}.yaml"
+STEPS = " steps"
 
 
 @dataclass(frozen=True)
@@ -132,44 +136,65 @@ def main() -> int:
             train_row(row, arguments.data, arguments.work)
     sets = {name: items if name == "pairs" else items[::EVERY] for name, items in find_sets(arguments.data).items()}
     scores: dict[str, list[FileScores]] = {name: [] for name in sets}
-    rows = [row for row in ROWS if exported(row, arguments.work).exists()]
-    snapshots = {int(steps): Path(path) for steps, path in (pair.split("=", 1) for pair in arguments.snapshot)}
-    snapshot_names = {float(steps): f"{steps} steps" for steps in snapshots}
+    trained = [row for row in ROWS if exported(row, arguments.work).exists()]
     systems = {UNPROCESSED: unprocessed()}
-    systems |= {row.name: model(exported(row, arguments.work)) for row in rows}
-    systems |= {snapshot_names[steps]: model(path) for steps, path in snapshots.items()}
+    systems |= {row.name: model(exported(row, arguments.work)) for row in trained}
+    systems |= {
+        f"{int(steps)}{STEPS}": model(Path(path)) for steps, path in (pair.split("=", 1) for pair in arguments.snapshot)
+    }
     for name, items in sets.items():
         for key, system in systems.items():
-            scores[name] += scored(items, key, system, arguments.work / "scores" / name, arguments.jobs)
+            scores[name] += scored(
+                items, key, system, arguments.work / "scores" / name, arguments.jobs, with_dnsmos=False
+            )
+    for name, results in earlier(arguments.output, sets).items():
+        scores[name] += [result for result in results if result.system not in systems]
+    found = {result.system for results in scores.values() for result in results}
+    on_its_way = {float(name.removesuffix(STEPS)): name for name in found if name.endswith(STEPS)}
     lines = report(
         sets,
         scores,
         {
-            "Ingredients": {row.name: row.what for row in INGREDIENTS if row in rows},
-            "Amounts of sound": {row.name: row.what for row in (INGREDIENTS[0], *AMOUNTS) if row in rows},
-            "Latency": {row.name: row.what for row in (INGREDIENTS[0], *LATENCIES) if row in rows},
-            "Training time": dict.fromkeys(snapshot_names.values(), "the default on its way"),
+            "Ingredients": {row.name: row.what for row in INGREDIENTS if row.name in found},
+            "Amounts of sound": {row.name: row.what for row in (INGREDIENTS[0], *AMOUNTS) if row.name in found},
+            "Latency": {row.name: row.what for row in (INGREDIENTS[0], *LATENCIES) if row.name in found},
+            "Training time": {on_its_way[steps]: "the default on its way" for steps in sorted(on_its_way)},
         },
     )
     arguments.output.mkdir(parents=True, exist_ok=True)
-    trained = {row.name for row in rows}
     curves = {
         what: {scan(arguments.data / folder).seconds / 60: BASE}
-        | {minutes: row.name for row in AMOUNTS if (minutes := getattr(row, field)) and row.name in trained}
+        | {minutes: row.name for row in AMOUNTS if (minutes := getattr(row, field)) and row.name in found}
         for what, folder, field in (
             ("minutes of clean speech", "speech", "speech_minutes"),
             ("minutes of noisy recordings", "mixtures", "mixture_minutes"),
         )
     }
-    curves["steps of the default's training"] = snapshot_names
+    curves["steps of the default's training"] = on_its_way
     drawn = {what: systems for what, systems in curves.items() if len(systems) > 1}
     if drawn:
         plots.save(learning_curves(scores, drawn), arguments.output / "learning_curves.png")
         lines += ["![Learning curves](learning_curves.png)", ""]
     (arguments.output / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    write_scores(arguments.output / "scores.csv", scores)
+    write_scores(arguments.output / SCORES, scores)
+    (arguments.output / RECIPE).write_text(dump_settings(settings_of(BASE)), encoding="utf-8")
     print("\n".join(lines))
     return 0
+
+
+def settings_of(name: str) -> SystemSettings:
+    """Settings of `conf/ablations`."""
+    return load_settings(find_settings(f"ablations/{name}"))
+
+
+def earlier(folder: Path, sets: dict[str, list[Item]]) -> dict[str, list[FileScores]]:
+    """Scores of an earlier run on the same recordings; none if the recipe was another one then."""
+    recipe = folder / RECIPE
+    if not recipe.exists() or load_settings(recipe) != settings_of(BASE):
+        return {}
+    scores = read_score_table(folder / SCORES)
+    files = {name: {item.file for item in items} for name, items in sets.items()}
+    return {name: results for name, results in scores.items() if files.get(name) == {result.file for result in results}}
 
 
 def exported(row: Row, work: Path) -> Path:
@@ -182,7 +207,7 @@ def train_row(row: Row, data: Path, work: Path) -> None:
     target = exported(row, work)
     if target.exists():
         return
-    settings = load_settings(find_settings(f"ablations/{row.settings}"))
+    settings = settings_of(row.settings)
     settings = settings.model_copy(update={"training": settings.training.model_copy(update={"seed": row.seed})})
     speech, mixtures = data / "speech", data / "mixtures"
     if row.speech_minutes:

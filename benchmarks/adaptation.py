@@ -60,7 +60,7 @@ def main() -> int:
         }
         found: list[FileScores] = []
         for name, system in systems.items():
-            found += scored(items, name, system, work, arguments.jobs)
+            found += scored(items, name, system, work, arguments.jobs, with_dnsmos=False)
         scores[place.name] = found
         taken = "yes" if adaptation.adopted else "no"
         for name in systems:

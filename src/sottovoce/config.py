@@ -306,8 +306,15 @@ class OptimiserSettings(Settings):
     """Adam and its learning rate."""
 
     learning_rate: float = Field(1e-3, gt=0)
-    final_learning_rate: float = Field(1e-5, ge=0, description="Reached by a half cosine at the last step.")
+    final_learning_rate: float = Field(
+        1e-5, ge=0, description="Reached by a half cosine at the last step, or before a restart."
+    )
     warmup_steps: int = Field(0, ge=0)
+    restarts: tuple[Count, ...] = Field(
+        (),
+        description="Steps of a stage at which the rate begins anew, warm-up and half cosine: a training that has "
+        "ended is gone on with. Those behind the stage's end count for nothing.",
+    )
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = Field(0.0, ge=0)
     weight_average: float = Field(

@@ -11,7 +11,7 @@ import soundfile as sf
 
 from sottovoce.errors import AudioError, DataError
 from sottovoce.metrics.dnsmos import _session
-from sottovoce.metrics.scores import MEASURES, Scores, match, notes, score, score_files, score_jobs
+from sottovoce.metrics.scores import MEASURES, Job, Scores, match, notes, score, score_files, score_jobs
 from sottovoce.signal.resampling import resample
 
 DATA = Path(os.environ.get("SOTTOVOCE_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
@@ -70,6 +70,16 @@ def test_without_pesq_and_speechmos_the_other_scores_go_on(clean, noisy, monkeyp
     opinions = {"csig", "cbak", "covl", "dnsmos_ovrl", "dnsmos_sig", "dnsmos_bak"}
     assert undefined == {"pesq_wb", "pesq_nb", "pesq_nb_raw"} | opinions
     assert [("pesq" in note, "speechmos" in note) for note in notes()] == [(True, False), (False, True)]
+
+
+def test_dnsmos_can_be_left_out(tmp_path, clean, noisy):
+    for name, signal in (("clean", clean), ("noisy", noisy)):
+        sf.write(tmp_path / f"{name}.wav", signal, 16_000, subtype="FLOAT")
+    job = Job("a", "noisy", tmp_path / "clean.wav", tmp_path / "noisy.wav")
+    ((whole,), _), ((rest,), _) = (score_jobs([job], with_dnsmos=wanted) for wanted in (True, False))
+    left_out = {"dnsmos_ovrl", "dnsmos_sig", "dnsmos_bak"}
+    assert {name for name in MEASURES if math.isnan(getattr(rest.scores, name))} == left_out
+    assert all(getattr(rest.scores, name) == getattr(whole.scores, name) for name in set(MEASURES) - left_out)
 
 
 def test_other_rates_are_resampled(tmp_path, clean, noisy):

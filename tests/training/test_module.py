@@ -98,23 +98,37 @@ def test_the_speech_stage_trains_nothing_else(settings):
     assert all(equal(before_others, states(others)))
 
 
-def test_the_learning_rate_rises_and_falls():
-    settings = tiny(
-        speech_steps=100, optimiser={"learning_rate": 1e-2, "final_learning_rate": 1e-4, "warmup_steps": 10}
-    )
-    configured = module_of(settings, "speech").configure_optimizers()
+def rates_of(settings, stage, count):
+    """Learning rates of the first `count` steps."""
+    configured = module_of(settings, stage).configure_optimizers()
     optimiser, scheduler = configured["optimizer"], configured["lr_scheduler"]["scheduler"]
     assert configured["lr_scheduler"]["interval"] == "step"
     rates = []
-    for _ in range(120):
+    for _ in range(count):
         rates.append(optimiser.param_groups[0]["lr"])
         optimiser.step()
         scheduler.step()
+    return rates
+
+
+OPTIMISER = {"learning_rate": 1e-2, "final_learning_rate": 1e-4, "warmup_steps": 10}
+
+
+def test_the_learning_rate_rises_and_falls():
+    rates = rates_of(tiny(speech_steps=100, optimiser=OPTIMISER), "speech", 120)
     assert rates[:10] == pytest.approx([1e-3 * (step + 1) for step in range(10)])
     assert rates[10] == pytest.approx(1e-2)
     assert rates[55] == pytest.approx((1e-2 + 1e-4) / 2)
     assert all(later < earlier for earlier, later in itertools.pairwise(rates[10:101]))
     assert rates[100:] == pytest.approx([1e-4] * 20)
+
+
+def test_a_restart_goes_on_with_a_training_that_has_ended():
+    ended = rates_of(tiny(joint_steps=100, optimiser=OPTIMISER), "joint", 100)
+    longer = tiny(joint_steps=160, optimiser={**OPTIMISER, "restarts": [100, 160, 500]})
+    rates = rates_of(longer, "joint", 160)
+    assert rates[:100] == ended
+    assert rates[100:] == pytest.approx(rates_of(tiny(joint_steps=60, optimiser=OPTIMISER), "joint", 60))
 
 
 def test_without_warm_up_the_first_rate_is_the_highest():

@@ -1,5 +1,6 @@
 """All measures of one estimate, and of folders of estimates."""
 
+import contextlib
 import importlib.util
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -74,15 +75,17 @@ class FileScores:
     scores: Scores
 
 
-def score(reference: FloatArray, estimate: FloatArray) -> Scores:
+def score(reference: FloatArray, estimate: FloatArray, *, with_dnsmos: bool = True) -> Scores:
     """Compute every measure whose package is installed.
 
     Args:
         reference: Clean speech `(samples,)` at 16 kHz, full scale ±1.
         estimate: Processed speech `(samples,)`, aligned with the reference.
+        with_dnsmos: Whether to compute DNSMOS, which takes as long as all other measures together.
 
     Returns:
-        Scores; NaN where a measure is undefined for these signals or where pesq or speechmos is not installed.
+        Scores; NaN where a measure is undefined for these signals, is not wanted, or where pesq or speechmos is not
+        installed.
 
     Raises:
         AudioError: The signals are not `(samples,)` of equal length.
@@ -93,10 +96,10 @@ def score(reference: FloatArray, estimate: FloatArray) -> Scores:
         pesq_nb = pesq(reference, estimate, band="nb")
     except MissingExtraError:
         pesq_wb = pesq_nb = math.nan
-    try:
-        ratings = dnsmos(estimate)
-    except MissingExtraError:
-        ratings = Dnsmos(math.nan, math.nan, math.nan)
+    ratings = Dnsmos(math.nan, math.nan, math.nan)
+    if with_dnsmos:
+        with contextlib.suppress(MissingExtraError):
+            ratings = dnsmos(estimate)
     likelihood, slope = llr(reference, estimate), wss(reference, estimate)
     seg_snr_db = segmental_snr(reference, estimate)
     predicted = composite(pesq=pesq_wb, llr=likelihood, wss=slope, segmental_snr=seg_snr_db)
@@ -119,12 +122,13 @@ def score(reference: FloatArray, estimate: FloatArray) -> Scores:
     )
 
 
-def score_files(reference: Path, estimate: Path) -> Scores:
+def score_files(reference: Path, estimate: Path, *, with_dnsmos: bool = True) -> Scores:
     """Score a recording against its reference; other rates are resampled to 16 kHz.
 
     Args:
         reference: Clean recording.
         estimate: Processed recording, with as many channels and of the same duration within a millisecond.
+        with_dnsmos: As in `score`.
 
     Returns:
         Scores, the mean over channels.
@@ -144,7 +148,8 @@ def score_files(reference: Path, estimate: Path) -> Scores:
             f"{estimate}: found {noisy.shape[-1] / SAMPLE_RATE:.3f} s, expected {clean.shape[-1] / SAMPLE_RATE:.3f} s "
             f"as in its reference {reference}; cut both to the same aligned stretch."
         )
-    channels = [astuple(score(*pair)) for pair in zip(clean[:, :length], noisy[:, :length], strict=True)]
+    pairs = zip(clean[:, :length], noisy[:, :length], strict=True)
+    channels = [astuple(score(*pair, with_dnsmos=with_dnsmos)) for pair in pairs]
     return Scores(*(float(value) for value in np.mean(channels, axis=0)))
 
 
@@ -187,13 +192,18 @@ def match(reference: Path, systems: Mapping[str, Path]) -> tuple[list[Job], list
 
 
 def score_jobs(
-    jobs: Sequence[Job], *, workers: int = 1, on_done: Callable[[], object] = lambda: None
+    jobs: Sequence[Job],
+    *,
+    workers: int = 1,
+    with_dnsmos: bool = True,
+    on_done: Callable[[], object] = lambda: None,
 ) -> tuple[list[FileScores], list[str]]:
     """Score many recordings, in parallel processes.
 
     Args:
         jobs: What to score.
         workers: Number of processes, >= 1; 1 works in this process.
+        with_dnsmos: As in `score`.
         on_done: Called after each job.
 
     Returns:
@@ -207,12 +217,12 @@ def score_jobs(
     results: dict[Job, Scores | str] = {}
     if workers == 1:
         for job in jobs:
-            results[job] = _attempt(job)
+            results[job] = _attempt(job, with_dnsmos)
             on_done()
     else:
         # "spawn": the caller may hold threads (a progress bar), with which forking is unsafe.
         with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=get_context("spawn")) as pool:
-            futures = {pool.submit(_attempt, job): job for job in jobs}
+            futures = {pool.submit(_attempt, job, with_dnsmos): job for job in jobs}
             try:
                 for future in as_completed(futures):
                     results[futures[future]] = future.result()
@@ -245,9 +255,9 @@ def notes() -> list[str]:
     return [sentence for package, sentence in consequences.items() if importlib.util.find_spec(package) is None]
 
 
-def _attempt(job: Job) -> Scores | str:
+def _attempt(job: Job, with_dnsmos: bool) -> Scores | str:
     try:
-        return score_files(job.reference, job.estimate)
+        return score_files(job.reference, job.estimate, with_dnsmos=with_dnsmos)
     except MissingExtraError:
         raise
     except SottovoceError as error:
