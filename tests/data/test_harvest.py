@@ -3,7 +3,7 @@ import pytest
 
 import sottovoce
 from sottovoce.data import harvest as harvest_module
-from sottovoce.data.harvest import harvest, harvest_residuals, stationary_noise
+from sottovoce.data.harvest import harvest, harvest_residuals, harvest_unheard, stationary_noise
 from sottovoce.data.manifest import scan
 from sottovoce.signal.audio import read
 from sottovoce.signal.resampling import resample
@@ -117,6 +117,56 @@ def unpaused(tmp_path):
     noise = (0.05 * rng.standard_normal(voice.size)).astype(np.float32)
     write(tmp_path / "place" / "a.wav", voice + noise)
     return scan(tmp_path / "place"), voice, noise
+
+
+def test_noise_is_where_a_system_hears_nobody(mixtures, tmp_path):
+    manifest, truth = mixtures
+    seen = []
+
+    def heard(waveform):
+        speech = waveform.copy()
+        for start, end in truth:
+            speech[start:end] *= 0.01
+        return speech
+
+    stretches = harvest_unheard(manifest.recordings, heard, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 1)]
+    assert len(stretches) == len(truth)
+    for stretch, (start, end) in zip(stretches, truth, strict=True):
+        assert start < stretch.start
+        assert stretch.start + stretch.frames <= end
+        assert stretch.frames > end - start - 0.6 * RATE
+    # The last pause ends with the recording, and needs no guard there.
+    assert stretches[-1].start + stretches[-1].frames == manifest.recordings[0].frames
+    assert harvest_unheard(manifest.recordings, lambda waveform: waveform + 0.1) == ()
+
+
+def test_silence_and_short_recordings_hold_no_noise(tmp_path):
+    write(tmp_path / "a.wav", np.full(RATE, 0.1, np.float32))
+    recordings = scan(tmp_path).recordings
+    assert harvest_unheard(recordings, np.zeros_like) == ()
+    assert harvest_unheard(recordings, lambda waveform: waveform[:100]) == ()
+
+
+def test_a_real_system_hears_nobody_where_nobody_speaks(tmp_path):
+    """Real mixtures behind three seconds of their own noise: what is found is noise, and the lead-in is found."""
+    enhancer = sottovoce.load()
+    rng = np.random.default_rng(1)
+    shares, found = [], 0.0
+    for clean_path in sorted((EXAMPLES / "pairs" / "clean").glob("*.flac"))[:3]:
+        clean, _ = read(clean_path)
+        noise = read(EXAMPLES / "pairs" / "noisy" / clean_path.name)[0] - clean
+        lead_in = np.resize(noise[0], 3 * RATE) * rng.uniform(0.9, 1.1)
+        clean = np.concatenate([np.zeros(3 * RATE, np.float32), clean[0]])
+        noisy = clean + np.concatenate([lead_in, noise[0]])
+        write(tmp_path / f"{clean_path.stem}.wav", noisy.astype(np.float32))
+        (recording,) = [r for r in scan(tmp_path).recordings if r.path.stem == clean_path.stem]
+        for stretch in harvest_unheard([recording], lambda waveform: enhancer.enhance(waveform, RATE)):
+            part = slice(stretch.start, stretch.start + stretch.frames)
+            found += stretch.seconds
+            shares.append(np.square(clean[part]).sum() / np.square(noisy[part]).sum())
+    assert found > 4.0
+    assert np.median(shares) < 0.01
 
 
 def test_noise_is_what_a_system_takes_away(tmp_path, unpaused):

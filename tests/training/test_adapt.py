@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from sottovoce import cli
 from sottovoce.data.harvest import NoiseStretch
 from sottovoce.data.manifest import Manifest, scan
+from sottovoce.data.place import listen
 from sottovoce.engine.enhancer import Enhancer
 from sottovoce.engine.model import Model
 from sottovoce.errors import ConfigError, DataError
@@ -144,6 +146,21 @@ def test_clean_recordings_teach_nothing(tmp_path, checkpoint, folders, monkeypat
     assert not adaptation.adopted
     assert "clean already" in adaptation.reason
     assert same(tmp_path / "out" / "checkpoint.safetensors", checkpoint)
+
+
+@pytest.mark.usefixtures("unexported")
+@pytest.mark.parametrize(("heard", "t60_seconds"), [(0.5, (0.25, 0.75)), (0.1, (0.15, 0.3)), (math.nan, (0.2, 0.3))])
+def test_rooms_are_like_that_of_the_place(tmp_path, place, heard, t60_seconds, monkeypatch):
+    compared = []
+    monkeypatch.setattr(adapt_module, "listen", lambda *_: replace(listen(*_), t60_seconds=heard))
+    monkeypatch.setattr(adapt_module, "compare", lambda *given: compared.append(given) or BETTER)
+    adapt(**(place | {"steps": 1}), out=tmp_path / "out")
+    ((_, _, data, settings),) = compared
+    rooms, share = settings.training.data.pseudo_t60_seconds, settings.training.data.pseudo_room_share
+    assert rooms == t60_seconds
+    assert (share == tiny().training.data.pseudo_room_share) == math.isnan(heard)
+    assert len(data.rooms) == 2
+    assert all(rooms[0] <= room.t60_seconds <= rooms[1] for room in data.rooms)
 
 
 @pytest.mark.usefixtures("unexported")

@@ -27,7 +27,16 @@ from sottovoce.models.joint import JointAutoencoder
 from sottovoce.objectives.joint import UnpairedTensors
 from sottovoce.signal import audio
 from sottovoce.training.log import Progress, plot_run
-from sottovoce.training.run import CHECKPOINT, Preparation, Provenance, TrainingData, export_with, fit, prepare
+from sottovoce.training.run import (
+    CHECKPOINT,
+    Preparation,
+    Provenance,
+    TrainingData,
+    export_with,
+    fit,
+    prepare,
+    simulate_rooms,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -43,6 +52,10 @@ _CHECK_ROOMS = 16
 # Pauses are found where the noise is low, and voiced sounds are the loudest: what is heard is the upper end.
 _BELOW_HEARD_DB, _ABOVE_HEARD_DB = 15.0, 5.0
 _UNKNOWN_SNR_DB = (-5.0, 15.0)
+# Rooms of a place: the reverberation time is heard to a factor of two. Shorter ones than the least are not simulated.
+_T60_RATIO = (0.5, 1.5)
+_LEAST_T60_SECONDS = 0.15
+_ROOM_SHARE = 0.8
 _CLEAN_SNR_DB = 35.0
 # What an adapted system may lose elsewhere: level of clean speech, and of the noise that it used to take away.
 _SPEECH_TOLERANCE_DB = 0.3
@@ -108,10 +121,11 @@ def adapt(
 ) -> Adaptation:
     """Let a trained system learn from noisy recordings of a place; an interrupted adaptation in `out` goes on.
 
-    Noise is taken from the pauses of the recordings, and from what the old system takes away from those that have none.
-    It is put on clean speech of anyone, and the losses of the joint stage are taken on the recordings themselves, as in
-    the training. A quarter of the recordings and talkers is held
-    back; whether the new system is better is measured on these alone.
+    Noise is taken from where the old system hears nobody, and from what it takes away where it always hears somebody.
+    It is put on clean speech of anyone in simulated rooms that reverberate as the place does, by ear, and all late
+    reverberation is to be removed; the losses of the joint stage are taken on the recordings themselves, as in the
+    training. A quarter of the recordings and talkers is held back; whether the new system is better is measured on
+    these alone.
 
     Args:
         mixtures: A noisy recording, or a folder of them.
@@ -151,9 +165,10 @@ def adapt(
         speech,
         out / "excerpts",
         out,
-        _settings(original, steps, seed, _UNKNOWN_SNR_DB),
+        _settings(original, steps, seed),
         on_preparation,
         enhance=lambda waveform: old.enhance(torch.from_numpy(waveform).unsqueeze(0))[0].numpy(),
+        with_rooms=False,
     )
     for held_back, trained_on, what in (
         (data.held_back_speech, data.speech, "talkers below --speech"),
@@ -165,13 +180,14 @@ def adapt(
             )
     heard = Manifest((*data.mixtures.recordings, *data.held_back_mixtures.recordings))
     place = listen(heard, (*data.stretches, *data.held_back_stretches))
-    settings = _settings(original, steps, seed, _snr_range(place))
+    settings = _as_heard(_settings(original, steps, seed), place)
     chosen = new = old
     comparison = None
     reason = _nothing_to_learn(place, data)
     if not reason:
         if not place.has_speech:
             _log.warning("found no clear voice in the recordings: what is steady in their sound is taken for noise")
+        data = replace(data, rooms=simulate_rooms(settings, on_preparation))
         trained = fit(data, out, settings, start=load_checkpoint(checkpoint)[0], on_progress=on_progress)
         assert isinstance(trained, JointAutoencoder)
         new = trained
@@ -274,7 +290,7 @@ def _keep_start(out: Path, checkpoint: Path) -> None:
         temporary.write_text(digest, encoding="utf-8")
 
 
-def _settings(settings: SystemSettings, steps: int, seed: int, snr_db: tuple[float, float]) -> SystemSettings:
+def _settings(settings: SystemSettings, steps: int, seed: int) -> SystemSettings:
     """A short joint stage, on pseudo-mixtures above all."""
     training = settings.training
     data = training.data.model_copy(
@@ -282,7 +298,6 @@ def _settings(settings: SystemSettings, steps: int, seed: int, snr_db: tuple[flo
             "mixture_clips": 2,
             "noise_clips": 1,
             "pseudo_clips": _PSEUDO_CLIPS if training.data.pseudo_clips else 0,
-            "pseudo_snr_db": snr_db,
             "held_back_share": _HELD_BACK_SHARE,
             # The noise is that of the place; a little of what any place may have keeps the rest from being forgotten.
             "pseudo_noise_speed": _NOISE_SPEED,
@@ -304,6 +319,19 @@ def _settings(settings: SystemSettings, steps: int, seed: int, snr_db: tuple[flo
     }
     name = settings.name if settings.name.endswith(_SUFFIX) else settings.name + _SUFFIX
     return settings.model_copy(update={"name": name, "training": training.model_copy(update=update)})
+
+
+def _as_heard(settings: SystemSettings, place: Place) -> SystemSettings:
+    """Pseudo-mixtures with ratios and rooms like those of the place."""
+    changes: dict[str, object] = {"pseudo_snr_db": _snr_range(place)}
+    if not math.isnan(place.t60_seconds):
+        shortest, longest = (ratio * place.t60_seconds for ratio in _T60_RATIO)
+        changes["pseudo_t60_seconds"] = max(_LEAST_T60_SECONDS, shortest), max(2 * _LEAST_T60_SECONDS, longest)
+        changes["pseudo_room_share"] = _ROOM_SHARE
+        # Damped, as in the training, a room that has little reverberation would stay as it is.
+        changes["pseudo_target_t60_seconds"] = None
+    data = settings.training.data.model_copy(update=changes)
+    return settings.model_copy(update={"training": settings.training.model_copy(update={"data": data})})
 
 
 def _snr_range(place: Place) -> tuple[float, float]:

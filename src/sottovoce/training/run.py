@@ -17,7 +17,7 @@ from sottovoce.baselines import build_network
 from sottovoce.baselines.network import Baseline
 from sottovoce.config import DataSettings, SystemSettings, dump_settings, load_settings
 from sottovoce.data.checks import suspicions
-from sottovoce.data.harvest import Enhance, NoiseStretch, harvest, harvest_residuals
+from sottovoce.data.harvest import Enhance, NoiseStretch, harvest, harvest_residuals, harvest_unheard
 from sottovoce.data.manifest import Manifest, scan, split
 from sottovoce.data.paired import PairedClips, TrainingPair, match_pairs
 from sottovoce.data.rooms import Room, simulate_room
@@ -106,6 +106,7 @@ def prepare(
     *,
     clean: Path | None = None,
     enhance: Enhance | None = None,
+    with_rooms: bool = True,
 ) -> TrainingData:
     """Look at two unpaired folders and write what was found to the run's folder.
 
@@ -116,7 +117,9 @@ def prepare(
         settings: All settings.
         on_preparation: Called with the name of a task, files done and files in all.
         clean: Folder of the mixtures' clean versions, for settings with `training.data.pairs` alone.
-        enhance: A system that is trained already; what it takes away from recordings without pauses counts as noise.
+        enhance: A system that is trained already; noise is where it hears nobody and, of recordings where it always
+            hears somebody, what it takes away.
+        with_rooms: Whether to simulate rooms; who does not know yet which ones does it later, by `simulate_rooms`.
 
     Returns:
         What the training draws from.
@@ -169,12 +172,6 @@ def prepare(
             "found no noise-only stretch in the mixtures: their stationary noise between words stands in; recordings "
             "with pauses of a second and more teach more"
         )
-    room_count = training.data.pseudo_rooms if training.data.pseudo_clips else 0
-    room_rng, rooms, report = np.random.default_rng([training.seed, 102]), [], tell("simulating rooms")
-    for index in range(room_count):
-        rooms.append(simulate_room(room_rng, settings.frontend.sample_rate, training.data.pseudo_t60_seconds))
-        if report is not None:
-            report(index + 1, room_count)
     return TrainingData(
         parts["speech"][0],
         parts["mixtures"][0],
@@ -182,19 +179,45 @@ def prepare(
         parts["mixtures"][1],
         stretches,
         held_back_stretches,
-        tuple(rooms),
+        simulate_rooms(settings, on_preparation) if with_rooms else (),
         match_pairs(parts["mixtures"][0], mixtures, clean) if clean is not None else (),
     )
+
+
+def simulate_rooms(settings: SystemSettings, on_preparation: Preparation | None = None) -> tuple[Room, ...]:
+    """The rooms of the settings' pseudo-mixtures.
+
+    Args:
+        settings: All settings.
+        on_preparation: Called with the name of the task, rooms done and rooms in all.
+
+    Returns:
+        The same rooms for the same settings and seed; none for settings without pseudo-mixtures.
+
+    Raises:
+        DataError: No room has such a reverberation time.
+    """
+    training = settings.training
+    count = training.data.pseudo_rooms if training.data.pseudo_clips else 0
+    rng, rooms = np.random.default_rng([training.seed, 102]), []
+    for index in range(count):
+        rooms.append(simulate_room(rng, settings.frontend.sample_rate, training.data.pseudo_t60_seconds))
+        if on_preparation is not None:
+            on_preparation("simulating rooms", index + 1, count)
+    return tuple(rooms)
 
 
 def _noise(
     manifest: Manifest, out: Path, enhance: Enhance | None, purpose: str, tell: Callable[[str], OnPart | None]
 ) -> tuple[NoiseStretch, ...]:
-    """Noise-only stretches, and what a trained system takes away from the recordings that have none."""
-    stretches = harvest(manifest, progress=tell(f"finding noise-only stretches {purpose}"))
+    """Noise-only stretches, by voicing; where there is a trained system, by its ears, and its residuals besides."""
+    if enhance is None:
+        return harvest(manifest, progress=tell(f"finding noise-only stretches {purpose}"))
+    progress = tell(f"finding noise-only stretches {purpose}")
+    stretches = harvest_unheard(manifest.recordings, enhance, progress=progress)
     paused = {stretch.recording for stretch in stretches}
     unpaused = [recording for recording in manifest.recordings if recording not in paused]
-    if enhance is None or not unpaused:
+    if not unpaused:
         return stretches
     progress = tell(f"taking speech out of recordings {purpose}")
     return (*stretches, *harvest_residuals(unpaused, enhance, out / "residuals", progress=progress))
