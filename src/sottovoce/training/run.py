@@ -196,6 +196,7 @@ def simulate_rooms(settings: SystemSettings, on_preparation: Preparation | None 
 
     Raises:
         DataError: No room has such a reverberation time.
+        MissingExtraError: pyroomacoustics is not installed.
     """
     training = settings.training
     count = training.data.pseudo_rooms if training.data.pseudo_clips else 0
@@ -211,9 +212,9 @@ def _noise(
     manifest: Manifest, out: Path, enhance: Enhance | None, purpose: str, tell: Callable[[str], OnPart | None]
 ) -> tuple[NoiseStretch, ...]:
     """Noise-only stretches, by voicing; where there is a trained system, by its ears, and its residuals besides."""
-    if enhance is None:
-        return harvest(manifest, progress=tell(f"finding noise-only stretches {purpose}"))
     progress = tell(f"finding noise-only stretches {purpose}")
+    if enhance is None:
+        return harvest(manifest, progress=progress)
     stretches = harvest_unheard(manifest.recordings, enhance, progress=progress)
     paused = {stretch.recording for stretch in stretches}
     unpaused = [recording for recording in manifest.recordings if recording not in paused]
