@@ -593,7 +593,7 @@ def adapt(
     output: Output,
     model: str = "default",
     speech: Path | None = None,
-    steps: int = 300,
+    steps: int = 600,
     seed: int = 1,
 ) -> None:
     """Make a model better for one place, from noisy recordings of it; no clean version of anything is needed.
@@ -611,7 +611,7 @@ def adapt(
         output: Folder to write: model.onnx, its checkpoint, what was heard, and pictures.
         model: What to start from: a bundled model (default, live), a run's folder, or the checkpoint.safetensors in it.
         speech: Folder of clean speech of anyone; some that comes along by default.
-        steps: Steps of the training; 300 take some minutes on two cores.
+        steps: Steps of the training; 600 take some minutes on two cores.
         seed: Seed of all draws.
     """
     import shlex

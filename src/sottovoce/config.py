@@ -296,7 +296,13 @@ class DataSettings(Settings):
     )
     level_db: Range = Field((-45.0, -15.0), description="Range of the level of clips, full scale 0 dB.")
     held_back_share: float = Field(0.1, ge=0, lt=1, description="Share of speakers and sessions kept for the checks.")
-    workers: int = Field(1, ge=0, le=8, description="Processes that draw batches beside the training.")
+    workers: int | None = Field(
+        None,
+        ge=0,
+        le=64,
+        description="Processes that draw batches beside the training; by default one, or for a GPU, which would wait "
+        "for it, one on every core but that of the training.",
+    )
     pairs: bool = Field(
         False, description="Supervised, to compare with: mixtures and their own clean versions instead of pseudo-pairs."
     )
@@ -306,15 +312,8 @@ class OptimiserSettings(Settings):
     """Adam and its learning rate."""
 
     learning_rate: float = Field(1e-3, gt=0)
-    final_learning_rate: float = Field(
-        1e-5, ge=0, description="Reached by a half cosine at the last step, or before a restart."
-    )
+    final_learning_rate: float = Field(1e-5, ge=0, description="Reached by a half cosine at the last step.")
     warmup_steps: int = Field(0, ge=0)
-    restarts: tuple[Count, ...] = Field(
-        (),
-        description="Steps of a stage at which the rate begins anew, warm-up and half cosine: a training that has "
-        "ended is gone on with. Those behind the stage's end count for nothing.",
-    )
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = Field(0.0, ge=0)
     weight_average: float = Field(

@@ -123,14 +123,6 @@ def test_the_learning_rate_rises_and_falls():
     assert rates[100:] == pytest.approx([1e-4] * 20)
 
 
-def test_a_restart_goes_on_with_a_training_that_has_ended():
-    ended = rates_of(tiny(joint_steps=100, optimiser=OPTIMISER), "joint", 100)
-    longer = tiny(joint_steps=160, optimiser={**OPTIMISER, "restarts": [100, 160, 500]})
-    rates = rates_of(longer, "joint", 160)
-    assert rates[:100] == ended
-    assert rates[100:] == pytest.approx(rates_of(tiny(joint_steps=60, optimiser=OPTIMISER), "joint", 60))
-
-
 def test_without_warm_up_the_first_rate_is_the_highest():
     settings = tiny(optimiser={"learning_rate": 1e-3, "final_learning_rate": 1e-3, "betas": [0.5, 0.999]})
     optimiser = module_of(settings, "joint").configure_optimizers()["optimizer"]

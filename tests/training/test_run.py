@@ -141,6 +141,16 @@ def test_same_seed_same_weights(folders, finished, undrawn, tmp_path):
     assert np.mean(changed) > 0.5
 
 
+@pytest.mark.parametrize(
+    ("gpu", "cores", "wanted", "drawing"),
+    [(False, 16, None, 1), (True, 16, None, 15), (True, 1, None, 1), (True, 16, 0, 0)],
+)
+def test_a_gpu_is_drawn_for_by_all_other_cores(monkeypatch, gpu, cores, wanted, drawing):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(run_module.os, "cpu_count", lambda: cores)
+    assert run_module._workers(wanted) == drawing
+
+
 def test_the_clean_version_of_a_recording_has_no_effect(folders, finished, undrawn, tmp_path):
     """The proof that training is unpaired: whatever stands where the clean versions were, the weights are the same."""
     speech, made = folders

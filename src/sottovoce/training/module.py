@@ -1,6 +1,5 @@
 """The Lightning step of all stages, of the joint system and of the baselines."""
 
-import bisect
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -163,23 +162,15 @@ class TrainingModule(L.LightningModule, ABC):
         return loss
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Adam with a linear warm-up and a half cosine down to the final rate, from every restart anew.
-
-        Source:
-            Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts" (2017).
-        """
+        """Adam with a linear warm-up and a half cosine down to the final rate."""
         settings = self.settings.training.optimiser
         steps = stage_steps(self.settings, self.stage)
         final = settings.final_learning_rate / settings.learning_rate
-        starts = [0, *sorted(restart for restart in settings.restarts if restart < steps)]
 
         def factor(step: int) -> float:
-            cycle = bisect.bisect_right(starts, step) - 1
-            end = starts[cycle + 1] if cycle + 1 < len(starts) else steps
-            step, length = step - starts[cycle], end - starts[cycle]
             if step < settings.warmup_steps:
                 return (step + 1) / settings.warmup_steps
-            share = min(1.0, (step - settings.warmup_steps) / max(1, length - settings.warmup_steps))
+            share = min(1.0, (step - settings.warmup_steps) / max(1, steps - settings.warmup_steps))
             return float(final + (1 - final) * 0.5 * (1 + np.cos(np.pi * share)))
 
         optimiser = torch.optim.Adam(

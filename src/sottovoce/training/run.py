@@ -1,6 +1,7 @@
 """A training from two folders to one exported file."""
 
 import logging
+import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -394,7 +395,7 @@ class _Run:
                 warnings.filterwarnings("ignore", message)
             trainer.fit(
                 module,
-                loader(clips, stage, 0 if last is None else _step_of(last), steps, training.data.workers),
+                loader(clips, stage, 0 if last is None else _step_of(last), steps, _workers(training.data.workers)),
                 ckpt_path=last,
                 weights_only=True,
             )
@@ -471,6 +472,13 @@ class _Run:
             every=training.check_every,
             on_progress=self.on_progress,
         )
+
+
+def _workers(wanted: int | None) -> int:
+    """Processes that draw batches: as many as wanted, or enough that a GPU seldom waits."""
+    if wanted is not None:
+        return wanted
+    return max(1, (os.cpu_count() or 1) - 1) if torch.cuda.is_available() else 1
 
 
 def _same_sound(one: Manifest, other: Manifest) -> bool:
