@@ -79,7 +79,9 @@ def test_dnsmos_can_be_left_out(tmp_path, clean, noisy):
     ((whole,), _), ((rest,), _) = (score_jobs([job], with_dnsmos=wanted) for wanted in (True, False))
     left_out = {"dnsmos_ovrl", "dnsmos_sig", "dnsmos_bak"}
     assert {name for name in MEASURES if math.isnan(getattr(rest.scores, name))} == left_out
-    assert all(getattr(rest.scores, name) == getattr(whole.scores, name) for name in set(MEASURES) - left_out)
+    # Sums of floats end in another last bit where the recordings lie elsewhere in memory (found: 2e-16 in ESTOI).
+    for name in set(MEASURES) - left_out:
+        assert getattr(rest.scores, name) == pytest.approx(getattr(whole.scores, name), rel=1e-12), name
 
 
 def test_other_rates_are_resampled(tmp_path, clean, noisy):
