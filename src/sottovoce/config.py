@@ -301,7 +301,7 @@ class DataSettings(Settings):
         ge=0,
         le=64,
         description="Processes that draw batches beside the training; by default one, or for a GPU, which would wait "
-        "for it, one on every core but that of the training.",
+        "for it, one on every core but that of the training, and no more than 16.",
     )
     pairs: bool = Field(
         False, description="Supervised, to compare with: mixtures and their own clean versions instead of pseudo-pairs."

@@ -143,7 +143,7 @@ def test_same_seed_same_weights(folders, finished, undrawn, tmp_path):
 
 @pytest.mark.parametrize(
     ("gpu", "cores", "wanted", "drawing"),
-    [(False, 16, None, 1), (True, 16, None, 15), (True, 1, None, 1), (True, 16, 0, 0)],
+    [(False, 16, None, 1), (True, 16, None, 15), (True, 128, None, 16), (True, 1, None, 1), (True, 16, 0, 0)],
 )
 def test_a_gpu_is_drawn_for_by_all_other_cores(monkeypatch, gpu, cores, wanted, drawing):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)

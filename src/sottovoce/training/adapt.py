@@ -43,7 +43,7 @@ _log = logging.getLogger(__name__)
 _SUFFIX = "_adapted"
 _LEARNING_RATE = 2e-3
 _HELD_BACK_SHARE = 0.25
-# Many steps of few clips: in the same time they lead further than half as many of twice as many.
+# Many steps of few clips at such a rate lead further in the same time than half as many steps of twice the clips.
 _PSEUDO_CLIPS = 6
 _NOISE_SPEED = (0.9, 1.1)
 _OTHER_NOISE_SHARE = 0.1
