@@ -22,9 +22,10 @@ from sottovoce.models.export import export_model
 from sottovoce.signal import audio
 from sottovoce.signal.resampling import resample
 from sottovoce.training import adapt as adapt_module
-from sottovoce.training import run as run_module
+from sottovoce.training import preparation
 from sottovoce.training.adapt import Comparison, adapt, compare
-from sottovoce.training.run import TrainingData, fit, prepare
+from sottovoce.training.preparation import TrainingData, prepare
+from sottovoce.training.run import fit
 from sottovoce.weights import CHECKPOINTS, DEFAULT_SPEECH
 
 from ..data.synthetic import RATE, write
@@ -174,7 +175,7 @@ def test_recordings_without_speech_teach_their_steady_noise(tmp_path, place, mon
 
 @pytest.mark.usefixtures("unexported")
 def test_without_pauses_and_with_little_taken_away_nothing_is_learned(tmp_path, place, checkpoint, monkeypatch):
-    monkeypatch.setattr(run_module, "harvest_residuals", lambda *_, **__: ())
+    monkeypatch.setattr(preparation, "harvest_residuals", lambda *_, **__: ())
     write(tmp_path / "noise.wav", (0.1 * np.random.default_rng(1).standard_normal(40 * RATE)).astype(np.float32))
     adaptation = adapt(**(place | {"mixtures": tmp_path / "noise.wav"}), out=tmp_path / "out")
     assert not adaptation.adopted

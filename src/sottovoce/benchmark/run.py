@@ -344,7 +344,8 @@ class _Warnings(logging.Handler):
 def _train(task: Training) -> None:
     import torch
 
-    from sottovoce.training.run import fit, prepare
+    from sottovoce.training.preparation import prepare
+    from sottovoce.training.run import fit
 
     torch.set_num_threads(1)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)

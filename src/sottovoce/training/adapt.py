@@ -27,16 +27,8 @@ from sottovoce.models.joint import JointAutoencoder
 from sottovoce.objectives.joint import UnpairedTensors
 from sottovoce.signal import audio
 from sottovoce.training.log import Progress, plot_run
-from sottovoce.training.run import (
-    CHECKPOINT,
-    Preparation,
-    Provenance,
-    TrainingData,
-    export_with,
-    fit,
-    prepare,
-    simulate_rooms,
-)
+from sottovoce.training.preparation import Preparation, TrainingData, prepare, simulate_rooms
+from sottovoce.training.run import CHECKPOINT, Provenance, export_with, fit
 
 _log = logging.getLogger(__name__)
 

@@ -1,14 +1,11 @@
 """A training from two folders to one exported file."""
 
-import logging
 import os
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import lightning as L
-import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -17,13 +14,11 @@ from sottovoce.atomic import replacing
 from sottovoce.baselines import build_network
 from sottovoce.baselines.network import Baseline
 from sottovoce.config import DataSettings, SystemSettings, dump_settings, load_settings
-from sottovoce.data.checks import suspicions
-from sottovoce.data.harvest import Enhance, NoiseStretch, harvest, harvest_residuals, harvest_unheard
-from sottovoce.data.manifest import Manifest, scan, split
-from sottovoce.data.paired import PairedClips, TrainingPair, match_pairs
-from sottovoce.data.rooms import Room, simulate_room
+from sottovoce.data.harvest import NoiseStretch
+from sottovoce.data.manifest import Manifest
+from sottovoce.data.paired import PairedClips
 from sottovoce.data.unpaired import UnpairedClips
-from sottovoce.errors import ConfigError, DataError
+from sottovoce.errors import DataError
 from sottovoce.models.checkpoint import save_checkpoint
 from sottovoce.models.export import export_model
 from sottovoce.models.joint import JointAutoencoder
@@ -38,10 +33,7 @@ from sottovoce.training.module import (
     stage_steps,
     stages,
 )
-
-_log = logging.getLogger(__name__)
-Preparation = Callable[[str, int, int], None]
-OnPart = Callable[[int, int], None]
+from sottovoce.training.preparation import Preparation, TrainingData, prepare
 
 CHECKPOINT = "checkpoint.safetensors"
 """Name of the trained networks in a run's folder."""
@@ -73,170 +65,6 @@ class Provenance:
     licence: str
     training_data: tuple[str, ...]
     command: str
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """Recordings of a run: what is trained on and what is held back, by speaker or session.
-
-    Attributes:
-        speech: Clean speech of the training.
-        mixtures: Noisy recordings of the training.
-        held_back_speech: Clean speech for the health checks.
-        held_back_mixtures: Noisy recordings for the health checks.
-        stretches: Noise-only stretches of the training's recordings.
-        held_back_stretches: Noise-only stretches of those that are held back.
-        rooms: Simulated rooms.
-        pairs: Recordings of the training with their clean versions, for a supervised system to compare with.
-    """
-
-    speech: Manifest
-    mixtures: Manifest
-    held_back_speech: Manifest
-    held_back_mixtures: Manifest
-    stretches: tuple[NoiseStretch, ...]
-    held_back_stretches: tuple[NoiseStretch, ...]
-    rooms: tuple[Room, ...]
-    pairs: tuple[TrainingPair, ...] = ()
-
-
-def prepare(
-    speech: Path,
-    mixtures: Path,
-    out: Path,
-    settings: SystemSettings,
-    on_preparation: Preparation | None = None,
-    *,
-    clean: Path | None = None,
-    enhance: Enhance | None = None,
-    with_rooms: bool = True,
-) -> TrainingData:
-    """Look at two unpaired folders and write what was found to the run's folder.
-
-    Args:
-        speech: Folder of clean speech of anyone.
-        mixtures: Folder of noisy recordings.
-        out: The run's folder.
-        settings: All settings.
-        on_preparation: Called with the name of a task, files done and files in all.
-        clean: Folder of the mixtures' clean versions, for settings with `training.data.pairs` alone.
-        enhance: A system that is trained already; noise is where it hears nobody and, of recordings where it always
-            hears somebody, what it takes away.
-        with_rooms: Whether to simulate rooms; who does not know yet which ones does it later, by `simulate_rooms`.
-
-    Returns:
-        What the training draws from.
-
-    Raises:
-        DataError: A folder is missing or has nothing usable, or `out` holds a run on other recordings.
-        ConfigError: Clean versions are given to settings without pairs, or not given to settings with them.
-    """
-    _check_pairs(settings, clean)
-
-    def tell(task: str) -> OnPart | None:
-        if on_preparation is None:
-            return None
-        return lambda done, count: on_preparation(task, done, count)
-
-    manifests = {}
-    for name, folder in (("speech", speech), ("mixtures", mixtures)):
-        manifest = scan(folder, progress=tell(f"looking at {name}"))
-        recorded = out / f"{name}.jsonl"
-        if recorded.exists() and not _same_sound(Manifest.load(recorded), manifest):
-            raise DataError(
-                f"found a run on other recordings in {out} than those in {folder}: give another folder for the run, or "
-                f"the recordings that {recorded} lists"
-            )
-        manifest.save(recorded)
-        for unusable in manifest.unusable:
-            _log.warning("left out %s: %s", unusable.path, unusable.reason)
-        _log.info("%s: %.1f minutes, %d recordings", name, manifest.seconds / 60, len(manifest.recordings))
-        manifests[name] = manifest
-    for suspicion in suspicions(manifests["speech"], manifests["mixtures"]):
-        _log.warning("%s", suspicion)
-
-    training = settings.training
-    parts = {}
-    for index, (name, manifest) in enumerate(manifests.items()):
-        share = training.data.held_back_share
-        if share and len(manifest.groups) > 1:
-            parts[name] = split(manifest, (1 - share, share), np.random.default_rng([training.seed, 100 + index]))
-        else:
-            if share:
-                _log.warning("%s: one speaker or session alone, so the health checks hear what is trained on", name)
-            parts[name] = (manifest, manifest)
-    trained_on, held_back = parts["mixtures"]
-    stretches = _noise(trained_on, out, enhance, "to train on", tell)
-    held_back_stretches = stretches
-    if held_back is not trained_on:
-        held_back_stretches = _noise(held_back, out, enhance, "to check with", tell)
-    if not stretches and enhance is None:  # with a trained system, who called says what that means
-        _log.warning(
-            "found no noise-only stretch in the mixtures: their stationary noise between words stands in; recordings "
-            "with pauses of a second and more teach more"
-        )
-    return TrainingData(
-        parts["speech"][0],
-        parts["mixtures"][0],
-        parts["speech"][1],
-        parts["mixtures"][1],
-        stretches,
-        held_back_stretches,
-        simulate_rooms(settings, on_preparation) if with_rooms else (),
-        match_pairs(parts["mixtures"][0], mixtures, clean) if clean is not None else (),
-    )
-
-
-def simulate_rooms(settings: SystemSettings, on_preparation: Preparation | None = None) -> tuple[Room, ...]:
-    """The rooms of the settings' pseudo-mixtures.
-
-    Args:
-        settings: All settings.
-        on_preparation: Called with the name of the task, rooms done and rooms in all.
-
-    Returns:
-        The same rooms for the same settings and seed; none for settings without pseudo-mixtures.
-
-    Raises:
-        DataError: No room has such a reverberation time.
-        MissingExtraError: pyroomacoustics is not installed.
-    """
-    training = settings.training
-    count = training.data.pseudo_rooms if training.data.pseudo_clips else 0
-    rng, rooms = np.random.default_rng([training.seed, 102]), []
-    for index in range(count):
-        rooms.append(simulate_room(rng, settings.frontend.sample_rate, training.data.pseudo_t60_seconds))
-        if on_preparation is not None:
-            on_preparation("simulating rooms", index + 1, count)
-    return tuple(rooms)
-
-
-def _noise(
-    manifest: Manifest, out: Path, enhance: Enhance | None, purpose: str, tell: Callable[[str], OnPart | None]
-) -> tuple[NoiseStretch, ...]:
-    """Noise-only stretches, by voicing; where there is a trained system, by its ears, and its residuals besides."""
-    progress = tell(f"finding noise-only stretches {purpose}")
-    if enhance is None:
-        return harvest(manifest, progress=progress)
-    stretches = harvest_unheard(manifest.recordings, enhance, progress=progress)
-    paused = {stretch.recording for stretch in stretches}
-    unpaused = [recording for recording in manifest.recordings if recording not in paused]
-    if not unpaused:
-        return stretches
-    progress = tell(f"taking speech out of recordings {purpose}")
-    return (*stretches, *harvest_residuals(unpaused, enhance, out / "residuals", progress=progress))
-
-
-def _check_pairs(settings: SystemSettings, clean: Path | None) -> None:
-    """Clean versions of the mixtures are for those alone who ask for them."""
-    if settings.training.data.pairs and clean is None:
-        raise ConfigError(
-            f"{settings.name} learns from pairs: give the folder of the mixtures' clean versions (--clean)"
-        )
-    if clean is not None and not settings.training.data.pairs:
-        raise ConfigError(
-            f"{settings.name} learns without pairs and must not see clean versions of its mixtures: leave out --clean"
-        )
 
 
 def train(
@@ -481,15 +309,6 @@ def _workers(wanted: int | None) -> int:
     if wanted is not None:
         return wanted
     return min(_MOST_WORKERS, max(1, (os.cpu_count() or 1) - 1)) if torch.cuda.is_available() else 1
-
-
-def _same_sound(one: Manifest, other: Manifest) -> bool:
-    """Whether two manifests list the same recordings; their folder may have moved."""
-
-    def known(manifest: Manifest) -> list[tuple[str, str, int, float]]:
-        return [(r.path.name, r.group, r.frames, r.level_db) for r in manifest.recordings]
-
-    return known(one) == known(other)
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
