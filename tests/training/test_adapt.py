@@ -216,6 +216,7 @@ def test_bad_input_is_one_sentence(tmp_path, place, monkeypatch, capsys):
     write(tmp_path / "short.wav", np.ones(3 * RATE, np.float32) * 0.1)
     with pytest.raises(DataError, match=r"found 3\.0 s"):
         adapt(**(place | {"mixtures": tmp_path / "short.wav"}), out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
     for model, sentence in ((tmp_path / "model.onnx", "training checkpoint"), (tmp_path / "none", "checkpoint")):
         arguments = ["adapt", "--mixtures", tmp_path, "-o", tmp_path / "out", "--model", model]
         monkeypatch.setattr("sys.argv", ["sottovoce", *map(str, arguments)])

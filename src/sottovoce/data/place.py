@@ -4,6 +4,7 @@ import itertools
 import json
 import logging
 import math
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,7 +119,7 @@ def take_excerpts(
 
     Raises:
         AudioError: There is no recording at `source`, or the disk takes no more.
-        DataError: Less than `LEAST_SECONDS` can be used, or `folder` holds excerpts of other recordings.
+        DataError: Less than `LEAST_SECONDS` can be used, all is silent, or `folder` holds excerpts of other recordings.
     """
     infos = []
     problems: list[str] = []
@@ -141,16 +142,23 @@ def take_excerpts(
         _log.warning("left out: %s", problem)
     plan = _plan(infos, total)
     _keep_plan(folder / "excerpts.json", plan)
+    silent = True
     for index, piece in enumerate(plan):
         target = folder / piece.target
-        if not target.exists():
+        if target.exists():
+            silent = False
+        else:
             target.parent.mkdir(parents=True, exist_ok=True)
             waveform, rate = audio.read(piece.path, start=piece.start, frames=piece.frames)
             mono = resample(waveform.mean(axis=0), rate, sample_rate)
+            silent &= levels.rms_db(mono) <= levels.SILENCE_DB
             with audio.Writer(target, sample_rate, 1) as writer:
                 writer.write(np.clip(mono, -1.0, 1.0)[np.newaxis])
         if progress is not None:
             progress(index + 1, len(plan))
+    if silent:
+        shutil.rmtree(folder)
+        raise DataError(f"found nothing but silence at {source}, expected recordings of a place: choose others")
 
 
 class _Piece(NamedTuple):

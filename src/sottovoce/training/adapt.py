@@ -147,13 +147,13 @@ def adapt(
     old, original = load_checkpoint(checkpoint)
     if original.training.data.pairs:
         raise ConfigError(f"{checkpoint} was trained with pairs, expected a system that learns without: choose another")
-    _keep_start(out, checkpoint)
     rate = original.frontend.sample_rate
 
     def tell(task: str) -> Callable[[int, int], None] | None:
         return None if on_preparation is None else lambda done, total: on_preparation(task, done, total)
 
     take_excerpts(mixtures, out / "excerpts", rate, progress=tell("cutting excerpts"))
+    _keep_start(out, checkpoint)
     data = prepare(
         speech,
         out / "excerpts",
