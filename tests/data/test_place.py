@@ -177,6 +177,15 @@ def test_silence_alone_is_refused_and_leaves_nothing(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_refused_silence_takes_nothing_else_along(tmp_path):
+    write(tmp_path / "in" / "a.wav", np.zeros(40 * RATE, np.float32))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "diary.txt").write_text("mine")
+    with pytest.raises(DataError, match="nothing but silence"):
+        take_excerpts(tmp_path / "in", tmp_path / "out", RATE)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["diary.txt"]
+
+
 def test_a_damaged_recording_is_left_out(tmp_path, caplog):
     write(tmp_path / "in" / "a.wav", tone(40.0, 150, np.random.default_rng(7)))
     (tmp_path / "in" / "b.wav").write_bytes(b"RIFF but no more")

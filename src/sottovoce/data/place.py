@@ -1,10 +1,10 @@
 """What a place sounds like, from its noisy recordings alone, and excerpts of them that are enough to learn from."""
 
+import contextlib
 import itertools
 import json
 import logging
 import math
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ LEAST_SECONDS = 30.0
 """Less than this shows neither the noise of a place nor whether a model has become better there."""
 
 _EXCERPT_SECONDS = 20.0
+_PLAN = "excerpts.json"
 _LEAST_EXCERPTS = 6
 _CLIPPED = 0.999
 _CLIPPED_SHARE = 1e-4
@@ -141,7 +142,7 @@ def take_excerpts(
     for problem in problems:
         _log.warning("left out: %s", problem)
     plan = _plan(infos, total)
-    _keep_plan(folder / "excerpts.json", plan)
+    _keep_plan(folder / _PLAN, plan)
     silent = True
     for index, piece in enumerate(plan):
         target = folder / piece.target
@@ -157,7 +158,7 @@ def take_excerpts(
         if progress is not None:
             progress(index + 1, len(plan))
     if silent:
-        shutil.rmtree(folder)
+        _forget(folder, plan)
         raise DataError(f"found nothing but silence at {source}, expected recordings of a place: choose others")
 
 
@@ -193,6 +194,16 @@ def _keep_plan(path: Path, plan: Sequence[_Piece]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         temporary.write_text(content, encoding="utf-8")
+
+
+def _forget(folder: Path, plan: Sequence[_Piece]) -> None:
+    """Delete the excerpts of a plan, and nothing else that may be in their folder."""
+    targets = [folder / piece.target for piece in plan]
+    for path in (*targets, folder / _PLAN):
+        path.unlink()
+    for directory in (*sorted({target.parent for target in targets}), folder):
+        with contextlib.suppress(OSError):  # something else is in it
+            directory.rmdir()
 
 
 def listen(recordings: Manifest, stretches: Sequence[NoiseStretch]) -> Place:
