@@ -15,8 +15,9 @@ pytest.importorskip("lightning")
 pytest.importorskip("pystoi")
 
 from sottovoce.benchmark import run as run_module
-from sottovoce.benchmark.protocol import Counts, Sources, build
+from sottovoce.benchmark.protocol import Counts, build
 from sottovoce.benchmark.results import to_csv
+from sottovoce.benchmark.split import Sources
 from sottovoce.benchmark.systems import SYSTEMS
 from sottovoce.config import SystemSettings, dump_settings
 from sottovoce.errors import DataError
@@ -131,7 +132,7 @@ def test_a_benchmark_that_is_killed_twice_ends_like_an_unbroken_one(corpora, pro
     script.write_text(
         "import sys\n"
         "from pathlib import Path\n"
-        "from sottovoce.benchmark.protocol import Counts, Sources, build\n"
+        "from sottovoce.benchmark.protocol import Counts, build\nfrom sottovoce.benchmark.split import Sources\n"
         "from sottovoce.benchmark.run import run\n"
         "from sottovoce.config import load_settings\n"
         "from sottovoce.data.manifest import scan\n"

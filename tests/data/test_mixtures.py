@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sottovoce.data.manifest import Manifest, scan
-from sottovoce.data.mixtures import TABLE, Mixture, excerpt, join_utterances, make_mixtures, mix, read_table
+from sottovoce.data.mixtures import TABLE, excerpt, join_utterances, make_mixtures, mix
 from sottovoce.data.rooms import simulate_room
 from sottovoce.errors import AudioError, DataError
 from sottovoce.signal.audio import find_audio, read
@@ -210,16 +210,6 @@ def test_noise_that_ends_in_silence_is_drawn_again(tmp_path, speech_folder):
     one_kind = Manifest(tuple(replace(recording, group="kind") for recording in both.recordings))
     rows = make_mixtures(speech, one_kind, tmp_path / "out", **arguments)
     assert {row.noise for row in rows} == {str(tmp_path / "noise" / "whole.wav")}
-
-
-def test_the_table_is_read_as_it_was_written(tmp_path, corpora):
-    rows = make_mixtures(*corpora, tmp_path / "out", count=3, snr_db=(0, 2.5), seed=1)
-    assert read_table(tmp_path / "out" / TABLE, Mixture) == rows
-    with pytest.raises(DataError, match="found no table of Mixture rows"):
-        read_table(tmp_path / "out" / "nothing.csv", Mixture)
-    (tmp_path / "foreign.csv").write_text("file,seconds\na.wav,long\n")
-    with pytest.raises(DataError, match="make it anew"):
-        read_table(tmp_path / "foreign.csv", Mixture)
 
 
 def test_what_is_there_is_kept(tmp_path, corpora):

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from sottovoce.atomic import replacing
 from sottovoce.benchmark import figures, protocol, report, run
-from sottovoce.benchmark.protocol import Counts, Protocol, Sources
+from sottovoce.benchmark.protocol import Counts, Protocol
 from sottovoce.benchmark.results import Facts, Summary, to_csv
 from sottovoce.benchmark.run import Outcome
+from sottovoce.benchmark.split import Sources
 from sottovoce.benchmark.systems import SYSTEMS
 from sottovoce.config import SystemSettings, find_settings, load_settings
 from sottovoce.data.corpora import Kind, read_corpus
@@ -93,7 +94,7 @@ class Experiment:
     """What is compared, on what, how long.
 
     Attributes:
-        conditions: Names of `protocol.CONDITIONS`.
+        conditions: Names of `split.CONDITIONS`.
         sources: Corpora.
         systems: Names of rows, or "main", "ablations", "all".
         seeds: Seeds of the trainings.

@@ -7,60 +7,33 @@ Source:
     Y. Li, Y. Sun, W. Wang, S. M. Naqvi, SSPD 2023: 28 clean signals, 392 mixtures and 140 test mixtures.
 """
 
-import contextlib
 import hashlib
 import itertools
 import json
 import logging
-import math
-import shutil
-from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sottovoce.atomic import replacing
 from sottovoce.baselines.system import SAMPLE_RATE
-from sottovoce.data.manifest import Manifest, Recording, scan
-from sottovoce.data.mixtures import (
-    TABLE,
-    Mixture,
-    deal_out,
-    make_mixtures,
-    members,
-    new_folder,
-    read_mono,
-    read_table,
-    write_hashed,
-    write_table,
-)
+from sottovoce.benchmark.signals import Signal, make_signals
+from sottovoce.benchmark.split import CONDITIONS, Condition, Part, Sources, assignments, split_sources
+from sottovoce.data.folders import read_whole, write_table
+from sottovoce.data.manifest import Manifest, scan
+from sottovoce.data.mixtures import TABLE, Mixture, deal_out, make_mixtures, members
 from sottovoce.errors import ConfigError, DataError
-from sottovoce.signal import levels
 
 _log = logging.getLogger(__name__)
-_Row = TypeVar("_Row")
 
-Part = Literal["speech", "mixtures", "test"]
 Progress = Callable[[str, int, int], None]
 
-_SPEAKER_SHARES = np.array([0.30, 0.45, 0.25])  # of the speech autoencoder, the mixtures and the test
-_KIND_SHARES = (2 / 3, 1 / 3)  # of training and test
 _TRAINING_NOISE, _MATCHED_TEST_NOISE, _WHOLE_NOISE = (0.0, 0.75), (0.75, 1.0), (0.0, 1.0)
-_PAUSE_RANGE_SECONDS = (0.2, 0.5)
-_LEVEL_DB = -26.0
-_SHORTEST_SECONDS = 0.5
-_FRAME_SECONDS = 0.01
-_ONSET_DB = -20.0  # below the active level; a fricative may begin softer
-_ONSET_MARGIN_SECONDS = 0.05
-_PAUSE_DB = -20.0  # A stretch of a long recording so far below the recording's level is a pause.
-_SIGNALS = "signals.csv"
 _CHOICES = "choices.json"
-# Every draw has a stream of its own, so that none depends on how many numbers another took.
-_SPEAKERS, _KINDS, _ROOMS, _CLEAN, _MIXTURES, _TEST_SPEECH, _TEST = range(7)
+# Every draw has a stream of its own, so that none depends on how many numbers another took; `split` has those below.
+_CLEAN, _MIXTURES, _TEST_SPEECH, _TEST = range(3, 7)
 
 
 @dataclass(frozen=True)
@@ -97,57 +70,6 @@ class Counts:
                 f"found {', '.join(wrong) or 'no signal-to-noise ratio'}, expected counts and lengths above 0 and at "
                 "least one ratio: change them."
             )
-
-
-@dataclass(frozen=True)
-class Condition:
-    """What is known and what is new in a test.
-
-    Attributes:
-        name: Short name, also of its folder.
-        description: One sentence.
-        in_rooms: Speech of training mixtures and test is heard in measured rooms.
-        matched: Noises and rooms of the test are those of the training.
-    """
-
-    name: str
-    description: str
-    in_rooms: bool
-    matched: bool
-
-
-CONDITIONS = {
-    condition.name: condition
-    for condition in (
-        Condition("poster", "Reverberant; speakers, noises and rooms that training never heard.", True, False),
-        Condition("matched", "Reverberant; other speakers, and other excerpts of the training's noises.", True, True),
-        Condition("dry", "No rooms; speakers and noises that training never heard.", False, False),
-    )
-}
-"""All conditions by name."""
-
-
-class Sources(NamedTuple):
-    """What a protocol is made from.
-
-    Attributes:
-        speech: Clean dry speech; its groups are the speakers.
-        noise: Noise; its groups are the kinds.
-        rooms: Measured impulse responses, their direct sound included; its groups are the rooms. A condition without
-            rooms does without. Responses are short: scan them with `min_seconds` below theirs.
-        test_speech: Speech of the test alone; None to divide the speakers of `speech`. Otherwise training uses the
-            speakers of `speech` whose name is not among these.
-        test_noise: Noise of tests with new noises; None to split the kinds of `noise`. Otherwise training uses the
-            kinds of `noise` whose name is not among these.
-        test_rooms: Responses of tests with new rooms; None to split `rooms`. Otherwise as for noise.
-    """
-
-    speech: Manifest
-    noise: Manifest
-    rooms: Manifest | None = None
-    test_speech: Manifest | None = None
-    test_noise: Manifest | None = None
-    test_rooms: Manifest | None = None
 
 
 @dataclass(frozen=True)
@@ -233,46 +155,6 @@ class Entry:
     clean_sha256: str
 
 
-@dataclass(frozen=True)
-class _Signal:
-    """How one joined signal was made: a row of `signals.csv` beside the signals."""
-
-    file: str
-    talker: str
-    seconds: float
-    speech: str
-    seed: int
-    sha256: str
-
-
-@dataclass(frozen=True)
-class _Assignment:
-    """What a speaker, a kind of noise or a room is used for: a row of `split.csv`."""
-
-    what: str
-    name: str
-    part: str
-
-
-class _Split(NamedTuple):
-    """Sources by the part that they are used in."""
-
-    speech: Manifest
-    mixtures: Manifest
-    test: Manifest
-    noise: Manifest
-    test_noise: Manifest
-    rooms: Manifest
-    test_rooms: Manifest
-
-
-class _Utterance(NamedTuple):
-    """An utterance, or a stretch of a long recording, without the silence around it and at `_LEVEL_DB`."""
-
-    path: Path
-    waveform: NDArray[np.float32]
-
-
 def build(
     sources: Sources, condition: str, counts: Counts, folder: Path, seed: int, *, progress: Progress | None = None
 ) -> Protocol:
@@ -285,7 +167,7 @@ def build(
 
     Args:
         sources: Speech, noise and rooms.
-        condition: Name of one of `CONDITIONS`.
+        condition: Name of one of `split.CONDITIONS`.
         counts: How much of everything.
         folder: Where to build; shared by the conditions of equal sources, counts and seed.
         seed: Seed of all draws, >= 0.
@@ -303,12 +185,12 @@ def build(
     if condition not in CONDITIONS:
         raise ConfigError(f"found the condition {condition!r}, expected one of {', '.join(CONDITIONS)}: choose one.")
     chosen = CONDITIONS[condition]
-    split = _split(sources, chosen, seed)
+    split = split_sources(sources, chosen, seed)
     _claim(folder, sources, counts, seed)
     reverberation = "reverberant" if chosen.in_rooms else "dry"
     mixtures, test = folder / f"mixtures-{reverberation}", folder / chosen.name / "test"
 
-    clean_signals = _signals(
+    clean_signals = make_signals(
         split.speech,
         folder / "speech",
         count=counts.clean_signals,
@@ -336,7 +218,7 @@ def build(
         seed=_seed_of(seed, _MIXTURES),
         progress=_tell(progress, f"{reverberation} training mixtures"),
     )
-    test_signals = _signals(
+    test_signals = make_signals(
         split.test,
         folder / "test-speech",
         count=counts.test_mixtures,
@@ -367,7 +249,7 @@ def build(
         *_entries("test", told, split.test_noise, split.test_rooms, test.relative_to(folder)),
     ]
     check_disjoint(entries, chosen)
-    for name, rows in (("protocol.csv", entries), ("split.csv", _assignments(sources, split))):
+    for name, rows in (("protocol.csv", entries), ("split.csv", assignments(sources, split))):
         with replacing(folder / chosen.name / name) as temporary:
             write_table(temporary, rows)
     return Protocol(
@@ -453,167 +335,6 @@ def _seed_of(seed: int, stream: int) -> int:
     return int(np.random.SeedSequence([seed, stream]).generate_state(1)[0])
 
 
-def _split(sources: Sources, condition: Condition, seed: int) -> _Split:
-    """Deal speakers, kinds of noise and rooms out to the parts; conditions of one seed agree on the training."""
-    talkers = np.random.default_rng([seed, _SPEAKERS])
-    test = sources.test_speech
-    training = sources.speech if test is None else _only(sources.speech, set(sources.speech.groups) - set(test.groups))
-    needed = len(_SPEAKER_SHARES) - (test is not None)
-    if len(training.groups) < needed:
-        raise DataError(
-            f"found {len(training.groups)} speakers, expected at least {needed}, for clean signals, mixtures and test: "
-            "give each speaker a sub-folder, or add speakers."
-        )
-    if test is None:
-        speech, mixtures, test = _divide(training, _SPEAKER_SHARES, talkers)
-    else:
-        speech, mixtures = _divide(training, _SPEAKER_SHARES[:2] / np.sum(_SPEAKER_SHARES[:2]), talkers)
-    noise, test_noise = _training_and_test(
-        sources.noise, sources.test_noise, "kinds of noise", np.random.default_rng([seed, _KINDS])
-    )
-    rooms = test_rooms = Manifest(())
-    if condition.in_rooms:
-        rooms, test_rooms = _training_and_test(
-            sources.rooms or Manifest(()), sources.test_rooms, "rooms", np.random.default_rng([seed, _ROOMS])
-        )
-    if condition.matched:
-        test_noise, test_rooms = noise, rooms
-    return _Split(speech, mixtures, test, noise, test_noise, rooms, test_rooms)
-
-
-def _training_and_test(
-    source: Manifest, test: Manifest | None, what: str, rng: np.random.Generator
-) -> tuple[Manifest, Manifest]:
-    if test is None:
-        if len(source.groups) < len(_KIND_SHARES):
-            raise DataError(
-                f"found {len(source.groups)} {what}, expected at least {len(_KIND_SHARES)}, for training and test: "
-                "give each a sub-folder, or add some."
-            )
-        training, test = _divide(source, _KIND_SHARES, rng)
-        return training, test
-    training = _only(source, set(source.groups) - set(test.groups))
-    if not training.groups:
-        raise DataError(
-            f"found 0 {what} for training besides the {len(test.groups)} of the test, expected at least 1: add some "
-            "that the test does not have."
-        )
-    return training, test
-
-
-def _divide(
-    manifest: Manifest, shares: Sequence[float] | NDArray[np.float64], rng: np.random.Generator
-) -> list[Manifest]:
-    """Divide by the number of groups, not by their length: mixtures deal groups out evenly, long and short ones."""
-    groups = manifest.groups
-    order = [groups[index] for index in rng.permutation(len(groups))]
-    edges = [0]
-    for part, share in enumerate(np.cumsum(shares[:-1]), start=1):
-        # At least one for this part, and one for each part behind it.
-        edges.append(min(max(round(share * len(order)), edges[-1] + 1), len(order) - len(shares) + part))
-    return [_only(manifest, set(order[start:end])) for start, end in itertools.pairwise([*edges, len(order)])]
-
-
-def _only(manifest: Manifest, groups: Collection[str]) -> Manifest:
-    return Manifest(tuple(recording for recording in manifest.recordings if recording.group in groups))
-
-
-def _signals(
-    speech: Manifest,
-    folder: Path,
-    *,
-    count: int,
-    seconds: float,
-    seed: int,
-    again: bool,
-    progress: Callable[[int, int], None] | None,
-) -> list[_Signal]:
-    """Signals of joined utterances, `<speaker>/<nn>.flac`, dealt out evenly to the speakers.
-
-    With `again`, utterances come again when a speaker has no more; otherwise such a speaker gives no further signal.
-    """
-    rows = _read_whole(folder, _SIGNALS, _Signal, lambda row: {row.file: row.sha256})
-    if rows:
-        return rows
-    rows = []
-    length = round(seconds * SAMPLE_RATE)
-    order = deal_out(speech.groups, len(speech.groups), np.random.default_rng(seed))
-    given = dict.fromkeys(order, 0)
-    draws = {speaker: np.random.default_rng([seed, number]) for number, speaker in enumerate(order)}
-    waiting = {
-        speaker: _utterances(members(speech, speaker), length, rng, again=again) for speaker, rng in draws.items()
-    }
-    turns = deque(order)
-    with new_folder(folder) as work:
-        while turns and len(rows) < count:
-            speaker = turns.popleft()
-            waveform, paths = _join(waiting[speaker], length, draws[speaker])
-            if not paths:
-                continue
-            turns.append(speaker)
-            file = f"{speaker}/{given[speaker]:02d}.flac"
-            given[speaker] += 1
-            sha256 = write_hashed(work / file, waveform, SAMPLE_RATE)
-            names = "|".join(map(str, paths))
-            rows.append(_Signal(file, speaker, waveform.size / SAMPLE_RATE, names, seed, sha256))
-            if progress is not None:
-                progress(len(rows), count)
-        if not rows:
-            raise DataError(
-                f"found no utterance of {_SHORTEST_SECONDS:g} s or more of {', '.join(speech.groups)}, expected speech "
-                "for clean or test signals: add longer recordings."
-            )
-        write_table(work / _SIGNALS, rows)
-    return rows
-
-
-def _utterances(
-    recordings: Sequence[Recording], length: int, rng: np.random.Generator, *, again: bool
-) -> Iterator[_Utterance]:
-    """Utterances of one speaker in a drawn order; recordings longer than `length` come in stretches of that length."""
-    stretches = []
-    for recording in recordings:
-        frames = math.ceil(length * recording.sample_rate / SAMPLE_RATE)
-        stretches += [(recording, start, frames) for start in range(0, recording.frames, frames)]
-    found = True
-    while found:
-        found = False
-        for index in rng.permutation(len(stretches)):
-            recording, start, frames = stretches[index]
-            waveform = read_mono(recording, SAMPLE_RATE, start=start, frames=frames)
-            level_db = levels.active_speech_db(waveform, SAMPLE_RATE)
-            if waveform.size < _SHORTEST_SECONDS * SAMPLE_RATE or level_db < recording.level_db + _PAUSE_DB:
-                continue
-            found = again
-            gain = levels.from_db(_LEVEL_DB - level_db)
-            yield _Utterance(recording.path, (gain * _spoken(waveform, level_db)).astype(np.float32))
-
-
-def _spoken(waveform: NDArray[np.float32], level_db: float) -> NDArray[np.float32]:
-    """Cut off what is before the first sound of speech and behind the last."""
-    frame, margin = round(_FRAME_SECONDS * SAMPLE_RATE), round(_ONSET_MARGIN_SECONDS * SAMPLE_RATE)
-    frames = waveform[: waveform.size // frame * frame].reshape(-1, frame)
-    frame_db = levels.to_db(np.sqrt(np.square(frames, dtype=np.float64).mean(axis=1)))
-    active = np.flatnonzero(frame_db > level_db + _ONSET_DB)
-    return waveform[max(0, active[0] * frame - margin) : (active[-1] + 1) * frame + margin]
-
-
-def _join(
-    utterances: Iterator[_Utterance], length: int, rng: np.random.Generator
-) -> tuple[NDArray[np.float32], list[Path]]:
-    """Join the next utterances with short pauses up to a length; none are left behind those that were taken."""
-    parts: list[NDArray[np.float32]] = []
-    paths: list[Path] = []
-    missing = length
-    while missing > 0 and (utterance := next(utterances, None)) is not None:
-        pause = np.zeros(round(rng.uniform(*_PAUSE_RANGE_SECONDS) * SAMPLE_RATE), np.float32)
-        parts += [utterance.waveform, pause]
-        paths.append(utterance.path)
-        missing -= utterance.waveform.size + pause.size
-    joined = np.concatenate([np.zeros(0, np.float32), *parts])[:length]
-    return (levels.peak_gain([joined]) * joined).astype(np.float32), paths
-
-
 def _one_by_one(folder: Path) -> Manifest:
     """Signals as a group each, so that every one of them is mixed once."""
     signals = scan(folder, min_seconds=0.0).recordings
@@ -634,7 +355,7 @@ def _mixtures(
     progress: Callable[[int, int], None] | None,
 ) -> list[Mixture]:
     """A folder of mixtures: all in rooms, each room as often as any other, or none."""
-    rows = _read_whole(
+    rows = read_whole(
         folder,
         TABLE,
         Mixture,
@@ -665,25 +386,7 @@ def _mixtures(
     )
 
 
-def _read_whole(
-    folder: Path, table: str, row: type[_Row], hashes_of: Callable[[_Row], dict[str, str]]
-) -> list[_Row] | None:
-    """The rows of a part that is there as its table tells; otherwise it is taken away, its working folders too."""
-    with contextlib.suppress(DataError):
-        rows = read_table(folder / table, row)
-        expected = {file: sha256 for one in rows for file, sha256 in hashes_of(one).items()}
-        found = {
-            path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in folder.rglob("*.flac")
-        }
-        if found == expected:
-            return rows
-    for left in (folder, *folder.parent.glob(f".{folder.name}.*")):
-        shutil.rmtree(left, ignore_errors=True)
-    return None
-
-
-def _signal_entry(signal: _Signal) -> Entry:
+def _signal_entry(signal: Signal) -> Entry:
     return Entry(
         part="speech",
         file=f"speech/{signal.file}",
@@ -721,23 +424,6 @@ def _entries(part: Part, rows: Sequence[Mixture], noise: Manifest, rooms: Manife
         )
         for row in rows
     ]
-
-
-def _assignments(sources: Sources, split: _Split) -> list[_Assignment]:
-    """One row per use of a speaker, a kind of noise or a room, and one for each that is not used."""
-    speakers: dict[Part, Manifest] = {"speech": split.speech, "mixtures": split.mixtures, "test": split.test}
-    kinds: dict[Part, Manifest] = {"mixtures": split.noise, "test": split.test_noise}
-    rooms: dict[Part, Manifest] = {"mixtures": split.rooms, "test": split.test_rooms}
-    rows: list[_Assignment] = []
-    for what, manifests, parts in (
-        ("speaker", (sources.speech, sources.test_speech), speakers),
-        ("noise", (sources.noise, sources.test_noise), kinds),
-        ("room", (sources.rooms, sources.test_rooms), rooms),
-    ):
-        for name in sorted({group for manifest in manifests if manifest is not None for group in manifest.groups}):
-            used = [part for part, manifest in parts.items() if name in manifest.groups]
-            rows += [_Assignment(what, name, part) for part in used or ("unused",)]
-    return rows
 
 
 def _fingerprint(entries: Sequence[Entry]) -> str:

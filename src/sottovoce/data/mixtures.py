@@ -1,27 +1,22 @@
 """Noisy mixtures with known clean speech: for tests, and as a stand-in for recordings from the field."""
 
-import contextlib
-import csv
-import hashlib
 import math
-import secrets
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sottovoce.data import rooms
+from sottovoce.data.folders import new_folder, write_hashed, write_table
 from sottovoce.data.manifest import Manifest, Recording
 from sottovoce.errors import AudioError, DataError
 from sottovoce.signal import audio, levels
 from sottovoce.signal.resampling import resample
 
 _Card = TypeVar("_Card")
-_Row = TypeVar("_Row")
 
 Target = Literal["dry", "early"]
 """What counts as clean: the dry speech, or direct sound and early reflections."""
@@ -340,28 +335,6 @@ def _require_free(output: Path, overwrite: bool) -> None:
             raise DataError(f"found files in {output} that are no mixtures, so it is not replaced: choose another.")
 
 
-@contextlib.contextmanager
-def new_folder(output: Path) -> Iterator[Path]:
-    """Give a folder to work in, which takes the place of `output` when the block ends well and vanishes when not.
-
-    Args:
-        output: The folder to make; an existing one is replaced.
-
-    Yields:
-        Where to write: `.<name>.<random>` beside `output`.
-    """
-    output.parent.mkdir(parents=True, exist_ok=True)
-    work = output.with_name(f".{output.name}.{secrets.token_hex(8)}")
-    try:
-        work.mkdir()
-        yield work
-        if output.exists():
-            shutil.rmtree(output)
-        work.rename(output)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-
-
 def _draw_speech(
     utterances: list[Recording], samples: int | None, sample_rate: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], list[Recording]]:
@@ -447,63 +420,3 @@ def read_mono(
     """
     channels, rate = audio.read(recording.path, start=start, frames=frames)
     return resample(channels[0], rate, sample_rate)
-
-
-def write_hashed(path: Path, waveform: NDArray[np.floating], sample_rate: int) -> str:
-    """Write one channel to a new file.
-
-    Args:
-        path: The file; its folder is created.
-        waveform: Samples `(samples,)`, full scale ±1.
-        sample_rate: Rate in Hz.
-
-    Returns:
-        SHA-256 of the file.
-
-    Raises:
-        AudioError: It cannot be written.
-    """
-    path.parent.mkdir(exist_ok=True)
-    with audio.Writer(path, sample_rate, 1) as writer:
-        writer.write(waveform[np.newaxis])
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def write_table(path: Path, rows: Sequence[Any]) -> None:
-    """Write dataclasses of one kind as comma-separated text; None becomes an empty cell.
-
-    Args:
-        path: The file.
-        rows: One dataclass instance per line, at least one.
-    """
-    with path.open("w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, [field.name for field in fields(rows[0])], lineterminator="\n")
-        table.writeheader()
-        table.writerows(asdict(row) for row in rows)
-
-
-def read_table(path: Path, row: type[_Row]) -> list[_Row]:
-    """Read what `write_table` wrote.
-
-    Args:
-        path: The file.
-        row: The dataclass; its fields are numbers and text.
-
-    Returns:
-        One instance per line.
-
-    Raises:
-        DataError: The file is missing or is no such table.
-    """
-    kinds: dict[str, Callable[[str], Any]] = {
-        field.name: {float: float, int: int}.get(field.type, str)  # type: ignore[arg-type]
-        for field in fields(row)  # type: ignore[arg-type]
-    }
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return [
-                row(**{name: kinds[name](value) for name, value in cells.items()})
-                for cells in csv.DictReader(file, strict=True)
-            ]
-    except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
-        raise DataError(f"found no table of {row.__name__} rows at {path} ({error}): make it anew.") from error
