@@ -112,7 +112,7 @@ AMOUNTS = (
 )
 LATENCIES = (
     Row("live", "16 ms: asymmetric windows, the analysis as long as the default's", "live_short"),
-    Row("live symmetric", "16 ms: equal windows, half as long", "live_symmetric"),
+    Row("live symmetric", "16 ms: equal windows, a quarter as long", "live_symmetric"),
     Row("8 ms", "8 ms: asymmetric windows, four times the frames, a narrower network", "live_8ms"),
 )
 ROWS = (*INGREDIENTS, *AMOUNTS, *LATENCIES)
