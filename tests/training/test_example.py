@@ -12,7 +12,7 @@ from sottovoce.signal.audio import find_audio, read
 from sottovoce.training.run import Provenance, train
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "unpaired"
-STEPS = {"speech_steps": 60, "joint_steps": 250, "check_every": 250}
+STEPS = {"speech_steps": 40, "joint_steps": 150, "check_every": 150}
 
 
 @pytest.mark.slow
