@@ -132,8 +132,9 @@ def test_a_benchmark_that_is_killed_twice_ends_like_an_unbroken_one(corpora, pro
     script.write_text(
         "import sys\n"
         "from pathlib import Path\n"
-        "from sottovoce.benchmark.protocol import Counts, build\nfrom sottovoce.benchmark.split import Sources\n"
+        "from sottovoce.benchmark.protocol import Counts, build\n"
         "from sottovoce.benchmark.run import run\n"
+        "from sottovoce.benchmark.split import Sources\n"
         "from sottovoce.config import load_settings\n"
         "from sottovoce.data.manifest import scan\n"
         "if __name__ == '__main__':\n"
