@@ -37,7 +37,7 @@ demo: $(VENV)/.installed-metrics ## Enhance bundled recordings, score and plot t
 
 test: lint types ## Run the checks and all tests, with coverage
 	@# Two processes of one thread each: files of tests stay together, since they share trained systems.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term
 
 lint: $(VENV)/.installed-dev ## Check style and formatting (ruff)
 	$(BIN)/ruff check .

@@ -126,6 +126,7 @@ def test_two_processes_give_the_table_of_one(protocols, finished, tmp_path):
     assert to_csv(again.results) == to_csv(some(outcome))
 
 
+@pytest.mark.slow
 def test_a_benchmark_that_is_killed_twice_ends_like_an_unbroken_one(corpora, protocols, finished, tmp_path):
     outcome, _, _ = finished
     script = tmp_path / "script.py"

@@ -48,6 +48,7 @@ def exported(tmp_path_factory):
     return export
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_file_enhances_as_the_system_does(exported, name):
     _, system, path = exported(name)

@@ -87,6 +87,7 @@ def test_a_better_system_is_taken(tmp_path, place, checkpoint, monkeypatch):
     assert written["heard"]["seconds"] > 40
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_one_that_is_not_better_is_not(tmp_path, place, checkpoint, monkeypatch):
     judged(monkeypatch, WORSE)
@@ -122,6 +123,7 @@ def held_back(folder):
     return TrainingData(nothing, nothing, speech, noise, (), (NoiseStretch(noise.recordings[0], 0, 30 * RATE),), ())
 
 
+@pytest.mark.slow
 def test_a_better_system_is_told_from_a_worse_one(tmp_path, monkeypatch):
     """The bundled model against itself with less care: without any clean version of a recording."""
     monkeypatch.setattr(adapt_module, "_CHECK_BATCHES", 2)  # such a difference shows in a quarter of the clips
@@ -241,6 +243,7 @@ def traced_once(monkeypatch):
     monkeypatch.setattr(export_module, "_trace", traced)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn", "traced_once")
 def test_the_origin_of_the_old_model_is_kept(tmp_path, place, checkpoint, monkeypatch):
     """What a user may do with an adapted model follows from what it came from."""
@@ -259,6 +262,7 @@ def test_the_origin_of_the_old_model_is_kept(tmp_path, place, checkpoint, monkey
         assert metadata.command == ("adapt" if comparison.is_better else "train")
 
 
+@pytest.mark.slow
 def test_the_command_adapts_the_bundled_model(tmp_path, monkeypatch, capsys, folders):
     _, made = folders
     arguments = ["adapt", "--mixtures", made / "noisy", "-o", tmp_path / "out", "--steps", "1"]
