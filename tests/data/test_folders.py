@@ -4,7 +4,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from sottovoce.data.folders import new_folder, read_table, read_whole, write_hashed, write_table
+from sottovoce.data.folders import new_folder, read_or_clear, read_table, write_hashed, write_table
 from sottovoce.errors import DataError
 from sottovoce.signal.audio import read
 
@@ -34,7 +34,7 @@ def make(folder, count=2):
 
 
 def whole(folder):
-    return read_whole(folder, "takes.csv", Take, lambda row: {row.file: row.sha256})
+    return read_or_clear(folder, "takes.csv", Take, lambda row: {row.file: row.sha256})
 
 
 def test_the_table_is_read_as_it_was_written(tmp_path):

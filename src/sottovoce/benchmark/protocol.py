@@ -21,7 +21,7 @@ from sottovoce.atomic import replacing
 from sottovoce.baselines.system import SAMPLE_RATE
 from sottovoce.benchmark.signals import Signal, make_signals
 from sottovoce.benchmark.split import CONDITIONS, Condition, Part, Sources, assignments, split_sources
-from sottovoce.data.folders import read_whole, write_table
+from sottovoce.data.folders import read_or_clear, write_table
 from sottovoce.data.manifest import Manifest, scan
 from sottovoce.data.mixtures import TABLE, Mixture, deal_out, make_mixtures, members
 from sottovoce.errors import ConfigError, DataError
@@ -355,7 +355,7 @@ def _mixtures(
     progress: Callable[[int, int], None] | None,
 ) -> list[Mixture]:
     """A folder of mixtures: all in rooms, each room as often as any other, or none."""
-    rows = read_whole(
+    rows = read_or_clear(
         folder,
         TABLE,
         Mixture,

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sottovoce.baselines.system import SAMPLE_RATE
-from sottovoce.data.folders import new_folder, read_whole, write_hashed, write_table
+from sottovoce.data.folders import new_folder, read_or_clear, write_hashed, write_table
 from sottovoce.data.manifest import Manifest, Recording
 from sottovoce.data.mixtures import deal_out, members, read_mono
 from sottovoce.errors import DataError
@@ -69,7 +69,8 @@ def make_signals(
 ) -> list[Signal]:
     """Make signals of joined utterances, `<speaker>/<nn>.flac`, or find them made.
 
-    Speakers take turns, so that each gives as many as any other. Utterances are cut to what is spoken and levelled.
+    Speakers take turns, so that each gives as many as any other. Utterances are cut to what is spoken and levelled to
+    an active level of -26 dB re full scale; signals have one channel at 16 kHz.
 
     Args:
         speech: Clean dry speech; its groups are the speakers.
@@ -87,7 +88,7 @@ def make_signals(
         DataError: No utterance is long enough.
         AudioError: A file cannot be read.
     """
-    rows = read_whole(folder, TABLE, Signal, lambda row: {row.file: row.sha256})
+    rows = read_or_clear(folder, TABLE, Signal, lambda row: {row.file: row.sha256})
     if rows:
         return rows
     rows = []

@@ -41,10 +41,12 @@ def new_folder(output: Path) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def read_whole(
+def read_or_clear(
     folder: Path, table: str, row: type[_Row], hashes_of: Callable[[_Row], dict[str, str]]
 ) -> list[_Row] | None:
-    """Read the table of a folder that is whole; any other is taken away, with what unfinished work left beside it.
+    """Read the table of a folder that is whole, or clear the way for a new one.
+
+    A folder that is not is deleted, and what unfinished work left beside it.
 
     Args:
         folder: A folder that `new_folder` may have made.
