@@ -13,8 +13,7 @@ import soundfile as sf
 
 from sottovoce.engine.files import FileResult, enhance_files
 from sottovoce.errors import AudioError, ConfigError
-from sottovoce.signal import audio
-from sottovoce.signal.audio import probe, read
+from sottovoce.signal.audio import probe, pyav, read
 
 
 def save(path, samples, rate=16000, channels=1, peak=0.5, **options):
@@ -405,7 +404,7 @@ def test_folder_of_all_kinds(tmp_path, identity, m4a):
 
 
 def test_folder_tells_what_is_not_installed(tmp_path, identity, monkeypatch):
-    monkeypatch.setattr(audio, "find_spec", lambda name: None)
+    monkeypatch.setattr(pyav, "find_spec", lambda name: None)
     save(tmp_path / "in" / "a.wav", 1000)
     (tmp_path / "in" / "b.m4a").write_bytes(bytes(100))
     first, second = enhance_files([tmp_path / "in"], tmp_path / "out", identity)

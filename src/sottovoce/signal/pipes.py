@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sottovoce.errors import AudioError
 from sottovoce.signal.audio import MOST_CHANNELS, AudioInfo, Float32Array, quantise
-from sottovoce.signal.containers import is_unknown_size
+from sottovoce.signal.audio.containers import is_unknown_size
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,214 @@
+"""Kinds of sound files: what each can hold, and what a recording is."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import soundfile as sf
+from numpy.typing import NDArray
+
+from sottovoce.errors import AudioError
+
+Float32Array = NDArray[np.float32]
+
+
+class _Container(NamedTuple):
+    """How libsndfile calls a kind of file, and the sample formats that it may have; the first one is the default."""
+
+    format: str
+    subtypes: tuple[str, ...]
+
+
+class _Codec(NamedTuple):
+    """What a sample format can hold."""
+
+    rates_hz: range | tuple[int, ...]
+    channels: int
+
+    def holds(self, sample_rate: int, channels: int) -> bool:
+        return sample_rate in self.rates_hz and channels <= self.channels
+
+
+_LINEAR = ("PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW", "PCM_U8")
+_CONTAINERS = {
+    ".wav": _Container("WAV", _LINEAR),
+    ".flac": _Container("FLAC", ("PCM_16", "PCM_24", "PCM_S8")),
+    ".ogg": _Container("OGG", ("VORBIS", "OPUS")),
+    ".oga": _Container("OGG", ("VORBIS", "OPUS")),
+    ".opus": _Container("OGG", ("OPUS",)),
+    ".mp3": _Container("MP3", ("MPEG_LAYER_III",)),
+    ".aiff": _Container("AIFF", (*_LINEAR, "PCM_S8")),
+    ".aif": _Container("AIFF", (*_LINEAR, "PCM_S8")),
+}
+MOST_CHANNELS = 1024
+"""What libsndfile takes; more are samples in the place of channels."""
+
+_UNLIMITED = _Codec(range(1, 2**31), MOST_CHANNELS)
+_CODECS = {
+    "FLAC": _Codec(range(1, 655_351), 8),
+    # libvorbis crashes above 200 kHz.
+    "VORBIS": _Codec(range(1, 200_001), 255),
+    "OPUS": _Codec((8000, 12000, 16000, 24000, 48000), 255),
+    "MPEG_LAYER_III": _Codec((8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000), 2),
+}
+_SAMPLE_BYTES = {
+    "PCM_U8": 1,
+    "PCM_S8": 1,
+    "PCM_16": 2,
+    "PCM_24": 3,
+    "PCM_32": 4,
+    "ULAW": 1,
+    "ALAW": 1,
+    "FLOAT": 4,
+    "DOUBLE": 8,
+}
+# The header of a WAV or AIFF has 32 bits for the size of the whole.
+_SIZE_LIMIT_BYTES = 2**32 - 2**16
+
+AUDIO_SUFFIXES = tuple(_CONTAINERS)
+"""File names' endings that are read and written."""
+
+PYAV_SUFFIXES = (".m4a", ".mp4", ".aac", ".webm", ".mka", ".mkv", ".mov", ".wma", ".3gp")
+"""File names' endings that are read when PyAV is installed; they are never written."""
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What a recording is, without its samples.
+
+    Attributes:
+        path: The file.
+        sample_rate: Rate in Hz.
+        channels: Number of channels.
+        frames: Samples per channel; an estimate where `needs_pyav`, and 0 for a pipe of unknown length.
+        format: Kind of file in libsndfile's words, such as WAV or FLAC.
+        subtype: Sample format in libsndfile's words, such as PCM_16, FLOAT or VORBIS.
+    """
+
+    path: Path
+    sample_rate: int
+    channels: int
+    frames: int
+    format: str
+    subtype: str
+
+    @property
+    def seconds(self) -> float:
+        """Length in seconds."""
+        return self.frames / self.sample_rate
+
+    @property
+    def needs_pyav(self) -> bool:
+        """Whether PyAV reads it, which knows its length by the packets' durations alone."""
+        return self.format not in sf.available_formats()
+
+
+def choose_format(path: Path, sample_rate: int, channels: int, like: AudioInfo | None) -> tuple[str, str]:
+    """Name the kind of file and the sample format to write, in libsndfile's words.
+
+    Args:
+        path: The file to write; its suffix sets the kind.
+        sample_rate: Rate in Hz.
+        channels: Number of channels.
+        like: A recording whose sample format is kept where the kind of file allows it.
+
+    Returns:
+        Kind of file and sample format.
+
+    Raises:
+        AudioError: The kind of file is unknown, or cannot hold the rate, the channels or the length.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in _CONTAINERS:
+        raise AudioError(f"cannot write {path}: found the ending {path.suffix!r}, expected {listing(AUDIO_SUFFIXES)}")
+    container = _CONTAINERS[suffix]
+    subtype = container.subtypes[0]
+    if like is not None and like.subtype in container.subtypes:
+        subtype = like.subtype
+    elif like is not None and like.subtype in ("PCM_32", "FLOAT", "DOUBLE") and "PCM_24" in container.subtypes:
+        subtype = "PCM_24"
+    codec = _codec(container, subtype)
+    if not codec.holds(sample_rate, channels):
+        fitting = [
+            ending
+            for ending, other in _CONTAINERS.items()
+            if _codec(other, other.subtypes[0]).holds(sample_rate, channels)
+        ]
+        rates = f"up to {codec.rates_hz[-1]}" if isinstance(codec.rates_hz, range) else listing(codec.rates_hz)
+        raise AudioError(
+            f"cannot write {path}: found {sample_rate} Hz and {channels} channels, expected {rates} Hz and at most "
+            f"{codec.channels} channels for this kind of file; write {listing(fitting)}"
+        )
+    is_long = like is not None and exceeds_limit(container.format, subtype, like.frames, channels)
+    if is_long and container.format == "AIFF":
+        raise too_long(path)
+    if container.format == "WAV" and like is not None:
+        kept = like.format if like.format in ("WAVEX", "RF64") else "WAV"
+        return "RF64" if is_long else kept, subtype
+    return container.format, subtype
+
+
+def exceeds_limit(kind: str, subtype: str, frames: int, channels: int) -> bool:
+    """Say whether samples take more than the 4 GiB that the header of a WAV or AIFF can tell.
+
+    Args:
+        kind: Kind of file in libsndfile's words.
+        subtype: Sample format in libsndfile's words.
+        frames: Samples per channel.
+        channels: Number of channels.
+
+    Returns:
+        False for kinds of files that have no such limit.
+    """
+    return kind in ("WAV", "WAVEX", "AIFF") and frames * channels * _SAMPLE_BYTES[subtype] > _SIZE_LIMIT_BYTES
+
+
+def too_long(path: Path) -> AudioError:
+    """Make the error for sound that a kind of file has no room for.
+
+    Args:
+        path: The file that was to be written.
+
+    Returns:
+        The error, to be raised.
+    """
+    return AudioError(
+        f"cannot write {path}: the sound takes more than the 4 GiB that this kind of file holds, and nothing was kept; "
+        "name a .wav or .flac"
+    )
+
+
+def _codec(container: _Container, subtype: str) -> _Codec:
+    return _CODECS.get(subtype) or _CODECS.get(container.format, _UNLIMITED)
+
+
+def listing(words: Iterable[object]) -> str:
+    """Join words as a sentence lists them.
+
+    Args:
+        words: One at least.
+
+    Returns:
+        Such as ".wav, .flac or .ogg".
+    """
+    *most, last = (str(word) for word in words)
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+def damaged(info: AudioInfo, remaining: int) -> AudioError:
+    """Make the error for a recording whose samples end before their number is reached.
+
+    Args:
+        info: What the recording promises.
+        remaining: Samples per channel that are missing.
+
+    Returns:
+        The error, to be raised.
+    """
+    return AudioError(
+        f"{info.path} is cut short or damaged ({remaining / info.sample_rate:.2f} of the {info.seconds:.2f} seconds "
+        "which its header promises cannot be read): copy it again, or convert what is there with "
+        f"`ffmpeg -i {info.path.name} out.wav`"
+    )

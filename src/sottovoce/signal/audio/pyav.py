@@ -1,0 +1,105 @@
+"""Sound files that libsndfile does not read, by way of PyAV."""
+
+from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from sottovoce.errors import AudioError
+from sottovoce.signal.audio.formats import AudioInfo, Float32Array, damaged
+
+
+def probe(path: Path) -> AudioInfo:
+    """Find out what a recording is.
+
+    Args:
+        path: An existing file.
+
+    Returns:
+        Format, rate, channels and length; the length is that of the packets, which may differ from the samples'.
+
+    Raises:
+        AudioError: PyAV is not installed, or the file is damaged or holds no sound track.
+    """
+    if find_spec("av") is None:
+        raise AudioError(
+            f"{path} needs a decoder that is not installed: run `pip install 'sottovoce[av]'`, or convert it "
+            f"first with `ffmpeg -i {path.name} out.wav`"
+        )
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.audio:
+                raise AudioError(f"{path} holds no sound track, expected one: check the name")
+            stream = container.streams.audio[0]
+            rate, channels, codec = stream.rate, stream.channels, stream.codec_context.name
+            # Files of browsers have no duration in their header.
+            seconds = sum(
+                float(packet.duration * packet.time_base)
+                for packet in container.demux(stream)
+                if packet.duration and packet.time_base
+            )
+    except (av.FFmpegError, OSError) as error:
+        raise AudioError(
+            f"{path} is not a sound file that can be read, or it is cut or damaged ({error.strerror}): copy it again"
+        ) from error
+    return AudioInfo(path, rate, channels, round(seconds * rate), path.suffix[1:].upper(), codec.upper())
+
+
+def decode(info: AudioInfo, start: int, frames: int | None) -> Iterator[Float32Array]:
+    """Decode a part of a recording; it is reached by decoding what is before it, which is exact for every codec.
+
+    Args:
+        info: A recording that PyAV reads.
+        start: First sample.
+        frames: Samples per channel; None for all that are left.
+
+    Yields:
+        Pieces `(channels, n)` as the codec makes them, full scale ±1.
+
+    Raises:
+        AudioError: The recording is damaged.
+    """
+    import av
+
+    end = None if frames is None else start + frames
+    position = 0
+    try:
+        with av.open(str(info.path)) as container:
+            stream = container.streams.audio[0]
+            resampler = av.AudioResampler(format="fltp", layout=stream.layout, rate=info.sample_rate)
+            for frame in container.decode(stream):
+                for planes in resampler.resample(frame):
+                    samples = planes.to_ndarray().astype(np.float32, copy=False)
+                    yield samples[:, max(0, start - position) : None if end is None else max(0, end - position)]
+                    position += samples.shape[1]
+                if end is not None and position >= end:
+                    break
+    except (av.FFmpegError, OSError) as error:
+        raise damaged(info, max(0, info.frames - position)) from error
+
+
+def regroup(pieces: Iterable[Float32Array], block_frames: int) -> Iterator[Float32Array]:
+    """Join and cut pieces to blocks of one length.
+
+    Args:
+        pieces: Arrays `(channels, n)`.
+        block_frames: Samples per channel of a block.
+
+    Yields:
+        Blocks `(channels, block_frames)`; the last may be shorter.
+    """
+    waiting: list[Float32Array] = []
+    count = 0
+    for piece in pieces:
+        waiting.append(piece)
+        count += piece.shape[1]
+        if count >= block_frames:
+            joined = np.concatenate(waiting, axis=1)
+            whole = count - count % block_frames
+            yield from np.split(joined[:, :whole], whole // block_frames, axis=1)
+            waiting, count = [joined[:, whole:]], count - whole
+    if count:
+        yield np.concatenate(waiting, axis=1)

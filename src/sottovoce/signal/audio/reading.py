@@ -1,0 +1,226 @@
+"""Sound files are found, probed, and read by blocks."""
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import soundfile as sf
+
+from sottovoce.errors import AudioError
+from sottovoce.signal.audio import pyav
+from sottovoce.signal.audio.containers import Head, find_defect, missing_head
+from sottovoce.signal.audio.formats import AUDIO_SUFFIXES, PYAV_SUFFIXES, AudioInfo, Float32Array, damaged, listing
+
+log = logging.getLogger(__name__)
+
+_READ_FRAMES = 65536
+# What libsndfile says of a file whose length it does not know.
+_FRAMES_UNKNOWN = 2**63 - 1
+
+
+def find_audio(folder: Path) -> list[Path]:
+    """List the recordings in a folder and in the folders below it.
+
+    Args:
+        folder: An existing folder.
+
+    Returns:
+        Paths in sorted order, those that need PyAV included; files whose name begins with a dot are left out.
+
+    Raises:
+        AudioError: The folder is missing, is a file, or holds no recording.
+    """
+    if not folder.is_dir():
+        found = "a file" if folder.exists() else "nothing"
+        raise AudioError(f"found {found} at {folder}, expected a folder with recordings")
+    suffixes = (*AUDIO_SUFFIXES, *PYAV_SUFFIXES)
+    paths = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
+    )
+    if not paths:
+        raise AudioError(f"found no recording in the folder {folder}, expected {listing(suffixes)} files")
+    return paths
+
+
+def probe(path: Path | str) -> AudioInfo:
+    """Find out what a recording is, and that it is whole as far as its header can tell.
+
+    Args:
+        path: A sound file.
+
+    Returns:
+        Format, rate, channels and length.
+
+    Raises:
+        AudioError: The file is missing, empty, cut, without samples, or of an unknown kind.
+    """
+    path = Path(path)
+    _require_sound(path)
+    try:
+        with _open(path) as file:
+            frames = _count(file) if file.frames == _FRAMES_UNKNOWN else file.frames
+            info = AudioInfo(path, file.samplerate, file.channels, frames, file.format, file.subtype)
+    except sf.SoundFileError as error:
+        if path.suffix.lower() not in PYAV_SUFFIXES:
+            raise AudioError(
+                f"{path} is not a sound file that can be read, or it is damaged: expected {listing(AUDIO_SUFFIXES)}; "
+                f"`ffmpeg -i {path.name} out.wav` converts other kinds"
+            ) from error
+        info = pyav.probe(path)
+    if info.frames == 0:
+        raise AudioError(f"{path} holds no samples, expected a recording of one sample at least: record it again")
+    return info
+
+
+def read(path: Path | str, *, start: int = 0, frames: int | None = None) -> tuple[Float32Array, int]:
+    """Read a recording, or a part of it, into memory.
+
+    Args:
+        path: A sound file.
+        start: First sample to read.
+        frames: Samples to read; None for all. Fewer come back at the end of the recording.
+
+    Returns:
+        Samples `(channels, samples)`, full scale ±1, those that are not finite replaced by 0; and the rate in Hz.
+
+    Raises:
+        AudioError: The file cannot be read (see `probe`), or begins to be unreadable after its header.
+    """
+    info = probe(path)
+    pieces = list(_finite(info, _decode(info, _READ_FRAMES, start, frames)))
+    empty = np.zeros((info.channels, 0), np.float32)
+    return np.concatenate([empty, *pieces], axis=1), info.sample_rate
+
+
+def blocks(path: Path | str, block_frames: int) -> Iterator[Float32Array]:
+    """Read a recording piece by piece, in memory that does not depend on its length.
+
+    Args:
+        path: A sound file.
+        block_frames: Most samples per block.
+
+    Returns:
+        An iterator over blocks `(channels, n)`, full scale ±1, samples that are not finite replaced by 0.
+
+    Raises:
+        AudioError: The file cannot be read (see `probe`); raised during iteration when its samples cannot.
+    """
+    info = probe(path)
+    return _finite(info, _decode(info, block_frames))
+
+
+class _Sequential(sf.SoundFile):  # type: ignore[misc]
+    """A sound file that is read on from where it is.
+
+    soundfile seeks after every block to where the file is anyway: the decoder of an MP3 forgets by it what the next
+    frame takes from earlier ones, and a FLAC of unknown length has no end to go to.
+    """
+
+    def seekable(self) -> bool:
+        return False
+
+
+class _WithHead:
+    """A file with another beginning, for libsndfile to read.
+
+    Args:
+        file: The file.
+        head: Its beginning.
+    """
+
+    def __init__(self, file: BinaryIO, head: Head) -> None:
+        self._file = file
+        self._head = head.content
+        self._shift = head.skipped - len(head.content)
+        self._position = 0
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        if whence == os.SEEK_CUR:
+            offset += self._position
+        elif whence == os.SEEK_END:
+            offset += self._file.seek(0, os.SEEK_END) - self._shift
+        self._position = offset
+        return offset
+
+    def tell(self) -> int:
+        return self._position
+
+    def read(self, count: int) -> bytes:
+        content = self._head[self._position : self._position + count]
+        if len(content) < count:
+            self._file.seek(self._position + len(content) + self._shift)
+            content += self._file.read(count - len(content))
+        self._position += len(content)
+        return content
+
+
+def _require_sound(path: Path) -> None:
+    """Refuse what is not a file with something in it, and what its container shows to be cut."""
+    try:
+        if path.is_dir():
+            raise AudioError(f"found a folder at {path}, expected a sound file: name a file in it")
+        if not path.exists():
+            raise AudioError(f"found nothing at {path}, expected a sound file: check the name")
+        if path.stat().st_size == 0:
+            raise AudioError(f"{path} is empty (0 bytes), expected a sound file: copy or record it again")
+        defect = find_defect(path)
+    except OSError as error:
+        raise AudioError(f"cannot read {path} ({error.strerror}): check that you may read it") from error
+    if defect is not None:
+        raise AudioError(
+            f"{path} {defect}: copy it again, or convert what is there with `ffmpeg -i {path.name} out.wav`"
+        )
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[sf.SoundFile]:
+    head = missing_head(path)
+    with contextlib.ExitStack() as stack:
+        source = path if head is None else _WithHead(stack.enter_context(path.open("rb")), head)
+        yield stack.enter_context(_Sequential(source))
+
+
+def _count(file: sf.SoundFile) -> int:
+    """Samples per channel of a file whose header does not tell, as that of a FLAC from a pipe."""
+    frames = 0
+    while count := len(file.read(_READ_FRAMES)):
+        frames += count
+    return frames
+
+
+def _decode(info: AudioInfo, block_frames: int, start: int = 0, frames: int | None = None) -> Iterator[Float32Array]:
+    """Blocks `(channels, n)` of the part of a recording that begins at `start`."""
+    if info.needs_pyav:
+        yield from pyav.regroup(pyav.decode(info, start, frames), block_frames)
+        return
+    remaining = max(0, info.frames - start if frames is None else min(frames, info.frames - start))
+    try:
+        with _open(info.path) as file:
+            if start and remaining:
+                file.seek(start)
+            while remaining > 0:
+                block = file.read(min(block_frames, remaining), dtype="float32", always_2d=True)
+                if len(block) == 0:
+                    break
+                remaining -= len(block)
+                yield block.T
+    except sf.SoundFileError as error:
+        raise damaged(info, remaining) from error
+    if remaining:
+        raise damaged(info, remaining)
+
+
+def _finite(info: AudioInfo, source: Iterator[Float32Array]) -> Iterator[Float32Array]:
+    replaced = 0
+    for block in source:
+        finite = np.isfinite(block)
+        replaced += finite.size - int(np.count_nonzero(finite))
+        yield np.where(finite, block, np.float32(0))
+    if replaced:
+        log.warning("%s: %d samples are not finite numbers and were taken as 0", info.path, replaced)

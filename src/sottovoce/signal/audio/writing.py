@@ -1,0 +1,192 @@
+"""Sound files are written by blocks, and appear whole or not at all."""
+
+import contextlib
+import logging
+import os
+import secrets
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import soundfile as sf
+from numpy.typing import NDArray
+
+from sottovoce.errors import AudioError
+from sottovoce.signal.audio.containers import find_defect
+from sottovoce.signal.audio.formats import AudioInfo, choose_format, exceeds_limit, too_long
+
+log = logging.getLogger(__name__)
+
+# libsndfile's Vorbis encoder takes memory on the stack for what one call writes.
+_WRITE_FRAMES = 16384
+_INTEGER_BITS = {"PCM_U8": 8, "PCM_S8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32, "ULAW": 16, "ALAW": 16}
+
+
+class Writer:
+    """Writes a recording block by block, as a context manager; the file appears whole or not at all.
+
+    The blocks go to a temporary file in the target's folder, which gets the target's name at the end of the `with`
+    block and disappears if that is left by an exception. Integer sample formats are rounded and limited to ±1, with a
+    warning that says how many samples were beyond; float and lossy formats take every value. A WAV of more than 4 GiB
+    becomes an RF64, at once if `like` tells that it will be so long.
+
+    Args:
+        path: The file to write; its suffix sets the kind.
+        sample_rate: Rate in Hz.
+        channels: Number of channels.
+        like: A recording whose sample format is kept where the kind of file allows it; 16 bit otherwise, and 24 bit
+            where a FLAC takes the place of a wider format.
+        overwrite: Replace an existing file.
+
+    Raises:
+        AudioError: The kind of file is unknown or cannot hold the rate, the channels or the length, the file exists, or
+            it cannot be written.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        sample_rate: int,
+        channels: int,
+        *,
+        like: AudioInfo | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        self.path = Path(path)
+        self.sample_rate = sample_rate
+        self.channels = channels
+        self.format, self.subtype = choose_format(self.path, sample_rate, channels, like)
+        self._overwrite = overwrite
+        self._part = self.path.with_name(f".{secrets.token_hex(8)}.part")
+        self._frames = 0
+        self._limited = 0
+        self._refuse_existing()
+
+    def __enter__(self) -> Self:
+        try:
+            self._part.touch(exist_ok=False)
+            self._file = self._open()
+        except OSError as error:
+            raise AudioError(
+                f"cannot write {self.path} ({error.strerror}): name a folder that exists and that you may write to"
+            ) from error
+        except sf.SoundFileError as error:
+            self._part.unlink(missing_ok=True)
+            raise AudioError(f"cannot write {self.path} as {self.format} {self.subtype} ({error})") from error
+        return self
+
+    def write(self, block: NDArray[np.floating]) -> None:
+        """Append samples.
+
+        Args:
+            block: Samples `(channels, n)`, full scale ±1.
+
+        Raises:
+            AudioError: The disk does not take them, or the kind of file holds no more.
+            ValueError: The block has another shape.
+        """
+        if block.ndim != 2 or block.shape[0] != self.channels:
+            raise ValueError(f"found a block of shape {block.shape}, expected ({self.channels}, samples)")
+        for start in range(0, block.shape[1], _WRITE_FRAMES):
+            samples = self._encode(block[:, start : start + _WRITE_FRAMES]).T
+            try:
+                if exceeds_limit(self.format, self.subtype, self._frames + len(samples), self.channels):
+                    self._go_on_as_rf64()
+                self._file.write(samples)
+            # soundfile asserts that libsndfile took every sample.
+            except (sf.SoundFileError, AssertionError) as error:
+                raise self._disk_error() from error
+            self._frames += samples.shape[0]
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._commit()
+            else:
+                with contextlib.suppress(sf.SoundFileError):
+                    self._file.close()
+        finally:
+            self._part.unlink(missing_ok=True)
+
+    def _open(self) -> sf.SoundFile:
+        return sf.SoundFile(self._part, "w", self.sample_rate, self.channels, self.subtype, format=self.format)
+
+    def _go_on_as_rf64(self) -> None:
+        """Copy what a WAV holds to an RF64, whose header tells other sizes, and go on with that."""
+        if self.format == "AIFF":
+            raise too_long(self.path)
+        self._file.close()
+        self.format = "RF64"
+        written = self._part.rename(self._part.with_suffix(".full"))
+        try:
+            self._file = self._open()
+            with sf.SoundFile(written) as file:
+                dtype = "int32" if self.subtype in _INTEGER_BITS else "float32"
+                for block in file.blocks(_WRITE_FRAMES, dtype=dtype):
+                    self._file.write(block)
+        finally:
+            written.unlink()
+
+    def _encode(self, block: NDArray[np.floating]) -> NDArray[np.float32] | NDArray[np.int32]:
+        bits = _INTEGER_BITS.get(self.subtype)
+        if bits is None:
+            return block.astype(np.float32)
+        self._limited += int(np.count_nonzero(np.abs(block) > 1))
+        # libsndfile truncates where it should round, so the integers are made here: read and written is the same.
+        return quantise(block, bits) << (32 - bits)
+
+    def _commit(self) -> None:
+        if self._frames == 0:
+            self._file.close()
+            raise AudioError(f"found no samples to write to {self.path}, expected one at least")
+        try:
+            self._file.close()
+            # An encoder may notice only while it closes, and say nothing, that the disk took no more.
+            with sf.SoundFile(self._part) as written:
+                is_whole = written.frames == self._frames and find_defect(self._part) is None
+        except sf.SoundFileError as error:
+            raise self._disk_error() from error
+        if not is_whole:
+            raise self._disk_error()
+        self._refuse_existing()
+        try:
+            with self._part.open("rb+") as file:
+                os.fsync(file.fileno())
+            self._part.replace(self.path)
+        except OSError as error:
+            raise AudioError(f"cannot write {self.path} ({error.strerror}): name another file") from error
+        if self._limited:
+            log.warning(
+                "%s: %d samples were beyond full scale and were limited to ±1; 32-bit float WAV would keep them",
+                self.path,
+                self._limited,
+            )
+
+    def _refuse_existing(self) -> None:
+        if self.path.is_dir():
+            raise AudioError(f"cannot write {self.path}: found a folder, expected a file name")
+        if not self._overwrite and self.path.exists():
+            raise AudioError(f"{self.path} exists and is kept: name another output, or allow overwriting")
+
+    def _disk_error(self) -> AudioError:
+        return AudioError(
+            f"cannot write {self.path}: the disk is full or failed after {self._frames / self.sample_rate:.1f} seconds "
+            "of sound, and nothing was kept; free some space or name another folder"
+        )
+
+
+def quantise(samples: NDArray[np.floating], bits: int) -> NDArray[np.int32]:
+    """Round samples to integers; what is beyond full scale is limited.
+
+    Args:
+        samples: Samples of any shape, full scale ±1.
+        bits: Bits of the integers, 8 to 32.
+
+    Returns:
+        Integers of the same shape, from -2 ** (bits - 1) to 2 ** (bits - 1) - 1.
+    """
+    scale = 2.0 ** (bits - 1)
+    return np.clip(np.rint(samples.astype(np.float64) * scale), -scale, scale - 1).astype(np.int32)
