@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from sottovoce.errors import ConfigError
+from sottovoce.older_settings import upgraded
 
 
 def _in_samples(value: object) -> object:
@@ -231,12 +232,8 @@ class JointWeights(Settings):
     pseudo_complex: Weight = 0.0
     pseudo_multi_resolution: Weight = 0.0
     pseudo_snr: Weight = 0.0
-    pseudo_loudness: Weight = 0.0
     pseudo_ratio_mask: Weight = 0.0
     pseudo_dereverberation_mask: Weight = 0.0
-    remixed: Weight = 0.0
-    alignment: Weight = 0.0
-    adversarial: Weight = 0.0
 
 
 class DataSettings(Settings):
@@ -316,9 +313,6 @@ class OptimiserSettings(Settings):
     warmup_steps: int = Field(0, ge=0)
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = Field(0.0, ge=0)
-    weight_average: float = Field(
-        0.0, ge=0, lt=1, description="Decay of a running average of the weights, which is what is kept; 0 for none."
-    )
     gradient_clip: float = Field(5.0, gt=0, description="Largest norm of a gradient.")
 
 
@@ -329,12 +323,6 @@ class TrainingSettings(Settings):
     speech_steps: int = Field(1500, ge=1, description="Steps of the speech stage, or of a baseline's pre-training.")
     joint_steps: int = Field(6000, ge=1, description="Steps of the joint stage, or of a baseline's training.")
     check_every: int = Field(500, ge=1, description="Steps between health checks, pictures and checkpoints.")
-    late_share: float = Field(
-        0.3, ge=0, le=1, description="Share of the joint stage after which the terms remixed and adversarial begin."
-    )
-    teacher_decay: float = Field(
-        0.998, ge=0, lt=1, description="Decay of the average of the weights that is the teacher of the term remixed."
-    )
     optimiser: OptimiserSettings = OptimiserSettings()
     data: DataSettings = DataSettings()
 
@@ -364,12 +352,6 @@ class SystemSettings(Settings):
         for name in ("pseudo_ratio_mask", "pseudo_dereverberation_mask"):
             if getattr(self.joint_weights, name) and not self.model.mask_pretask:
                 raise ValueError(f"joint_weights.{name} has no decoder: set model.mask_pretask to true")
-        if self.joint_weights.remixed and self.training.data.mixture_clips < 2:
-            raise ValueError("joint_weights.remixed has nothing to remix: training.data.mixture_clips is 1")
-        if (self.joint_weights.alignment or self.joint_weights.adversarial) and not self.training.data.pseudo_clips:
-            raise ValueError(
-                "joint_weights.alignment and adversarial compare with the speech of pseudo_clips, which is 0"
-            )
         if isinstance(self.baseline, MaskingSettings) and not self.training.data.pairs:
             raise ValueError("baseline: a masking network learns from pairs alone: set training.data.pairs to true")
         if self.training.data.pairs and not self.training.data.pseudo_clips:
@@ -415,7 +397,7 @@ def _read_mapping(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
 
 
 def parse_settings(content: dict[str, Any], origin: str) -> SystemSettings:
-    """Check a mapping of settings.
+    """Check a mapping of settings, of this version or an older one.
 
     Args:
         content: Nested mapping, as in a YAML file.
@@ -425,10 +407,11 @@ def parse_settings(content: dict[str, Any], origin: str) -> SystemSettings:
         The settings.
 
     Raises:
-        ConfigError: A key is unknown, a value has a wrong type, unit or range, or settings contradict each other.
+        ConfigError: A key is unknown or was removed, a value has a wrong type, unit or range, or settings contradict
+            each other.
     """
     try:
-        return SystemSettings.model_validate(content)
+        return SystemSettings.model_validate(upgraded(content, origin))
     except ValidationError as error:
         first, *others = error.errors()
         key = ".".join(str(part) for part in first["loc"]) or "settings"

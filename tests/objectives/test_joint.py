@@ -7,7 +7,6 @@ import torch
 from sottovoce.config import JointWeights, SpeechWeights
 from sottovoce.models.frontend import phasor
 from sottovoce.objectives import joint as joint_objective
-from sottovoce.objectives.adversarial import Discriminator
 from sottovoce.objectives.joint import Objective, UnpairedTensors, total
 from sottovoce.objectives.phase import phase_error
 
@@ -84,7 +83,7 @@ def test_joint_stage_gives_every_weighted_term(name):
     settings = small_settings(name)
     system, objective = build(settings), Objective(settings.frontend)
     for weights in (settings.joint_weights, ALL_JOINT):
-        terms = objective.joint(system, batch(), weights, generator(), teacher=system, discriminator=Discriminator())
+        terms = objective.joint(system, batch(), weights, generator())
         assert weighted(weights) <= set(terms) <= set(JointWeights.model_fields)
         assert all(term.ndim == 0 and torch.isfinite(term) for term in terms.values())
         # An error in dB below the speech is negative; everything else is a distance.

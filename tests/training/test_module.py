@@ -155,46 +155,6 @@ def test_random_numbers_depend_on_seed_stage_and_step_alone(monkeypatch):
     assert len(set(seen)) == len(seen) - 1
 
 
-def with_weights(settings, **weights):
-    return settings.model_copy(update={"joint_weights": settings.joint_weights.model_copy(update=weights)})
-
-
-def test_teacher_and_adversary_come_late(monkeypatch):
-    settings = with_weights(tiny(joint_steps=4, late_share=0.5), remixed=1.0, adversarial=1.0)
-    module, found = module_of(settings, "joint"), []
-    for step in (1, 2):
-        monkeypatch.setattr(JointModule, "global_step", property(lambda _, step=step: step))
-        found.append(set(module.terms(batch(), torch.Generator())))
-    assert found[1] - found[0] == {"remixed", "adversarial"}
-    assert module_of(settings, "speech").teacher is None
-
-
-def test_the_teacher_begins_as_the_student_and_follows(monkeypatch):
-    settings = with_weights(tiny(joint_steps=100, late_share=0.0, teacher_decay=0.75), remixed=1.0)
-    module = module_of(settings, "joint")
-    take_steps(module, 1)  # at the first late step it is the student, however long that has learned
-    monkeypatch.setattr(JointModule, "global_step", property(lambda _: 0))
-    module.terms(batch(), torch.Generator())
-    assert equal(states([module.teacher]), states([module.model])) == [True]
-    old = states([module.teacher.mask])[0]
-    monkeypatch.setattr(JointModule, "global_step", property(lambda _: 90))
-    take_steps(module, 1)
-    module.terms(batch(), torch.Generator())
-    new = module.model.mask.state_dict()
-    # Twice followed: once within the step, before the student learned, and once after it.
-    for name, value in module.teacher.mask.state_dict().items():
-        torch.testing.assert_close(value, 0.75 * old[name] + 0.25 * new[name])
-
-
-def test_the_adversary_is_trained_beside_the_system():
-    module = module_of(with_weights(tiny(late_share=0.0), adversarial=1.0), "joint")
-    # Not its state: power iterations of the spectral norm change that without any learning.
-    before = [parameter.detach().clone() for parameter in module.discriminator.parameters()]
-    take_steps(module, 2)
-    changes = [not torch.equal(old, new) for old, new in zip(before, module.discriminator.parameters(), strict=True)]
-    assert all(changes)
-
-
 def test_what_is_logged_has_the_stage_in_its_name(monkeypatch):
     module, logged = module_of(tiny(), "joint"), {}
     monkeypatch.setattr(module, "log_dict", logged.update)

@@ -215,34 +215,6 @@ def test_a_stage_that_was_cut_behind_its_last_step(folders, finished, undrawn, t
     assert newest_checkpoint(tmp_path / "run" / "stages" / "speech") is None
 
 
-@pytest.mark.parametrize("kind", ["remixed", "adversarial", "weight_average"])
-def test_what_a_late_term_has_learned_is_taken_up_again(folders, undrawn, tmp_path, monkeypatch, kind):
-    """A teacher, an adversary and an average belong to the state: a cut run ends with the weights of a whole one."""
-    speech, made = folders
-    average = {"optimiser": {"weight_average": 0.7}} if kind == "weight_average" else {}
-    settings = tiny(joint_steps=8, check_every=2, late_share=0.25, **average)
-    if not average:
-        settings = settings.model_copy(update={"joint_weights": settings.joint_weights.model_copy(update={kind: 1.0})})
-    whole = fitted(speech, made / "noisy", tmp_path / "whole", settings)
-    plain = fitted(speech, made / "noisy", tmp_path / "plain", tiny(joint_steps=8, check_every=2, late_share=0.25))
-    assert any(not torch.equal(value, plain.state_dict()[name]) for name, value in whole.state_dict().items())
-
-    original = run_module.JointModule.training_step
-
-    def fail(module, batch, index):
-        if module.stage == "joint" and module.global_step == 5:
-            raise OSError("the plug was pulled")
-        return original(module, batch, index)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(run_module.JointModule, "training_step", fail)
-        with pytest.raises(OSError, match="plug"):
-            fitted(speech, made / "noisy", tmp_path / "cut", settings)
-    assert newest_checkpoint(tmp_path / "cut" / "stages" / "joint").name == "step=4.ckpt"
-    fitted(speech, made / "noisy", tmp_path / "cut", settings)
-    assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
-
-
 def command(*arguments, **options):
     return subprocess.Popen(
         [sys.executable, "-m", "sottovoce", *map(str, arguments)], stdout=subprocess.PIPE, text=True, **options

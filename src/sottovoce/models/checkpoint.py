@@ -64,7 +64,8 @@ def read_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], SystemSettings
         settings = parse_settings(json.loads(metadata["sottovoce"]), str(path))
     except (ConfigError, json.JSONDecodeError) as error:
         raise ModelError(
-            f"{path} has settings that this version cannot use ({error}): update sottovoce, or train it again"
+            f"{path} has settings that this version cannot use ({error}): use the version that wrote it, or train "
+            "it again"
         ) from error
     return tensors, settings
 

@@ -11,11 +11,8 @@ from sottovoce.models.autoencoder import DecodedSpeech
 from sottovoce.models.blocks import Past
 from sottovoce.models.frontend import TorchSTFT, phasor
 from sottovoce.models.joint import JointAutoencoder, Translation
-from sottovoce.objectives.adversarial import Discriminator, adversarial_loss, discriminator_loss
-from sottovoce.objectives.latent import latent_distance, prior, sliced_wasserstein
-from sottovoce.objectives.perceptual import LoudnessDisturbance
+from sottovoce.objectives.latent import latent_distance, prior
 from sottovoce.objectives.phase import consistency, phase_error
-from sottovoce.objectives.self_training import Remixed, remix
 from sottovoce.objectives.spectral import (
     complex_reconstruction,
     multi_resolution,
@@ -73,7 +70,6 @@ class Objective:
         # A quarter of the window, or the poster's one frame shift where that is shorter.
         self.resolutions = [TorchSTFT((window,), min(frontend.hop, window // 4)) for window in frontend.loss_windows]
         self.compression = frontend.compression
-        self.disturbance = LoudnessDisturbance(frontend.sample_rate)
 
     def speech(
         self, model: JointAutoencoder, speech: Tensor, weights: SpeechWeights, generator: torch.Generator
@@ -127,9 +123,6 @@ class Objective:
         batch: UnpairedTensors,
         weights: JointWeights,
         generator: torch.Generator,
-        *,
-        teacher: JointAutoencoder | None = None,
-        discriminator: Discriminator | None = None,
     ) -> LossTerms:
         """L_MAE: mixture reconstruction, cycle, latent consistency, silence, prior; and what came after the poster.
 
@@ -138,8 +131,6 @@ class Objective:
             batch: Clips.
             weights: Which terms are wanted.
             generator: Source of the latent noise.
-            teacher: Whose estimates are remixed; None for no self-training.
-            discriminator: The adversary, which learns from its own part of its term; None for none.
 
         Returns:
             Named terms.
@@ -182,39 +173,12 @@ class Objective:
             estimate = Translation(
                 pseudo_latent, None, DecodedSpeech(translation.decoded.amplitude[-counts[2] :], None), pseudo_speech
             )
-            terms |= self._pseudo(model, pseudo_scaled, estimate, clean, samples=samples, weights=weights)
+            terms |= self._pseudo(model, pseudo_scaled, estimate, clean, samples)
             if model.pretask is not None:
                 reverberant = model.stft.analyse(batch.pseudo_reverberant) / level[-counts[2] :]
                 parts = (part[:, :, : model.bins] for part in (pseudo_scaled, reverberant, clean))
                 terms |= _mask_pretask(model, pseudo_latent, *parts)
-        if counts[2] and (weights.alignment or (weights.adversarial and discriminator is not None)):
-            clean = model.stft.analyse(batch.pseudo_targets) / level[-counts[2] :]
-            if weights.alignment:
-                with torch.no_grad():
-                    latent = model.encode_speech(clean)
-                terms["alignment"] = sliced_wasserstein(mixture_latent, latent, generator)
-            if weights.adversarial and discriminator is not None:
-                pretended, real = model.compressed(mixture_speech), model.compressed(clean)
-                terms["adversarial"] = adversarial_loss(discriminator, pretended) + discriminator_loss(
-                    discriminator, real, pretended
-                )
-        if weights.remixed and teacher is not None:
-            terms["remixed"] = self._remixed(model, remix(teacher, batch.mixtures, batch.pseudo_targets))
         return terms
-
-    def _remixed(self, model: JointAutoencoder, remixed: Remixed) -> Tensor:
-        """Magnitude and complex error on remixed recordings, those with a doubtful target counting less."""
-        spectra = model.stft.analyse(remixed.mixtures)
-        level = model.level(spectra, Past())
-        estimate = model.translate(spectra / level).spectrum
-        target = model.stft.analyse(remixed.targets)[:, :, : model.bins] / level
-        root = remixed.trust.sqrt()
-        # What is compressed and weighted alike may be weighted before: w |a - b|² = |√w a - √w b|².
-        shrunk = (root ** (1 / self.compression)).view(-1, 1, 1, 1)
-        estimate, target = shrunk * estimate, shrunk * target
-        return reconstruction(model.compressed(estimate), model.compressed(target)) + complex_reconstruction(
-            estimate, target, self.compression
-        )
 
     def _pseudo(
         self,
@@ -222,9 +186,7 @@ class Objective:
         mixture: Tensor,
         estimate: Translation,
         clean: Tensor,
-        *,
         samples: int,
-        weights: JointWeights,
     ) -> LossTerms:
         """Terms of pseudo-pairs, whose clean speech is known because it was put there."""
         size = clean.square().sum(dim=1, keepdim=True).sqrt()
@@ -234,7 +196,7 @@ class Objective:
         target = clean[:, :, : model.bins]
         speech = model.stft.synthesise(target, samples)
         enhanced = model.stft.synthesise(estimate.spectrum, samples)
-        terms: LossTerms = {
+        return {
             "pseudo_latent": latent_distance(estimate.latent, wanted),
             "pseudo_amplitude": reconstruction(estimate.decoded.amplitude, model.compressed(clean)),
             "pseudo_magnitude": reconstruction(model.compressed(estimate.spectrum), model.compressed(clean)),
@@ -242,9 +204,6 @@ class Objective:
             "pseudo_multi_resolution": multi_resolution(enhanced, speech, self.resolutions, self.compression),
             "pseudo_snr": signal_to_error(enhanced, speech),
         }
-        if weights.pseudo_loudness:
-            terms["pseudo_loudness"] = self.disturbance(enhanced, speech)
-        return terms
 
 
 def _mask_pretask(

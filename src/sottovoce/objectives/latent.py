@@ -1,6 +1,5 @@
 """Losses in the shared latent space."""
 
-import torch
 from torch import Tensor
 
 
@@ -33,30 +32,3 @@ def latent_distance(estimate: Tensor, target: Tensor) -> Tensor:
         Scalar, at least 0.
     """
     return (estimate - target).square().mean()
-
-
-def sliced_wasserstein(one: Tensor, other: Tensor, generator: torch.Generator, projections: int = 32) -> Tensor:
-    """Distance of two clouds of latents that are not paired: mean over random directions of that of their quantiles.
-
-    Args:
-        one: `(B, D, N)`.
-        other: `(B', D, N')`.
-        generator: Source of the directions.
-        projections: Number of directions.
-
-    Returns:
-        Scalar, at least 0.
-
-    Source:
-        Bonneel et al., "Sliced and Radon Wasserstein barycenters of measures" (2015).
-    """
-    directions = torch.randn(projections, one.shape[1], generator=generator).to(one)
-    directions = directions / directions.norm(dim=1, keepdim=True)
-
-    def quantiles(latent: Tensor, count: int) -> Tensor:
-        along = (directions @ latent).transpose(0, 1).flatten(1).sort(dim=1).values
-        picked = torch.linspace(0, along.shape[1] - 1, count, device=along.device).round().long()
-        return torch.index_select(along, 1, picked)
-
-    count = min(one.shape[0] * one.shape[2], other.shape[0] * other.shape[2])
-    return (quantiles(one, count) - quantiles(other, count)).square().mean()

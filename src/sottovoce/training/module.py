@@ -1,6 +1,5 @@
 """The Lightning step of all stages, of the joint system and of the baselines."""
 
-import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from multiprocessing import get_all_start_methods
@@ -18,7 +17,6 @@ from sottovoce.config import MaskingSettings, SystemSettings
 from sottovoce.data.paired import PairedClips
 from sottovoce.data.unpaired import Purpose, UnpairedClips
 from sottovoce.models.joint import JointAutoencoder
-from sottovoce.objectives.adversarial import Discriminator
 from sottovoce.objectives.joint import LossTerms, Objective, UnpairedTensors, total
 
 Stage = Literal["speech", "joint", "pretraining", "training"]
@@ -27,8 +25,6 @@ Stage = Literal["speech", "joint", "pretraining", "training"]
 FIRST_STAGES: tuple[Stage, ...] = ("speech", "pretraining")
 
 Clips = UnpairedClips | PairedClips
-
-_TEACHER_WARM_UP = 10  # Late steps after which half of the teacher is its past; before, it is mostly the student.
 
 
 def stages(settings: SystemSettings) -> tuple[Stage, ...]:
@@ -197,43 +193,12 @@ class JointModule(TrainingModule):
         self.model = model
         self.objective = Objective(settings.frontend)
         self.weights = settings.speech_weights if stage == "speech" else settings.joint_weights
-        weights = settings.joint_weights
-        self.teacher: JointAutoencoder | None = None
-        self.discriminator: Discriminator | None = None
-        if stage == "joint" and weights.remixed:
-            self.teacher = copy.deepcopy(model).requires_grad_(False).eval()
-        if stage == "joint" and weights.adversarial:
-            with torch.random.fork_rng(devices=[]):  # torch draws initial weights from its global generator alone
-                torch.manual_seed(settings.training.seed)
-                self.discriminator = Discriminator()
-            self._trained |= set(self.discriminator.parameters())
-            self._trained_parts.append(self.discriminator)
 
     def terms(self, batch: UnpairedTensors, generator: torch.Generator) -> LossTerms:
         """Loss terms of a batch by name."""
         if self.stage == "speech":
             return self.objective.speech(self.model, batch.speech, self.settings.speech_weights, generator)
-        since = self.global_step - self.settings.training.late_share * stage_steps(self.settings, self.stage)
-        late = since >= 0
-        if late and self.teacher is not None:
-            self._follow(self.teacher, since)
-        return self.objective.joint(
-            self.model,
-            batch,
-            self.settings.joint_weights,
-            generator,
-            teacher=self.teacher if late else None,
-            discriminator=self.discriminator if late else None,
-        )
-
-    @torch.no_grad()
-    def _follow(self, teacher: JointAutoencoder, since: float) -> None:
-        """Draw the teacher to the student, as which it begins; before a step, so that checkpoints hold what is used."""
-        decay = min(self.settings.training.teacher_decay, since / (since + _TEACHER_WARM_UP))
-        for slow, new in zip(teacher.parameters(), self.model.parameters(), strict=True):
-            slow.lerp_(new, 1.0 - decay)
-        for kept, current in zip(teacher.buffers(), self.model.buffers(), strict=True):
-            kept.copy_(current)
+        return self.objective.joint(self.model, batch, self.settings.joint_weights, generator)
 
     def loss(self, terms: LossTerms) -> Tensor:
         """Sum of weight x term."""

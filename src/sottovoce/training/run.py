@@ -7,7 +7,7 @@ from pathlib import Path
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from sottovoce.atomic import replacing
@@ -211,7 +211,7 @@ class _Run:
             max_epochs=-1,
             gradient_clip_val=training.optimiser.gradient_clip,
             logger=TensorBoardLogger(self.folder / "tensorboard", name=None, version=stage),
-            callbacks=[self._checkpoints(folder), self._log(stage), *self._averaging()],
+            callbacks=[self._checkpoints(folder), self._log(stage)],
             log_every_n_steps=max(1, training.check_every // 10),
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -274,10 +274,6 @@ class _Run:
         return ModelCheckpoint(
             folder, filename="{step}", monitor="step", mode="max", save_top_k=1, every_n_train_steps=every
         )
-
-    def _averaging(self) -> list[Callback]:
-        decay = self.settings.training.optimiser.weight_average
-        return [EMAWeightAveraging(decay=decay)] if decay else []
 
     def _log(self, stage: Stage) -> RunLog:
         """The checks hear held-back recordings, drawn once with a seed of their own."""
