@@ -44,7 +44,7 @@ def test_command_of_the_documentation_parses(arguments):
     if "--help" in rest:
         return
 
-    @functools.wraps(COMMANDS[name])
+    @functools.wraps(COMMANDS[name].load(name))
     def parsed(*_args, **_kwargs):
         return "parsed"
 

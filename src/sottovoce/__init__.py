@@ -8,7 +8,7 @@ Everything here loads when it is first used: importing the package costs nothing
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 # onnxruntime's builds report how they are used to their maker, unless they are told not to before they are loaded.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sottovoce.engine.enhancer import Enhancer, Stream
+    from sottovoce.engine.options import EnhanceKeywords, EnhanceOptions
 
 __version__ = "0.1.0"
-__all__ = ["Enhancer", "Stream", "__version__", "enhance", "load"]
+__all__ = ["EnhanceOptions", "Enhancer", "Stream", "__version__", "enhance", "load"]
 
 _default: "Enhancer | None" = None
 
@@ -44,24 +45,14 @@ def load(model: Path | str = "default") -> "Enhancer":
 
 
 def enhance(
-    waveform: "NDArray[np.floating]",
-    sample_rate: int,
-    *,
-    limit_db: float | None = None,
-    mix: float = 1.0,
-    full_band: bool = True,
-    linked: bool = False,
+    waveform: "NDArray[np.floating]", sample_rate: int, **options: "Unpack[EnhanceKeywords]"
 ) -> "NDArray[np.float32]":
     """Give back the speech of a recording, with the bundled default model.
 
     Args:
         waveform: Samples `(T,)` or `(C, T)`, full scale ±1.
         sample_rate: Rate in Hz; any.
-        limit_db: The most attenuation allowed at any time and frequency, in dB; None for no limit.
-        mix: Share of the enhanced signal in the output, 0 (the input) to 1.
-        full_band: Keep what lies above the model's band (8 kHz), with the gain that the model gives the upper part of
-            its own; False takes it away.
-        linked: Give all channels the same gains, so that no source moves between them; False enhances each for itself.
+        **options: The fields of `EnhanceOptions`: `limit_db`, `mix`, `full_band`, `linked`.
 
     Returns:
         Float32 samples of the same shape, aligned to the input.
@@ -73,11 +64,11 @@ def enhance(
     global _default  # noqa: PLW0603 (a cache: loading the model takes longer than enhancing a sentence)
     if _default is None:
         _default = load()
-    return _default.enhance(waveform, sample_rate, limit_db=limit_db, mix=mix, full_band=full_band, linked=linked)
+    return _default.enhance(waveform, sample_rate, **options)
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("Enhancer", "Stream"):
+    if name in ("Enhancer", "EnhanceOptions", "Stream"):
         from sottovoce.engine import enhancer
 
         return getattr(enhancer, name)

@@ -13,8 +13,8 @@ class ModelError(SottovoceError):
     """A model file is missing, foreign, cut or of another format version."""
 
 
-class ConfigError(SottovoceError):
-    """A setting is unknown, has a wrong type or unit, or contradicts another."""
+class ConfigError(SottovoceError, ValueError):
+    """A setting is unknown, has a wrong type or unit, is out of its range, or contradicts another."""
 
 
 class DataError(SottovoceError):

@@ -11,6 +11,7 @@ import pytest
 import sottovoce
 from sottovoce.engine import live
 from sottovoce.engine.live import Live, Relay
+from sottovoce.engine.options import EnhanceOptions
 
 BLOCK = 160
 RATE = 16000
@@ -372,7 +373,7 @@ def test_is_as_late_as_it_tells_and_steady(identity, port, hop_ms, rate, block_m
     measured = []
     # The output asks right after the input has given, which is the soonest, or right before that, which is the latest.
     for steps in (("take", "work", "give"), ("give", "take", "work")):
-        with Live(enhancer, sample_rate=rate, block_seconds=block_ms / 1000, mix=0.0) as session:
+        with Live(enhancer, EnhanceOptions(mix=0.0), sample_rate=rate, block_seconds=block_ms / 1000) as session:
             block = round(rate * block_ms / 1000)
             sound = Devices(take, give, session.relay, block)
             for _ in range(6 * rate // block):

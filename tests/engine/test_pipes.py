@@ -10,8 +10,9 @@ import pytest
 import soundfile as sf
 
 from sottovoce.engine.files import enhance_files
+from sottovoce.engine.options import EnhanceOptions
 from sottovoce.engine.pipes import enhance_pipe
-from sottovoce.errors import AudioError, ConfigError
+from sottovoce.errors import AudioError
 from sottovoce.signal.audio import probe, read
 from sottovoce.signal.pipes import RawSound
 
@@ -38,9 +39,9 @@ def noise(tmp_path):
 
 
 def test_equals_the_file(tmp_path, identity, noise):
-    enhance_files([noise], tmp_path / "file.wav", identity, limit_db=20)
+    enhance_files([noise], tmp_path / "file.wav", identity, EnhanceOptions(limit_db=20))
     with sent(noise.read_bytes()) as source, (tmp_path / "pipe.wav").open("wb", buffering=0) as target:
-        seconds = enhance_pipe(source, target, identity, limit_db=20)
+        seconds = enhance_pipe(source, target, identity, EnhanceOptions(limit_db=20))
     assert seconds == pytest.approx(30000 / 22050)
     expected, _ = read(tmp_path / "file.wav")
     sound, rate = read(tmp_path / "pipe.wav")
@@ -106,12 +107,6 @@ def test_existing_file_is_kept(tmp_path, identity, noise):
     with sent(noise.read_bytes()) as source:
         enhance_pipe(source, tmp_path / "b.wav", identity, overwrite=True)
     assert probe(tmp_path / "b.wav").frames == 30000
-
-
-@pytest.mark.parametrize("options", [{"mix": 1.5}, {"limit_db": -3.0}])
-def test_numbers_out_of_range(tmp_path, identity, noise, options):
-    with pytest.raises(ConfigError, match="expected"):
-        enhance_pipe(noise, tmp_path / "b.wav", identity, **options)
 
 
 def test_memory_does_not_depend_on_length(tmp_path, identity):

@@ -1,12 +1,14 @@
 """Enhancement of arrays and of streams: the same engine, the same samples."""
 
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sottovoce.engine.frames import FrameStream
 from sottovoce.engine.model import Float32Array, Model
+from sottovoce.engine.options import EnhanceKeywords, EnhanceOptions
 from sottovoce.signal.audio import MOST_CHANNELS
 from sottovoce.signal.queue import SampleQueue
 from sottovoce.signal.resampling import PolyphaseResampler, Resampler
@@ -48,29 +50,16 @@ class Enhancer:
         return cls(Model.load(MODELS.get(model, model) if isinstance(model, str) else model))
 
     def stream(
-        self,
-        sample_rate: int,
-        channels: int = 1,
-        *,
-        limit_db: float | None = None,
-        mix: float = 1.0,
-        full_band: bool = True,
-        linked: bool = False,
-        live: bool = False,
+        self, sample_rate: int, channels: int = 1, *, live: bool = False, **options: Unpack[EnhanceKeywords]
     ) -> "Stream":
         """Begin to enhance a signal that comes in blocks.
 
         Args:
             sample_rate: Rate of the signal in Hz.
             channels: Number of channels.
-            limit_db: The most attenuation allowed at any time and frequency, in dB; None for no limit.
-            mix: Share of the enhanced signal in the output, 0 (the input) to 1.
-            full_band: Keep what lies above the model's band, with the gain that the model gives the upper part of its
-                own; False takes it away.
-            linked: Give all channels the same gains, those of one network run, so that no source moves between them;
-                False enhances each channel for itself.
             live: Resample with a short filter: under 4 ms more latency than the model's at 22.05 kHz and above, instead
                 of 75 to 170 ms. Of no effect at the model's own rate, which needs no resampling.
+            **options: The fields of `EnhanceOptions`.
 
         Returns:
             A stream in its initial state.
@@ -78,31 +67,17 @@ class Enhancer:
         Raises:
             ValueError: An argument is out of its range.
         """
-        return Stream(
-            self, sample_rate, channels, limit_db=limit_db, mix=mix, full_band=full_band, linked=linked, live=live
-        )
+        return Stream(self, sample_rate, channels, EnhanceOptions(**options), live=live)
 
     def enhance(
-        self,
-        waveform: NDArray[np.floating],
-        sample_rate: int,
-        *,
-        limit_db: float | None = None,
-        mix: float = 1.0,
-        full_band: bool = True,
-        linked: bool = False,
+        self, waveform: NDArray[np.floating], sample_rate: int, **options: Unpack[EnhanceKeywords]
     ) -> Float32Array:
         """Enhance a whole signal.
 
         Args:
             waveform: Samples `(T,)` or `(C, T)`, full scale ±1.
             sample_rate: Rate in Hz.
-            limit_db: The most attenuation allowed at any time and frequency, in dB; None for no limit.
-            mix: Share of the enhanced signal in the output, 0 (the input) to 1.
-            full_band: Keep what lies above the model's band, with the gain that the model gives the upper part of its
-                own; False takes it away.
-            linked: Give all channels the same gains, those of one network run, so that no source moves between them;
-                False enhances each channel for itself.
+            **options: The fields of `EnhanceOptions`.
 
         Returns:
             Float32 samples of the input's shape, aligned to it.
@@ -114,9 +89,7 @@ class Enhancer:
         if waveform.ndim not in (1, 2):
             raise ValueError(f"found an array of shape {waveform.shape}, expected (samples,) or (channels, samples)")
         signal = np.atleast_2d(waveform)
-        stream = self.stream(
-            sample_rate, signal.shape[0], limit_db=limit_db, mix=mix, full_band=full_band, linked=linked
-        )
+        stream = self.stream(sample_rate, signal.shape[0], **options)
         enhanced = np.concatenate([stream.push(signal), stream.flush()], axis=1)
         return enhanced.reshape(waveform.shape)
 
@@ -127,21 +100,29 @@ class Stream:
     The blocks that come out, joined, have the length of those that went in and are aligned to them; each comes as soon
     as model and resamplers allow, and no cut into blocks changes a sample. A sample within full scale stays within:
     every output is cut at ±1, or at the size of its own input sample where that is larger, which needs no memory of
-    other samples and so no look-ahead. Made by `Enhancer.stream`.
+    other samples and so no look-ahead. `Enhancer.stream` makes one.
+
+    Args:
+        enhancer: The engine.
+        sample_rate: Rate of the signal in Hz.
+        channels: Number of channels.
+        options: How to enhance.
+        live: Resample with a short filter, as `Enhancer.stream` describes.
+
+    Raises:
+        ValueError: An argument is out of its range.
     """
 
     def __init__(
         self,
         enhancer: Enhancer,
         sample_rate: int,
-        channels: int,
+        channels: int = 1,
+        options: EnhanceOptions | None = None,
         *,
-        limit_db: float | None,
-        mix: float,
-        full_band: bool,
-        linked: bool,
-        live: bool,
+        live: bool = False,
     ) -> None:
+        options = options or EnhanceOptions()
         if sample_rate <= 0 or sample_rate % 1 or channels < 1:
             raise ValueError(f"found rate {sample_rate} Hz and {channels} channels, expected positive whole numbers")
         if channels > MOST_CHANNELS:
@@ -149,19 +130,15 @@ class Stream:
                 f"found {channels} channels, expected {MOST_CHANNELS} at most: arrays are (channels, samples), so "
                 "transpose one of (samples, channels)"
             )
-        if limit_db is not None and not limit_db >= 0:
-            raise ValueError(f"found limit_db {limit_db}, expected the most attenuation allowed, 0 dB or more")
-        if not 0 <= mix <= 1:
-            raise ValueError(f"found mix {mix}, expected 0 (the input) to 1 (enhanced only)")
         self.sample_rate = int(sample_rate)
         self.channels = channels
         self._enhancer = enhancer
         self._model_rate = enhancer.model.metadata.sample_rate
-        self._floor = 0.0 if limit_db is None else 10 ** (-limit_db / 20)
-        self._mix = np.float32(mix)
+        self._floor = 0.0 if options.limit_db is None else 10 ** (-options.limit_db / 20)
+        self._mix = np.float32(options.mix)
         # At the model's own rate it hears everything.
-        self._full_band = full_band and sample_rate != self._model_rate
-        self._linked = linked
+        self._full_band = options.full_band and sample_rate != self._model_rate
+        self._linked = options.linked
         self._resampler = PolyphaseResampler if live and sample_rate != self._model_rate else Resampler
         self._piece = max(1, round(_PIECE_SECONDS * sample_rate))
         self.reset()

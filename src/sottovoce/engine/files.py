@@ -6,13 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from sottovoce.engine.enhancer import Enhancer, Stream
+from sottovoce.engine.options import EnhanceOptions
 from sottovoce.errors import AudioError, ConfigError
 from sottovoce.signal.audio import AUDIO_SUFFIXES, AudioInfo, Writer, blocks, find_audio, probe
-
-if TYPE_CHECKING:
-    from sottovoce.engine.enhancer import Enhancer
 
 log = logging.getLogger(__name__)
 
@@ -49,12 +47,9 @@ class _CancelledError(Exception):
 def enhance_files(
     inputs: Sequence[Path],
     output: Path,
-    enhancer: "Enhancer",
+    enhancer: Enhancer,
+    options: EnhanceOptions | None = None,
     *,
-    limit_db: float | None = None,
-    mix: float = 1.0,
-    full_band: bool = True,
-    linked: bool = False,
     overwrite: bool = False,
     resume: bool = False,
     jobs: int = 1,
@@ -71,10 +66,7 @@ def enhance_files(
         output: A file for one input file, otherwise a folder, in which the folders of the inputs are made again. There,
             what is read but not written, such as .m4a, becomes .wav.
         enhancer: The engine; its model serves all workers.
-        limit_db: The most attenuation allowed at any time and frequency, in dB; None for no limit.
-        mix: Share of the enhanced signal in the output, 0 (the input) to 1.
-        full_band: Keep what lies above the model's band, with the gain that the model gives the upper part of its own.
-        linked: Give all channels of a recording the same gains.
+        options: How to enhance.
         overwrite: Replace existing files.
         resume: Keep what an earlier run has finished, and do what is missing, damaged, or older than its recording. An
             output is whole or absent, so its name and time tell; the model and the numbers of the earlier run are not
@@ -90,7 +82,7 @@ def enhance_files(
             output folder cannot be made.
         ConfigError: A number is out of its range.
     """
-    check_options(limit_db, mix)
+    options = options or EnhanceOptions()
     if jobs < 1:
         raise ConfigError(f"found {jobs} jobs, expected 1 at least")
     if resume and overwrite:
@@ -128,9 +120,7 @@ def enhance_files(
             _refuse_changed(source, state)
             writer = Writer(target, info.sample_rate, info.channels, like=info, overwrite=overwrite or resume)
             make_folder(target.parent)
-            stream = enhancer.stream(
-                info.sample_rate, info.channels, limit_db=limit_db, mix=mix, full_band=full_band, linked=linked
-            )
+            stream = Stream(enhancer, info.sample_rate, info.channels, options)
             with writer:
                 for block in blocks(source, max(1, round(_BLOCK_SECONDS * info.sample_rate))):
                     writer.write(stream.push(block))
@@ -152,22 +142,6 @@ def enhance_files(
             raise
     _warn_of_newcomers(inputs, output, pairs)
     return results
-
-
-def check_options(limit_db: float | None, mix: float) -> None:
-    """Check what a user may ask of an enhancer.
-
-    Args:
-        limit_db: The most attenuation allowed, in dB; None for no limit.
-        mix: Share of the enhanced signal in the output.
-
-    Raises:
-        ConfigError: A number is out of its range.
-    """
-    if limit_db is not None and not limit_db >= 0:
-        raise ConfigError(f"found a limit of {limit_db} dB, expected the most attenuation allowed, 0 dB or more")
-    if not 0 <= mix <= 1:
-        raise ConfigError(f"found a mix of {mix}, expected a number from 0 (the input) to 1 (enhanced only)")
 
 
 def _state(source: Path) -> tuple[int, int] | None:

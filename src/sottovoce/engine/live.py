@@ -8,19 +8,17 @@ import threading
 import time
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sottovoce.engine.files import check_options
+from sottovoce.engine.enhancer import Enhancer, Stream
+from sottovoce.engine.options import EnhanceOptions
 from sottovoce.errors import AudioError, ConfigError, MissingExtraError
 from sottovoce.signal.audio import Float32Array
 from sottovoce.signal.levels import SILENCE_DB, rms, to_db
 from sottovoce.signal.queue import SampleQueue
-
-if TYPE_CHECKING:
-    from sottovoce.engine.enhancer import Enhancer, Stream
 
 # Blocks that wait for the output at the start: one that is played, and one for what the worker may be late.
 _CUSHION_BLOCKS = 2
@@ -61,7 +59,7 @@ class Relay:
         error: What ended the model's thread, if anything did.
     """
 
-    def __init__(self, stream: "Stream", block_frames: int, stream_frames: int) -> None:
+    def __init__(self, stream: Stream, block_frames: int, stream_frames: int) -> None:
         self.bypass = False
         self.overruns = 0
         self.underruns = 0
@@ -272,16 +270,13 @@ class Live:
 
     Args:
         enhancer: The engine.
+        options: How to enhance.
         input_device: Name, part of the name, or number of the device to record from; None for the usual one.
         output_device: The same of the device to play to.
         sample_rate: Rate of both devices in Hz; None for the model's where the devices take it, and otherwise for the
             usual one of the input.
         channels: Number of channels, each enhanced for itself; one is played on both of a stereo device.
         block_seconds: Length of a block: shorter is sooner, and fails sooner on a busy machine.
-        limit_db: The most attenuation allowed at any time and frequency, in dB; None for no limit.
-        mix: Share of the enhanced signal in the output, 0 (the input) to 1.
-        full_band: Keep what lies above the model's band, with the gain that the model gives the upper part of its own.
-        linked: Give all channels the same gains.
 
     Raises:
         MissingExtraError: The package sounddevice is not installed.
@@ -291,19 +286,15 @@ class Live:
 
     def __init__(
         self,
-        enhancer: "Enhancer",
+        enhancer: Enhancer,
+        options: EnhanceOptions | None = None,
         *,
         input_device: str | int | None = None,
         output_device: str | int | None = None,
         sample_rate: int | None = None,
         channels: int = 1,
         block_seconds: float = 0.01,
-        limit_db: float | None = None,
-        mix: float = 1.0,
-        full_band: bool = True,
-        linked: bool = False,
     ) -> None:
-        check_options(limit_db, mix)
         if not 0.001 <= block_seconds <= 0.5:
             raise ConfigError(f"found blocks of {1000 * block_seconds:g} ms, expected 1 to 500 ms")
         if channels < 1 or (sample_rate is not None and sample_rate < 1):
@@ -315,9 +306,7 @@ class Live:
         self._played = max(channels, min(2, self._output["max_output_channels"]))
         self.sample_rate = self._choose_rate(sample_rate, enhancer.model.metadata.sample_rate)
         self._block_frames = max(1, round(block_seconds * self.sample_rate))
-        stream = enhancer.stream(
-            self.sample_rate, channels, limit_db=limit_db, mix=mix, full_band=full_band, linked=linked, live=True
-        )
+        stream = Stream(enhancer, self.sample_rate, channels, options, live=True)
         stream_frames = self._rehearse(stream)
         stream.reset()
         self._model_seconds = stream_frames / self.sample_rate
@@ -455,7 +444,7 @@ class Live:
             f"{' or '.join(map(str, rates))} Hz ({reason}): try another --rate or --channels"
         )
 
-    def _rehearse(self, stream: "Stream") -> int:
+    def _rehearse(self, stream: Stream) -> int:
         """Send two seconds of silence through a stream, which also warms the model up.
 
         Returns the most samples that a block leaves on their way: the latency of window, network and resampling.

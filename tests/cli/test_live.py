@@ -22,7 +22,7 @@ import soundfile as sf
 
 import sottovoce
 
-NOISY = Path(__file__).parents[1] / "examples" / "pairs" / "noisy" / "fileid_0040.flac"
+NOISY = Path(__file__).parents[2] / "examples" / "pairs" / "noisy" / "fileid_0040.flac"
 RATE = 16000
 SECONDS = 5
 COUNTS = re.compile(r"Ran 0:[\d.]+: (\d+) overrun\(s\), in which sound was lost, and (\d+) underrun\(s\)")

@@ -1,0 +1,116 @@
+"""The `sottovoce` command: a module per sub-command, loaded when it is called."""
+
+import errno
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from sottovoce.errors import SottovoceError
+
+
+class Command(NamedTuple):
+    """Where a sub-command is, and what it is for.
+
+    Attributes:
+        module: Module that holds a typed function of the command's name, whose documentation is the command's help.
+        summary: First line of that documentation, so that the list of commands needs no module.
+    """
+
+    module: str
+    summary: str
+
+    def load(self, name: str) -> Callable[..., int | None]:
+        """Import the module and return the function; its result is the exit code, None for 0."""
+        function: Callable[..., int | None] = getattr(importlib.import_module(self.module), name)
+        return function
+
+
+# In the order in which a newcomer meets them.
+COMMANDS = {
+    "enhance": Command("sottovoce.cli.enhance", "Take noise and reverberation out of recordings."),
+    "live": Command(
+        "sottovoce.cli.live", "Enhance a microphone while you speak, for headphones, a recording program or a call."
+    ),
+    "train": Command(
+        "sottovoce.cli.train",
+        "Train on clean speech of anyone and noisy recordings of the place; no pairs are needed.",
+    ),
+    "mix": Command("sottovoce.cli.mix", "Make noisy mixtures with known clean speech, to test with."),
+    "evaluate": Command(
+        "sottovoce.cli.evaluate",
+        "Score recordings against their clean references: PESQ, STOI, SI-SDR, CSIG, CBAK, COVL, DNSMOS.",
+    ),
+    "plot": Command(
+        "sottovoce.cli.plot", "Draw waveforms and spectrograms of recordings side by side, on shared scales."
+    ),
+    "info": Command("sottovoce.cli.info", "Tell what is in a recording or in a model."),
+    "adapt": Command(
+        "sottovoce.cli.adapt",
+        "Make a model better for one place, from noisy recordings of it; no clean version of anything is needed.",
+    ),
+    "benchmark": Command(
+        "sottovoce.cli.benchmark",
+        "Repeat the published experiment: train all compared systems, score them, write tables and figures.",
+    ),
+    "fetch": Command("sottovoce.cli.fetch", "Download a public corpus, and check that it is whole."),
+}
+
+HELP = "sottovoce: speech enhancement that learns from the recordings people have.\n\nUsage: sottovoce COMMAND ...\n"
+
+
+def main() -> int:
+    """Run the command line of this process and return its exit code."""
+    try:
+        code = _run(sys.argv[1:])
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        failure = "standard output was closed before its end"
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        failure = f"standard output or a file cannot be written ({error.strerror})"
+    else:
+        return code
+    if sys.stdout is not None:
+        # The interpreter would write the rest at its end, and fail again.
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+    print(f"sottovoce: {failure}; what was finished before is kept.", file=sys.stderr)
+    return 1
+
+
+def _run(arguments: list[str]) -> int:
+    name = arguments[0] if arguments else "--help"
+    if name in ("-h", "--help"):
+        print(HELP + "\nCommands:")
+        for command, (_, summary) in COMMANDS.items():
+            print(f"  {command:<10} {summary}")
+        print("\n`sottovoce COMMAND --help` explains one, with an example.")
+        return 0
+    if name not in COMMANDS:
+        print(
+            f"sottovoce: found the command {name!r}, expected one of {', '.join(COMMANDS)}; see `sottovoce --help`.",
+            file=sys.stderr,
+        )
+        return 2
+    # The chosen command's module and parser alone are loaded: start-up time is a feature.
+    try:
+        import tyro
+
+        function = COMMANDS[name].load(name)
+        # tyro would leave out the example of the docstring.
+        description = (inspect.getdoc(function) or "").partition("\n\nArgs:")[0]
+        config = (tyro.conf.DisallowNone, tyro.conf.FlagCreatePairsOff)
+        prog = f"sottovoce {name}"
+        return tyro.cli(function, args=arguments[1:], prog=prog, description=description, config=config) or 0
+    except SottovoceError as error:
+        print(f"sottovoce: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("sottovoce: interrupted.", file=sys.stderr)
+        return 130

@@ -1,0 +1,77 @@
+"""The command `adapt`."""
+
+import logging
+import sys
+from pathlib import Path
+
+from sottovoce import terminal
+from sottovoce.cli.arguments import Output
+from sottovoce.errors import DataError, MissingExtraError
+
+
+def adapt(
+    *,
+    mixtures: Path,
+    output: Output,
+    model: str = "default",
+    speech: Path | None = None,
+    steps: int = 600,
+    seed: int = 1,
+) -> None:
+    """Make a model better for one place, from noisy recordings of it; no clean version of anything is needed.
+
+    Some minutes of recordings teach the noise and the voices of the place; they should have pauses in which nobody
+    speaks. A part of them is held back, and the new model is taken only if it is better there; otherwise the output
+    holds the old one. A single long recording serves as well. The same command goes on where it was interrupted.
+
+    Example:
+        sottovoce adapt --mixtures my_room/ -o runs/my_room
+        sottovoce enhance meeting.wav -o clear.wav --model runs/my_room/model.onnx
+
+    Args:
+        mixtures: Noisy recordings of the place: a folder, or one file.
+        output: Folder to write: model.onnx, its checkpoint, what was heard, and pictures.
+        model: What to start from: a bundled model (default, live), a run's folder, or the checkpoint.safetensors in it.
+        speech: Folder of clean speech of anyone; some that comes along by default.
+        steps: Steps of the training; 600 take some minutes on two cores.
+        seed: Seed of all draws.
+    """
+    import shlex
+
+    from sottovoce.weights import CHECKPOINTS, DEFAULT_SPEECH
+
+    checkpoint = CHECKPOINTS.get(model, Path(model))
+    if checkpoint.is_dir():
+        checkpoint /= "checkpoint.safetensors"
+    if checkpoint.suffix == ".onnx":
+        raise DataError(
+            f"found the exported model {checkpoint}, expected a training checkpoint: give the checkpoint.safetensors "
+            "that lies beside it in its run's folder."
+        )
+    try:
+        from sottovoce.training.adapt import adapt as run
+    except ImportError as error:
+        raise MissingExtraError(error.name or "torch", "train", "Adapting") from error
+
+    logging.getLogger("sottovoce").setLevel(logging.WARNING)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    with terminal.progress() as show:
+        adaptation = run(
+            mixtures,
+            output,
+            checkpoint=checkpoint,
+            speech=DEFAULT_SPEECH if speech is None else speech,
+            steps=steps,
+            seed=seed,
+            command=shlex.join(["sottovoce", *sys.argv[1:]]),
+            on_preparation=lambda task, done, total: show(task, done, total, f" {done} of {total}"),
+            on_progress=lambda _, step, steps, loss: show(
+                "adapting", step, steps, f" step {step} of {steps}, loss {loss:.4f}"
+            ),
+        )
+    for line in adaptation.place.sentences():
+        print(line)
+    print(f"{'Adapted' if adaptation.adopted else 'Kept the old model'}: {adaptation.reason}.")
+    print(f"Wrote {adaptation.model}; pictures and numbers are beside it.")
+    if adaptation.refused is not None:
+        print(f"What was learned is in {adaptation.refused}, if you want to hear it.")

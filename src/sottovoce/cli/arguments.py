@@ -1,0 +1,56 @@
+"""Arguments that several commands take, and their checks."""
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from tyro.constructors import PrimitiveConstructorSpec
+
+from sottovoce.engine.options import EnhanceOptions
+from sottovoce.errors import DataError
+
+STANDARD = Path("-")
+"""Standard input or output, in place of a file."""
+
+Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+
+
+class Paths(tuple[Path, ...]):
+    """Paths of a command line.
+
+    A class, and `Optional` in place of `X | None`, in the commands that should start quickly: tyro knows how to check
+    their defaults, and loads typeguard, asyncio and unittest, which takes 45 ms, to check those of other types.
+    """
+
+
+Inputs = Annotated[
+    Paths,
+    PrimitiveConstructorSpec(
+        nargs="*",
+        metavar="IN",
+        instance_from_str=lambda words: Paths(map(Path, words)),
+        is_instance=lambda value: isinstance(value, Paths),
+        str_from_instance=lambda paths: [str(path) for path in paths],
+    ),
+    tyro.conf.arg(metavar="IN [IN ...]"),
+]
+
+Options = Annotated[EnhanceOptions, tyro.conf.arg(name="")]
+"""Flags for the fields of `EnhanceOptions`, whose documentation is their help."""
+
+DEFAULT_OPTIONS = EnhanceOptions()
+
+
+def refuse_existing(*paths: Path, overwrite: bool) -> None:
+    """Keep the files that are there already.
+
+    Args:
+        paths: Files to be written.
+        overwrite: They may be replaced.
+
+    Raises:
+        DataError: One of them exists and may not be replaced.
+    """
+    for path in paths:
+        if path.exists() and not overwrite:
+            raise DataError(f"Found {path}, which is kept: name another output, or add --overwrite.")

@@ -1,0 +1,156 @@
+"""The command `enhance`."""
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Literal, Optional
+
+from sottovoce import terminal
+from sottovoce.cli.arguments import DEFAULT_OPTIONS, STANDARD, Inputs, Options, Output
+from sottovoce.cli.interruption import end_by_sigterm_as_by_ctrl_c
+from sottovoce.engine.options import EnhanceOptions
+from sottovoce.errors import ConfigError
+
+
+def enhance(
+    inputs: Inputs,
+    /,
+    *,
+    output: Output,
+    model: str = "default",
+    options: Options = DEFAULT_OPTIONS,
+    overwrite: bool = False,
+    resume: bool = False,
+    jobs: int = os.cpu_count() or 1,
+    raw: Optional[Literal["s16le", "f32le"]] = None,
+    rate: Optional[int] = None,
+    channels: Optional[int] = None,
+) -> int:
+    """Take noise and reverberation out of recordings.
+
+    Rate, channels, length and sample format stay. A folder is searched with the folders below it, which are made again
+    in the output. What cannot be read is reported, the rest is enhanced, and the exit code is 1. A single dash is
+    standard input or output: WAV, or samples without a header (--raw), which pass as they come.
+
+    Example:
+        sottovoce enhance interview.wav -o clear.wav
+        sottovoce enhance recordings/ -o enhanced/ --limit-db 20 --resume
+        ffmpeg -i talk.mp4 -f wav - | sottovoce enhance - -o - | ffmpeg -i - talk.mp3
+
+    Args:
+        inputs: Recordings, and folders of recordings; - for standard input.
+        output: A file for one recording, otherwise a folder; - for standard output.
+        model: A bundled model, default or live, of which live gives each sample 16 ms sooner; or the folder of a
+            training or an adaptation, or the model.onnx in it.
+        options: How to enhance.
+        overwrite: Replace existing files.
+        resume: Go on with an interrupted run: keep what it finished, unless the recording is newer, and do the rest.
+        jobs: Number of recordings at once.
+        raw: Samples without a header, in ffmpeg's words, on standard input and output. At other rates than the
+            model's they come out sooner than those of a WAV, through a shorter filter.
+        rate: Rate of raw standard input in Hz.
+        channels: Number of channels of raw standard input, 1 if not given.
+    """
+    import sottovoce
+    from sottovoce.engine.files import enhance_files
+
+    end_by_sigterm_as_by_ctrl_c()
+    if STANDARD in (*inputs, output):
+        if resume:
+            raise ConfigError("found --resume with standard input or output, expected folders: a pipe begins anew")
+        return _enhance_pipe(
+            inputs,
+            output,
+            model,
+            options,
+            raw=raw,
+            rate=rate,
+            channels=channels,
+            overwrite=overwrite,
+        )
+    if (raw, rate, channels) != (None, None, None):
+        raise ConfigError("found --raw, --rate or --channels with files, which tell it: they are for a pipe (-)")
+
+    start = time.perf_counter()
+    try:
+        with terminal.progress() as show:
+            results = enhance_files(
+                inputs,
+                output,
+                sottovoce.load(model),
+                options,
+                overwrite=overwrite,
+                resume=resume,
+                jobs=jobs,
+                on_progress=lambda done, total: show(
+                    "enhancing", done, total, f" {terminal.duration(done)} of {terminal.duration(total)}"
+                ),
+            )
+    except KeyboardInterrupt:
+        if output.is_dir():
+            print("sottovoce: what is finished is kept; --resume goes on from there.", file=sys.stderr)
+        raise
+    elapsed_seconds = time.perf_counter() - start
+    failed = [result for result in results if result.error is not None]
+    for result in failed:
+        print(f"sottovoce: {result.error}", file=sys.stderr)
+    kept = sum(result.kept for result in results)
+    seconds = sum(result.seconds for result in results if result.error is None and not result.kept)
+    print(
+        f"Enhanced {len(results) - len(failed) - kept} of {len(results)} recordings, "
+        f"{terminal.duration(seconds)} of sound in {elapsed_seconds:.1f} s: {seconds / elapsed_seconds:.1f} times as "
+        "fast as real time; " + (f"{kept} kept from earlier; " if resume else "") + f"{len(failed)} failed."
+    )
+    return 1 if failed else 0
+
+
+def _enhance_pipe(
+    inputs: tuple[Path, ...],
+    output: Path,
+    model: str,
+    options: EnhanceOptions,
+    *,
+    raw: Literal["s16le", "f32le"] | None,
+    rate: int | None,
+    channels: int | None,
+    overwrite: bool,
+) -> int:
+    """Enhance with standard input or output; everything but sound goes to standard error."""
+    import sottovoce
+    from sottovoce.engine.pipes import enhance_pipe
+    from sottovoce.signal.pipes import RawSound
+
+    if len(inputs) != 1 or inputs[0].is_dir():
+        raise ConfigError("found several recordings with standard input or output (-), expected one")
+    source_raw = None
+    if raw is not None and inputs[0] == STANDARD:
+        if rate is None:
+            raise ConfigError("found --raw without --rate, expected the rate in Hz: raw samples do not tell it")
+        source_raw = RawSound(raw, rate, 1 if channels is None else channels)
+    elif (rate, channels) != (None, None):
+        raise ConfigError("found --rate or --channels without raw standard input, which alone needs them")
+    if inputs[0] == STANDARD and sys.stdin is None:
+        raise ConfigError("standard input is closed, expected sound: put a program before it, as in `ffmpeg ... |`")
+    if output == STANDARD and sys.stdout is None:
+        raise ConfigError("standard output is closed, expected where the sound shall go: add `| PROGRAM` or `> FILE`")
+    if inputs[0] == STANDARD and sys.stdin.isatty():
+        raise ConfigError("standard input is a terminal, expected sound: put a program before it, as in `ffmpeg ... |`")
+    if output == STANDARD and sys.stdout.isatty():
+        raise ConfigError("standard output is a terminal, which cannot take sound: add `| PROGRAM` or `> FILE`")
+    start = time.perf_counter()
+    with terminal.progress():
+        seconds = enhance_pipe(
+            terminal.unbuffered(sys.stdin) if inputs[0] == STANDARD else inputs[0],
+            terminal.unbuffered(sys.stdout) if output == STANDARD else output,
+            sottovoce.load(model),
+            options,
+            source_raw=source_raw,
+            target_raw=raw,
+            # Raw samples are what live programs give; whoever has time can send a WAV.
+            live=source_raw is not None,
+            overwrite=overwrite,
+        )
+    elapsed_seconds = time.perf_counter() - start
+    print(f"sottovoce: enhanced {terminal.duration(seconds)} of sound in {elapsed_seconds:.1f} s.", file=sys.stderr)
+    return 0

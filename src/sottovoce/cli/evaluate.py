@@ -1,0 +1,78 @@
+"""The command `evaluate`."""
+
+import itertools
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from sottovoce import terminal
+from sottovoce.cli.arguments import refuse_existing
+from sottovoce.errors import ConfigError, DataError
+
+
+def evaluate(
+    *,
+    reference: Path,
+    estimate: Path,
+    unprocessed: Path | None = None,
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
+    jobs: int = os.cpu_count() or 1,
+    overwrite: bool = False,
+) -> int:
+    """Score recordings against their clean references: PESQ, STOI, SI-SDR, CSIG, CBAK, COVL, DNSMOS.
+
+    Files are paired by their path below the folder, without suffix; other rates are resampled to 16 kHz. Prints the
+    mean of each measure with its 95 % confidence interval. Recordings without counterpart or of different length are
+    named and left out, and the exit code is then 1.
+
+    Example:
+        sottovoce evaluate --reference test/clean --estimate test/enhanced --unprocessed test/noisy -o test/scores
+
+    Args:
+        reference: Folder of clean recordings.
+        estimate: Folder of enhanced recordings.
+        unprocessed: Folder of the recordings before enhancement, to stand beside.
+        output: Folder for scores.csv (every file), scores.md (means and every file) and scores.png (means).
+        jobs: Number of processes.
+        overwrite: Replace earlier scores in the output folder.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from sottovoce.atomic import replacing
+    from sottovoce.metrics import plots, report, scores
+
+    if jobs < 1:
+        raise ConfigError(f"Found --jobs {jobs}, expected 1 or more.")
+    targets = {name: output / f"scores.{name}" for name in ("csv", "md", "png")} if output else {}
+    refuse_existing(*targets.values(), overwrite=overwrite)
+    systems = {"estimate": estimate} | ({"unprocessed": unprocessed} if unprocessed else {})
+    tasks, problems = scores.match(reference, systems)
+    with terminal.progress() as show:
+        done = itertools.count(1)
+        results, failures = scores.score_jobs(
+            tasks, workers=jobs, on_done=lambda: show("scoring", next(done), len(tasks), "")
+        )
+    problems += failures
+    for problem in problems:
+        print(f"sottovoce: left out: {problem}", file=sys.stderr)
+    if not results:
+        raise DataError(f"Found no recording in {estimate} that can be scored: see above.")
+    notes = scores.notes()
+    heading, *rows = report.table(results)
+    table = Table(*heading, title=f"mean ± 95 % confidence interval, {len(results) // len(systems)} file(s)")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+    for note in notes:
+        print(f"sottovoce: note: {note}", file=sys.stderr)
+    if output:
+        for name, text in {"csv": report.to_csv(results), "md": report.to_markdown(results, notes=notes)}.items():
+            with replacing(targets[name]) as path:
+                path.write_text(text, encoding="utf-8")
+        plots.save(plots.score_chart(report.summarise(results), title=estimate.name), targets["png"])
+        print(f"Wrote {', '.join(str(path) for path in targets.values())}.")
+    return 1 if problems else 0

@@ -1,0 +1,29 @@
+"""The command `fetch`."""
+
+from typing import Annotated
+
+import tyro
+
+from sottovoce import terminal
+from sottovoce.cli.arguments import Output
+
+
+def fetch(corpus: Annotated[str, tyro.conf.arg(metavar="CORPUS")], /, *, output: Output) -> None:
+    """Download a public corpus, and check that it is whole.
+
+    Nothing else of sottovoce uses the network, and nothing needs this command: docs/corpora.md tells where every corpus
+    is to be had.
+
+    Example:
+        sottovoce fetch librispeech-test-clean -o corpora/librispeech
+        sottovoce benchmark --speech librispeech:corpora/librispeech --noise noise/ --rooms rooms/ -o results
+
+    Args:
+        corpus: Name of an archive; an unknown one lists them all.
+        output: Folder to make.
+    """
+    from sottovoce.data.corpora import fetch as download
+
+    with terminal.progress() as show:
+        download(corpus, output, progress=lambda done, total: show("downloading", done, total, ""))
+    print(f"Wrote {output}.")

@@ -1,0 +1,83 @@
+"""The command `mix`."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from sottovoce import terminal
+from sottovoce.cli.arguments import Output
+from sottovoce.errors import ConfigError
+
+
+def mix(
+    *,
+    speech: Path,
+    noise: Path,
+    output: Output,
+    count: int,
+    rooms: Path | None = None,
+    simulated_rooms: float | None = None,
+    snr_db: tuple[float, ...] = (-5.0, 0.0, 5.0),
+    seconds: float | None = None,
+    target: Literal["dry", "early"] = "dry",
+    sample_rate: int = 16000,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> None:
+    """Make noisy mixtures with known clean speech, to test with.
+
+    Writes noisy/, clean/ and mixtures.csv, which tells how each mixture was made. Equal arguments give equal files. The
+    first folder below --speech names the talker, that below --noise the kind of noise; both are dealt out evenly.
+
+    Example:
+        sottovoce mix --speech clean/ --noise noise/ --count 90 --snr-db 0 5 10 -o test/
+        sottovoce mix --speech clean/ --noise noise/ --simulated-rooms 0.5 --seconds 30 --count 40 -o field/
+
+    Args:
+        speech: Folder of clean speech, a sub-folder per talker.
+        noise: Folder of noise, a sub-folder per kind.
+        output: Folder to make.
+        count: Number of mixtures.
+        rooms: Folder of measured room impulse responses; every mixture is in one of them.
+        simulated_rooms: Share of the mixtures in a simulated room, 0 to 1.
+        snr_db: Ratios of active speech to noise in dB, taken in turn.
+        seconds: Length of each mixture, from utterances of one talker with the pauses of a conversation; without it,
+            a mixture is one utterance.
+        target: What counts as clean: dry speech, or direct sound with early reflections (50 ms).
+        sample_rate: Rate of the mixtures in Hz.
+        seed: Another seed gives other mixtures.
+        overwrite: Replace an existing folder of mixtures.
+    """
+    from sottovoce.data.manifest import scan
+    from sottovoce.data.mixtures import TABLE, make_mixtures
+    from sottovoce.signal.audio import find_audio
+
+    if rooms is not None and simulated_rooms is not None:
+        raise ConfigError("Found --rooms and --simulated-rooms, expected one of them.")
+    with terminal.progress() as show:
+
+        def tell(task: str) -> Callable[[int, int], None]:
+            return lambda done, total: show(task, done, total, f" {done} of {total}")
+
+        talkers = scan(speech, progress=tell("looking at the speech"))
+        noises = scan(noise, progress=tell("looking at the noise"))
+        rows = make_mixtures(
+            talkers,
+            noises,
+            output,
+            count=count,
+            snr_db=snr_db,
+            seed=seed,
+            responses=find_audio(rooms) if rooms else (),
+            room_share=1.0 if rooms else simulated_rooms or 0.0,
+            seconds=seconds,
+            target=target,
+            sample_rate=sample_rate,
+            overwrite=overwrite,
+            progress=tell("mixing"),
+        )
+    for unusable in (*talkers.unusable, *noises.unusable):
+        print(f"sottovoce: left out: {unusable.reason}", file=sys.stderr)
+    seconds_in_all = sum(row.seconds for row in rows)
+    print(f"Mixed {len(rows)} files, {terminal.duration(seconds_in_all)} of sound; see {output / TABLE}.")

@@ -1,0 +1,74 @@
+"""The command `train`."""
+
+import logging
+import sys
+from pathlib import Path
+
+from sottovoce import terminal
+from sottovoce.cli.arguments import Output
+from sottovoce.errors import MissingExtraError
+
+
+def train(
+    *,
+    speech: Path,
+    mixtures: Path,
+    output: Output,
+    config: str = "default",
+    seed: int | None = None,
+    clean: Path | None = None,
+    licence: str = "not stated",
+    training_data: tuple[str, ...] = (),
+) -> None:
+    """Train on clean speech of anyone and noisy recordings of the place; no pairs are needed.
+
+    The first folder below --speech names the talker, that below --mixtures the session. Noise is taken from pauses of
+    a second and more in the recordings: some minutes of them are enough to begin with. Writes the model, its
+    training checkpoint, curves as pictures, TensorBoard logs and everything that was found to the output folder. The
+    same command goes on with an interrupted run.
+
+    Example:
+        sottovoce train --speech clean/ --mixtures my_room/ -o runs/my_room
+        sottovoce enhance meeting.wav -o clear.wav --model runs/my_room/model.onnx
+
+    Args:
+        speech: Folder of clean speech, of anyone.
+        mixtures: Folder of noisy recordings.
+        output: Folder of the run.
+        config: Settings: the name of one that comes with sottovoce (default, example, poster, baselines/irm, ...) or a
+            YAML file.
+        seed: Another seed than that of the settings.
+        clean: Folder of the mixtures' own clean versions, by the same names: for the supervised baselines alone.
+        licence: Licence of the weights, to be kept in the model.
+        training_data: Corpora of the training, one sentence each, to be kept in the model.
+    """
+    import shlex
+
+    from sottovoce.config import find_settings, load_settings
+
+    settings = load_settings(find_settings(config))
+    if seed is not None:
+        settings = settings.model_copy(update={"training": settings.training.model_copy(update={"seed": seed})})
+    try:
+        from sottovoce.training.run import Provenance
+        from sottovoce.training.run import train as run
+    except ImportError as error:
+        raise MissingExtraError(error.name or "torch", "train", "Training") from error
+
+    logging.getLogger("sottovoce").setLevel(logging.INFO)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    with terminal.progress() as show:
+        model = run(
+            speech,
+            mixtures,
+            output,
+            settings,
+            Provenance(licence, training_data, shlex.join(["sottovoce", *sys.argv[1:]])),
+            clean=clean,
+            on_preparation=lambda task, done, total: show(task, done, total, f" {done} of {total}"),
+            on_progress=lambda stage, step, steps, loss: show(
+                f"{stage} stage", step, steps, f" step {step} of {steps}, loss {loss:.4f}"
+            ),
+        )
+    curves = [path for name in ("losses.png", "health.png") if (path := output / name).exists()]
+    print(f"Wrote {model}; curves: {', '.join(map(str, curves))}.")

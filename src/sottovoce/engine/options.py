@@ -1,0 +1,45 @@
+"""What a user may ask of an enhancer."""
+
+from dataclasses import dataclass
+from typing import Optional, TypedDict
+
+from sottovoce.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnhanceOptions:
+    """How much of the noise goes, and what stays beside the speech.
+
+    Args:
+        limit_db: The most attenuation allowed at any time and frequency, in dB: 20 leaves a little of the room, and
+            fewer artefacts; None for no limit.
+        mix: Share of the enhanced signal in the output, 0 (the input) to 1 (enhanced only).
+        full_band: Keep what lies above the model's band (8 kHz), with the gain that the model gives the upper part of
+            its own; off (--no-full-band): remove it.
+        linked: Give all channels the same gains, those of one network run, so that no source moves between them, which
+            is also faster; off: enhance each channel for itself.
+
+    Raises:
+        ConfigError: A number is out of its range.
+    """
+
+    # tyro reads `X | None` with typeguard, which takes 45 ms to load: see cli.arguments.
+    limit_db: Optional[float] = None
+    mix: float = 1.0
+    full_band: bool = True
+    linked: bool = False
+
+    def __post_init__(self) -> None:
+        if self.limit_db is not None and not self.limit_db >= 0:
+            raise ConfigError(f"found limit_db {self.limit_db}, expected the most attenuation allowed, 0 dB or more")
+        if not 0 <= self.mix <= 1:
+            raise ConfigError(f"found mix {self.mix}, expected a number from 0 (the input) to 1 (enhanced only)")
+
+
+class EnhanceKeywords(TypedDict, total=False):
+    """The fields of `EnhanceOptions` as keyword arguments, for type checkers: `enhance(..., limit_db=20)`."""
+
+    limit_db: float | None
+    mix: float
+    full_band: bool
+    linked: bool
