@@ -45,8 +45,8 @@ def m4a(tmp_path_factory):
     return path
 
 
-def build_identity_model(path, *, windows=(512,), synthesis_window=None, hop=128, delay_frames=1):
-    """Write an exported network that gives back the spectra of the longest window, some frames later."""
+def build_identity_model(path, *, windows=(512,), synthesis_window=None, hop=128, delay_frames=1, gain=1.0):
+    """Write an exported network that gives back the spectra of the longest window times a gain, some frames later."""
     onnx = pytest.importorskip("onnx")
     from onnx import TensorProto, helper
 
@@ -84,7 +84,8 @@ def build_identity_model(path, *, windows=(512,), synthesis_window=None, hop=128
         helper.make_node("Concat", ["past_0", "now"], ["all"], axis=2),
         helper.make_node("Slice", ["all", "zero", "delay", "axis2"], ["lagging"]),
         helper.make_node("Slice", ["all", "delay", "end", "axis2"], ["next_0"]),
-        helper.make_node("Reshape", ["lagging", "deep"], ["enhanced"]),
+        helper.make_node("Reshape", ["lagging", "deep"], ["unscaled"]),
+        helper.make_node("Mul", ["unscaled", "gain"], ["enhanced"]),
     ]
     graph = helper.make_graph(
         nodes,
@@ -97,7 +98,10 @@ def build_identity_model(path, *, windows=(512,), synthesis_window=None, hop=128
             helper.make_tensor_value_info("enhanced", TensorProto.FLOAT, ["batch", 2, bins[0], "frames"]),
             helper.make_tensor_value_info("next_0", TensorProto.FLOAT, ["batch", rows, delay_frames]),
         ],
-        [helper.make_tensor(name, TensorProto.INT64, [len(values)], values) for name, values in integers.items()],
+        [
+            helper.make_tensor("gain", TensorProto.FLOAT, [], [gain]),
+            *(helper.make_tensor(name, TensorProto.INT64, [len(values)], values) for name, values in integers.items()),
+        ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     onnx.helper.set_model_props(model, {METADATA_KEY: metadata.to_json()})

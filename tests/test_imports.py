@@ -29,7 +29,7 @@ MAY_KNOW = {
     "models": {"signal", "config", "engine"},  # of engine, only the format of the exported file: see below
     "objectives": {"signal", "config", "models"},
     "data": {"signal", "config"},
-    "training": {"signal", "config", "models", "objectives", "data", "metrics", "baselines"},
+    "training": {"signal", "config", "engine", "models", "objectives", "data", "metrics", "baselines"},
     "baselines": {"signal", "config", "models", "objectives"},
     "benchmark": {"signal", "config", "engine", "models", "data", "training", "metrics", "baselines", "weights"},
     "metrics": {"signal"},
@@ -55,6 +55,7 @@ MUST_NOT_KNOW = {
     "signal": {"torch", "onnxruntime", "matplotlib", "scipy", "librosa"},
     "engine": {"torch", "matplotlib", "scipy", "librosa"},
     "models": {"soundfile", "soxr", "matplotlib", "sottovoce.signal.audio", "sottovoce.engine.enhancer"},
+    "training": {"sottovoce.engine.enhancer"},
     "objectives": {"soundfile", "soxr", "matplotlib"},
     "metrics": {"torch"},
 }

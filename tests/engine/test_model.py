@@ -32,6 +32,14 @@ def refusal(path):
     return message
 
 
+def nested(depth):
+    """A mapping in a mapping in a mapping ..."""
+    content = {}
+    for _ in range(depth):
+        content = {"inner": content}
+    return content
+
+
 def resealed(path, change):
     """Change the metadata of a model file and seal it again."""
     graph = onnx.load_from_string(path.read_bytes()[:-TAIL])
@@ -127,7 +135,7 @@ def test_appended_bytes_are_refused(model_file):
 
 def test_other_format_version_is_refused(model_file):
     message = refusal(resealed(model_file, lambda content: content.update(format_version=1)))
-    assert "found format version 1, expected 2" in message
+    assert "format version: found 1, expected 2" in message
     assert "update sottovoce" in message
 
 
@@ -135,13 +143,33 @@ def test_other_format_version_is_refused(model_file):
     ("words", "change"),
     [
         ("keys: hop", lambda content: content.pop("hop")),
-        ("positive whole numbers", lambda content: content.update(hop="wide")),
-        ("positive whole numbers", lambda content: content.update(sample_rate=0)),
-        ("positive whole numbers", lambda content: content.update(synthesis_window=None)),
+        ("hop: found 'wide', expected a whole number from 1", lambda content: content.update(hop="wide")),
+        ("hop: found True, expected a whole number", lambda content: content.update(hop=True)),
+        ("hop: found 16.0, expected a whole number", lambda content: content.update(hop=16.0)),
+        (
+            "sample_rate: found 0, expected a whole number from 8000 to 48000",
+            lambda content: content.update(sample_rate=0),
+        ),
+        ("sample_rate: found 1099511627776", lambda content: content.update(sample_rate=2**40)),
+        ("synthesis_window: found None", lambda content: content.update(synthesis_window=None)),
         ("synthesis window of 66 samples", lambda content: content.update(synthesis_window=66)),
-        ("positive whole numbers", lambda content: content.update(windows=[])),
-        ("not iterable", lambda content: content.update(windows=512)),
-        ("delay_frames -1", lambda content: content.update(delay_frames=-1)),
+        ("windows: found [], expected a list of 1 to 8", lambda content: content.update(windows=[])),
+        ("windows: found 512, expected a list", lambda content: content.update(windows=512)),
+        ("windows: found 4294967296", lambda content: content.update(windows=[2**32])),
+        ("delay_frames: found -1", lambda content: content.update(delay_frames=-1)),
+        ("delay_frames: found 1000000000", lambda content: content.update(delay_frames=10**9)),
+        ("past_shapes: found [66], expected a list of 2", lambda content: content.update(past_shapes=[[66]])),
+        ("past_shapes: found more than 16,777,216", lambda content: content.update(past_shapes=[[2**20, 2**20]])),
+        ("parameters: found 'many'", lambda content: content.update(parameters="many")),
+        ("name: found ['x'], expected text", lambda content: content.update(name=["x"])),
+        ("licence: found None, expected text", lambda content: content.update(licence=None)),
+        ("training_data: found {}, expected a list", lambda content: content.update(training_data={})),
+        ("training_data: found 3, expected text", lambda content: content.update(training_data=[3])),
+        ("command: found 'xxx", lambda content: content.update(command="x" * 20_000)),
+        ("settings: found [], expected a mapping", lambda content: content.update(settings=[])),
+        ("16 levels deep", lambda content: content.update(settings=nested(20))),
+        ("characters of JSON", lambda content: content.update(settings={"x": "x" * 2**20})),
+        ("found NaN, which is no number", lambda content: content.update(settings={"rate": float("nan")})),
         ("keys: colour", lambda content: content.update(colour="red")),
     ],
 )
@@ -171,7 +199,7 @@ def test_sealed_onnx_without_settings_is_refused(model_file):
 def test_shapes_that_do_not_fit_the_settings_are_refused(model_file, change):
     message = refusal(resealed(model_file, lambda content: content.update(change)))
     assert "has inputs of shapes" in message
-    assert "(2, 50, None)" in message
+    assert "(None, 2, 50, None)" in message
 
 
 def test_unsealed_bytes_are_named_by_their_origin():

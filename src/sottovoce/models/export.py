@@ -12,13 +12,11 @@ import onnx
 import onnx.numpy_helper
 import onnxruntime
 import torch
-from google.protobuf.message import DecodeError
 from torch import Tensor, nn
 
 from sottovoce.atomic import replacing
 from sottovoce.config import SystemSettings
 from sottovoce.engine.model import METADATA_KEY, ModelMetadata, seal
-from sottovoce.errors import ModelError
 from sottovoce.models.bands import BandBlock
 from sottovoce.models.blocks import Past
 from sottovoce.models.joint import JointAutoencoder, count_parameters, multiply_adds_per_second
@@ -159,25 +157,6 @@ def _forget_origin(model: onnx.ModelProto) -> None:
     for part in (model, *parts):
         del part.metadata_props[:]
         part.doc_string = ""
-
-
-def read_metadata(path: Path) -> ModelMetadata:
-    """What an exported model says of itself, without loading it to run.
-
-    Args:
-        path: File that `export_model` wrote.
-
-    Returns:
-        Its metadata.
-
-    Raises:
-        ModelError: The file is no such model.
-    """
-    try:
-        entries = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
-        return ModelMetadata.from_json(entries[METADATA_KEY])
-    except (OSError, DecodeError, KeyError, ValueError, TypeError) as error:
-        raise ModelError(f"found no exported model of sottovoce at {path} ({error}): export it again") from error
 
 
 def export_model(

@@ -18,11 +18,11 @@ from sottovoce.data.manifest import Manifest
 from sottovoce.data.place import BAND_CENTRES_HZ, Place, listen, take_excerpts
 from sottovoce.data.rooms import simulate_room
 from sottovoce.data.unpaired import UnpairedClips
+from sottovoce.engine.model import read_metadata
 from sottovoce.errors import ConfigError, DataError
 from sottovoce.metrics import plots
 from sottovoce.metrics.report import Mean, mean
 from sottovoce.models.checkpoint import load_checkpoint, save_checkpoint
-from sottovoce.models.export import read_metadata
 from sottovoce.models.joint import JointAutoencoder
 from sottovoce.objectives.joint import UnpairedTensors
 from sottovoce.signal import audio
