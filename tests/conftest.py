@@ -156,3 +156,13 @@ def folders(tmp_path, clean, noisy):
         sf.write(tmp_path / name / "a.wav", waveform[: LENGTH // 2], 16_000, subtype="FLOAT")
         sf.write(tmp_path / name / "deep" / "b.wav", waveform[LENGTH // 2 :], 16_000, subtype="FLOAT")
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def exploding(tmp_path_factory):
+    """An enhancer whose network is beyond all bounds wherever there is any sound, and silent elsewhere."""
+    from sottovoce.engine.enhancer import Enhancer
+    from sottovoce.engine.model import Model
+
+    path = tmp_path_factory.mktemp("model") / "exploding.onnx"
+    return Enhancer(Model.load(build_identity_model(path, gain=3e38)))

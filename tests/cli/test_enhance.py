@@ -12,6 +12,8 @@ import soundfile as sf
 from sottovoce import cli
 from sottovoce.signal.audio import probe, read
 
+from ..conftest import build_identity_model
+
 try:
     import resource
 except ImportError:
@@ -199,3 +201,15 @@ def test_help_teaches_with_an_example(command, monkeypatch, capsys):
         cli.main()
     assert exit_.value.code == 0
     assert f"    sottovoce {command} interview.wav" in capsys.readouterr().out
+
+
+def test_a_network_that_gives_no_numbers_ends_in_an_error(tmp_path, monkeypatch, capsys):
+    save(tmp_path / "a.wav")
+    model = build_identity_model(tmp_path / "model.onnx", gain=float("nan"))
+    monkeypatch.setattr(sys, "argv", ["sottovoce", "enhance", f"{tmp_path}/a.wav", "-o", f"{tmp_path}/b.wav"])
+    sys.argv += ["--model", str(model)]
+    assert cli.main() == 1
+    printed = capsys.readouterr()
+    assert "gave values that are no numbers" in printed.err
+    assert printed.err.count("\n") == 1
+    assert not (tmp_path / "b.wav").exists()

@@ -14,6 +14,7 @@ import sottovoce
 from sottovoce.engine.enhancer import Enhancer
 from sottovoce.engine.frames import FrameStream
 from sottovoce.engine.model import Model
+from sottovoce.errors import ModelError
 from sottovoce.models.export import export_model
 from sottovoce.signal.levels import active_speech_db, rms_db
 from sottovoce.signal.resampling import PolyphaseResampler, Resampler, resample
@@ -615,3 +616,14 @@ def test_bundled_models_keep_the_level_of_speech(name, path):
         before = active_speech_db(gain * clean, 16000)
         after = active_speech_db(sottovoce.load(name).enhance(np.float32(gain) * clean, 16000), 16000)
         assert after == pytest.approx(before, abs=1.0)
+
+
+@pytest.mark.parametrize("options", [{}, {"mix": 0.0}, {"linked": True}, {"limit_db": 10.0}, {"full_band": False}])
+@pytest.mark.parametrize("rate", [16000, 48000])
+def test_a_network_that_gives_no_numbers_is_an_error(exploding, rate, options):
+    with pytest.raises(ModelError, match="no numbers"):
+        exploding.enhance(noise(2, rate), rate, **options)
+    stream = exploding.stream(rate, live=True, **options)
+    with pytest.raises(ModelError, match="no numbers"):
+        stream.push(noise(1, rate))
+    np.testing.assert_array_equal(exploding.enhance(np.zeros(rate, np.float32), rate), 0)

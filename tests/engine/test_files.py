@@ -415,3 +415,13 @@ def test_what_cannot_be_written_becomes_wav(tmp_path, identity, m4a):
     assert (info.sample_rate, info.subtype) == (44100, "PCM_16")
     assert info.frames == read(m4a)[0].shape[1]
     assert result.seconds == info.seconds
+
+
+def test_a_network_that_fails_on_one_recording_fails_there_alone(tmp_path, exploding):
+    save(tmp_path / "in" / "loud.wav", 16000)
+    save(tmp_path / "in" / "silent.wav", 16000, peak=0.0)
+    loud, silent = enhance_files([tmp_path / "in"], tmp_path / "out", exploding)
+    assert loud.error.startswith(f"{loud.source}: the network of ")
+    assert "no numbers" in loud.error
+    assert silent.error is None
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["silent.wav"]

@@ -134,6 +134,7 @@ def test_more_fields_than_any_network_has_are_refused(payload):
         ("ends within a field", b"\x3a\xff\xff\xff\xff\x7f"),
         ("ends within a number", b"\x08" + b"\xff" * 11),
         ("the unknown field 1 ", b"\x0b"),
+        ("metadata that are no text", b"\x72\x06\x0a\x01\xff\x12\x01x"),
         ("the unknown field 99", b"\x9a\x06\x00"),
         ("the unknown field 7 ", b"\x38\x00"),  # the graph, as a number
     ],

@@ -12,6 +12,7 @@ import sottovoce
 from sottovoce.engine import live
 from sottovoce.engine.live import Live, Relay
 from sottovoce.engine.options import EnhanceOptions
+from sottovoce.errors import ModelError
 
 BLOCK = 160
 RATE = 16000
@@ -383,3 +384,11 @@ def test_is_as_late_as_it_tells_and_steady(identity, port, hop_ms, rate, block_m
         (delay,) = set(sound.delays)
         measured.append(delay)
     assert measured == [told - block, told]
+
+
+def test_a_network_that_gives_no_numbers_is_an_error(exploding):
+    relay = Relay(exploding.stream(RATE, live=True), RATE, 0)
+    relay.start()
+    relay.take(noise(RATE // BLOCK))
+    relay.stop()
+    assert isinstance(relay.error, ModelError)

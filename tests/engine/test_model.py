@@ -205,3 +205,16 @@ def test_shapes_that_do_not_fit_the_settings_are_refused(model_file, change):
 def test_unsealed_bytes_are_named_by_their_origin():
     with pytest.raises(ModelError, match=r"^the upload is not a model"):
         Model(b"nothing", "the upload")
+
+
+@pytest.mark.parametrize("gain", [np.nan, np.inf, -np.inf, 3e38])
+def test_a_network_that_gives_no_numbers_fails(tmp_path, gain):
+    model = Model.load(build_identity_model(tmp_path / "model.onnx", gain=gain))
+    with pytest.raises(ModelError, match=r"model\.onnx gave values that are no numbers"):
+        model.run(np.ones((1, 2, 257, 3), np.float32), model.initial_past(1))
+
+
+def test_a_network_that_cannot_run_fails(model_file):
+    model = Model.load(model_file)
+    with pytest.raises(ModelError, match=r"the network of .*model\.onnx failed \(.*\): export it again"):
+        model.run(np.ones((1, 2, 50, 3), np.float32), [np.zeros((1, 66, 9), np.float32)])

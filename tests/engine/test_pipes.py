@@ -12,7 +12,7 @@ import soundfile as sf
 from sottovoce.engine.files import enhance_files
 from sottovoce.engine.options import EnhanceOptions
 from sottovoce.engine.pipes import enhance_pipe
-from sottovoce.errors import AudioError
+from sottovoce.errors import AudioError, ModelError
 from sottovoce.signal.audio import probe, read
 from sottovoce.signal.pipes import RawSound
 
@@ -122,3 +122,9 @@ def test_memory_does_not_depend_on_length(tmp_path, identity):
 
     peak(1)
     assert peak(120) < 1.2 * peak(12)
+
+
+def test_a_network_that_gives_no_numbers_is_an_error(tmp_path, exploding, noise):
+    with sent(noise.read_bytes()) as source, pytest.raises(ModelError, match="no numbers"):
+        enhance_pipe(source, tmp_path / "out" / "b.wav", exploding)
+    assert list((tmp_path / "out").iterdir()) == []

@@ -85,6 +85,7 @@ class Enhancer:
         Raises:
             ValueError: The array has no or more than two dimensions or no floating-point samples, or an argument is out
                 of its range.
+            ModelError: The network fails, or gives what is no sound.
         """
         if waveform.ndim not in (1, 2):
             raise ValueError(f"found an array of shape {waveform.shape}, expected (samples,) or (channels, samples)")
@@ -187,6 +188,7 @@ class Stream:
         Raises:
             ValueError: The block has another rate or number of channels than the stream, or no floating-point samples,
                 or the stream was flushed.
+            ModelError: The network fails, or gives what is no sound.
         """
         if self._flushed:
             raise ValueError("found a block after flush, expected a new signal: call reset before it")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sottovoce.engine.enhancer import Enhancer, Stream
 from sottovoce.engine.options import EnhanceOptions
-from sottovoce.errors import AudioError, ConfigError
+from sottovoce.errors import AudioError, ConfigError, ModelError
 from sottovoce.signal.audio import AUDIO_SUFFIXES, AudioInfo, Writer, blocks, find_audio, probe
 
 log = logging.getLogger(__name__)
@@ -128,9 +128,11 @@ def enhance_files(
                     advance(block.shape[1] / info.sample_rate)
                 writer.write(stream.flush())
                 _refuse_changed(source, state)
-        except AudioError as error:
+        except (AudioError, ModelError) as error:
             advance(info.seconds - taken / info.sample_rate)
-            return FileResult(source, target, info.seconds, str(error))
+            # A network may fail on one recording alone.
+            reason = f"{source}: {error}" if isinstance(error, ModelError) else str(error)
+            return FileResult(source, target, info.seconds, reason)
         return FileResult(source, target, taken / info.sample_rate)
 
     with ThreadPoolExecutor(jobs) as pool:

@@ -67,7 +67,10 @@ def read_properties(content: bytes) -> dict[str, str]:
     """
     values = _Walk(content).values(0, len(content), _MODEL)
     entries = [(entry.get(1, [b""])[-1], entry.get(2, [b""])[-1]) for entry in values.get(14, [])]
-    return {key.decode(): value.decode() for key, value in entries}
+    try:
+        return {key.decode(): value.decode() for key, value in entries}
+    except UnicodeDecodeError:
+        raise ValueError("has metadata that are no text") from None
 
 
 class _Walk:

@@ -43,6 +43,7 @@ def enhance_pipe(
 
     Raises:
         AudioError: The source cannot be read, is cut, or holds nothing; the target cannot be written or is closed.
+        ModelError: The network fails, or gives what is no sound.
     """
     if isinstance(source, Path):
         info = probe(source)
