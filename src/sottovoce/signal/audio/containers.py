@@ -2,6 +2,7 @@
 
 import mmap
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -15,7 +16,55 @@ _MP3_KBPS = {
 }
 _MP3_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 _MP3_DECODER_DELAY = 529
+# More than any recording has; a damaged header may promise millions of empty ones.
+_MAX_CHUNKS = 4096
 
+
+class Family(NamedTuple):
+    """How a kind of file that is made of chunks lays them out.
+
+    Attributes:
+        name: RIFF (also RF64), AIFF, W64 or CAF.
+        first: Position of the first chunk.
+        header: Name and size of a chunk.
+        alignment: A chunk begins at a multiple of so many bytes from the first one.
+        counts_header: Whether a chunk's size covers its header.
+    """
+
+    name: str
+    first: int
+    header: struct.Struct
+    alignment: int
+    counts_header: bool
+
+    def padding(self, length: int) -> int:
+        """Bytes that follow so many bytes of a chunk's content."""
+        return -length % self.alignment
+
+
+RIFF = Family("RIFF", 12, struct.Struct("<4sI"), 2, counts_header=False)
+AIFF = Family("AIFF", 12, struct.Struct(">4sI"), 2, counts_header=False)
+W64 = Family("W64", 40, struct.Struct("<16sQ"), 8, counts_header=True)
+CAF = Family("CAF", 8, struct.Struct(">4sq"), 1, counts_header=False)
+
+
+class Chunk(NamedTuple):
+    """A part of a file.
+
+    Attributes:
+        name: Four bytes; 16 in a W64, of which the first four are readable.
+        start: Position of its content.
+        length: Bytes of content, as its header or the file's says; they may not all be there.
+    """
+
+    name: bytes
+    start: int
+    length: int
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether it holds the samples."""
+        return self.name[:4] in (b"data", b"SSND")
 
 class Head(NamedTuple):
     """What a file should begin with, so that libsndfile knows its length.
@@ -27,6 +76,56 @@ class Head(NamedTuple):
 
     content: bytes
     skipped: int
+
+
+def chunk_family(head: bytes) -> Family | None:
+    """Recognise a file that is made of chunks.
+
+    Args:
+        head: Its first 40 bytes.
+
+    Returns:
+        How its chunks lie; None for other files.
+    """
+    if head[:4] in (b"RIFF", b"RF64") and head[8:12] == b"WAVE":
+        return RIFF
+    if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
+        return AIFF
+    if head[:4] == b"riff" and head[24:28] == b"wave":
+        return W64
+    if head[:4] == b"caff":
+        return CAF
+    return None
+
+
+def chunks(file: BinaryIO, family: Family, size: int) -> Iterator[Chunk]:
+    """Visit the chunks of a file.
+
+    Args:
+        file: The file.
+        family: How its chunks lie.
+        size: Bytes in the file.
+
+    Yields:
+        The chunks, of which the last may reach beyond the end of the file.
+    """
+    position, long_size = family.first, None
+    for _ in range(_MAX_CHUNKS):
+        if position + family.header.size > size:
+            return
+        file.seek(position)
+        name, length = family.header.unpack(file.read(family.header.size))
+        position += family.header.size
+        if family.counts_header:
+            length = max(0, length - family.header.size)
+        if name == b"ds64" and family is RIFF:
+            long_size = int.from_bytes(file.read(16)[8:], "little")
+        if name == b"data" and length == 0xFFFF_FFFF and long_size:
+            length = long_size
+        if length < 0:  # a CAF that was never closed: the samples run to its end
+            length = size - position
+        yield Chunk(name, position, length)
+        position += length + family.padding(length)
 
 
 def find_defect(path: Path) -> str | None:
@@ -43,11 +142,10 @@ def find_defect(path: Path) -> str | None:
     """
     size = path.stat().st_size
     with path.open("rb") as file:
-        head = file.read(12)
-        if head[:4] in (b"RIFF", b"RF64") and head[8:] == b"WAVE":
-            return _cut(_wav_data(file, size), size)
-        if head[:4] == b"FORM" and head[8:] in (b"AIFF", b"AIFC"):
-            return _cut(_aiff_data(file, size), size)
+        head = file.read(40)
+        family = chunk_family(head)
+        if family is not None:
+            return _cut(_sound(file, family, size), size)
         if head[:4] == b"OggS":
             return _ogg_defect(file, size)
         if _may_be_mp3(head, size):
@@ -98,23 +196,17 @@ def _cut(data: tuple[int, int] | None, size: int) -> str | None:
     return f"is cut short (its header promises {length} bytes of sound, {max(0, size - start)} are there)"
 
 
-def _wav_data(file: BinaryIO, size: int) -> tuple[int, int] | None:
-    """Position and length in bytes of a WAV's samples, after its header."""
-    position, long_size = 12, None
-    while position + 8 <= size:
-        file.seek(position)
-        name, length = struct.unpack("<4sI", file.read(8))
-        if name == b"ds64":
-            long_size = int.from_bytes(file.read(16)[8:], "little")
-        if name == b"data":
-            return position + 8, long_size if length == 0xFFFF_FFFF and long_size else length
-        position += 8 + length + length % 2
+def _sound(file: BinaryIO, family: Family, size: int) -> tuple[int, int] | None:
+    """Position and length in bytes of the samples, after a file's header."""
+    for chunk in chunks(file, family, size):
+        if chunk.is_sound:
+            return chunk.start, chunk.length
     return None
 
 
 def _unclosed_wav_head(file: BinaryIO, size: int, riff_end: int) -> Head | None:
     """What lets libsndfile find the end itself, if the header does not say where it is."""
-    data = _wav_data(file, size)
+    data = _sound(file, RIFF, size)
     if data is None or data[0] >= size:
         return None
     start, length = data
@@ -129,18 +221,6 @@ def _unclosed_wav_head(file: BinaryIO, size: int, riff_end: int) -> Head | None:
     if length != 0 or start < riff_end <= size:
         return None
     return Head(b"RIFF\x08\0\0\0", 8)
-
-
-def _aiff_data(file: BinaryIO, size: int) -> tuple[int, int] | None:
-    """Position and length in bytes of an AIFF's samples, after its header."""
-    position = 12
-    while position + 8 <= size:
-        file.seek(position)
-        name, length = struct.unpack(">4sI", file.read(8))
-        if name == b"SSND":
-            return position + 8, length
-        position += 8 + length + length % 2
-    return None
 
 
 def _ogg_defect(file: BinaryIO, size: int) -> str | None:
