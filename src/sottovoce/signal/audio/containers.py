@@ -66,6 +66,7 @@ class Chunk(NamedTuple):
         """Whether it holds the samples."""
         return self.name[:4] in (b"data", b"SSND")
 
+
 class Head(NamedTuple):
     """What a file should begin with, so that libsndfile knows its length.
 
@@ -185,6 +186,42 @@ def is_unknown_size(length: int) -> bool:
         True if the samples run to the end of the file, or of the pipe.
     """
     return length in _UNKNOWN_SIZES or _UNKNOWN_SIZE_FROM <= length <= 0xFFFF_FFFF
+
+
+def id3_length(head: bytes) -> int:
+    """Read how long an ID3v2 tag is.
+
+    Args:
+        head: Its first 10 bytes.
+
+    Returns:
+        Bytes with its header and footer; 0 if it is none.
+    """
+    if head[:3] != b"ID3" or len(head) < 10:
+        return 0
+    a, b, c, d = head[6:10]
+    has_footer = head[5] >> 4 & 1
+    return 10 + (a << 21 | b << 14 | c << 7 | d) + 10 * has_footer
+
+
+def stated_frames(path: Path) -> int | None:
+    """Read how many samples per channel a WAV of compressed sound says that it has: its last block is filled up.
+
+    Args:
+        path: A WAV.
+
+    Returns:
+        The number in its `fact` chunk; None without one.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    with path.open("rb") as file:
+        for chunk in chunks(file, RIFF, path.stat().st_size):
+            if chunk.name == b"fact" and chunk.length >= 4:
+                file.seek(chunk.start)
+                return int.from_bytes(file.read(4), "little")
+    return None
 
 
 def _cut(data: tuple[int, int] | None, size: int) -> str | None:
@@ -313,10 +350,7 @@ def _silent_mp3_frame(header: bytes, bit_rate: int) -> bytes:
 
 def _mp3_start(content: mmap.mmap) -> int:
     """Position of the first frame, after tags."""
-    if content[:3] != b"ID3" or len(content) <= 10:
-        return 0
-    a, b, c, d = content[6:10]
-    return 10 + (a << 21 | b << 14 | c << 7 | d)
+    return id3_length(content[:10])
 
 
 def _visit_mp3(content: mmap.mmap, start: int) -> tuple[int, int]:

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import soundfile as sf
 from numpy.typing import NDArray
 
 from sottovoce.errors import AudioError
+from sottovoce.signal.audio.comments import MAX_METADATA_BYTES
+from sottovoce.signal.audio.layout import ChannelLayout
 
 Float32Array = NDArray[np.float32]
 
@@ -31,16 +32,21 @@ class _Codec(NamedTuple):
         return sample_rate in self.rates_hz and channels <= self.channels
 
 
-_LINEAR = ("PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW", "PCM_U8")
+LINEAR = ("PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW", "PCM_U8")
+"""Sample formats in which each sample stands for itself."""
+
 _CONTAINERS = {
-    ".wav": _Container("WAV", _LINEAR),
+    ".wav": _Container("WAV", LINEAR),
     ".flac": _Container("FLAC", ("PCM_16", "PCM_24", "PCM_S8")),
     ".ogg": _Container("OGG", ("VORBIS", "OPUS")),
     ".oga": _Container("OGG", ("VORBIS", "OPUS")),
     ".opus": _Container("OGG", ("OPUS",)),
     ".mp3": _Container("MP3", ("MPEG_LAYER_III",)),
-    ".aiff": _Container("AIFF", (*_LINEAR, "PCM_S8")),
-    ".aif": _Container("AIFF", (*_LINEAR, "PCM_S8")),
+    ".aiff": _Container("AIFF", (*LINEAR, "PCM_S8")),
+    ".aif": _Container("AIFF", (*LINEAR, "PCM_S8")),
+    ".aifc": _Container("AIFF", (*LINEAR, "PCM_S8")),
+    ".caf": _Container("CAF", (*(subtype for subtype in LINEAR if subtype != "PCM_U8"), "PCM_S8")),
+    ".w64": _Container("W64", LINEAR),
 }
 MOST_CHANNELS = 1024
 """What libsndfile takes; more are samples in the place of channels."""
@@ -64,8 +70,8 @@ _SAMPLE_BYTES = {
     "FLOAT": 4,
     "DOUBLE": 8,
 }
-# The header of a WAV or AIFF has 32 bits for the size of the whole.
-_SIZE_LIMIT_BYTES = 2**32 - 2**16
+# The header of a WAV or AIFF has 32 bits for the size of the whole, metadata included.
+_SIZE_LIMIT_BYTES = 2**32 - 2**16 - MAX_METADATA_BYTES
 
 AUDIO_SUFFIXES = tuple(_CONTAINERS)
 """File names' endings that are read and written."""
@@ -85,6 +91,9 @@ class AudioInfo:
         frames: Samples per channel; an estimate where `needs_pyav`, and 0 for a pipe of unknown length.
         format: Kind of file in libsndfile's words, such as WAV or FLAC.
         subtype: Sample format in libsndfile's words, such as PCM_16, FLOAT or VORBIS.
+        layout: Where the channels belong; None if the recording does not say.
+        bit_rate: Bits per second of a lossy recording; 0 for others.
+        needs_pyav: Whether PyAV reads it, which knows its length by the packets' durations alone.
     """
 
     path: Path
@@ -93,16 +102,14 @@ class AudioInfo:
     frames: int
     format: str
     subtype: str
+    layout: ChannelLayout | None = None
+    bit_rate: float = 0.0
+    needs_pyav: bool = False
 
     @property
     def seconds(self) -> float:
         """Length in seconds."""
         return self.frames / self.sample_rate
-
-    @property
-    def needs_pyav(self) -> bool:
-        """Whether PyAV reads it, which knows its length by the packets' durations alone."""
-        return self.format not in sf.available_formats()
 
 
 def choose_format(path: Path, sample_rate: int, channels: int, like: AudioInfo | None) -> tuple[str, str]:
@@ -145,7 +152,7 @@ def choose_format(path: Path, sample_rate: int, channels: int, like: AudioInfo |
     if is_long and container.format == "AIFF":
         raise too_long(path)
     if container.format == "WAV" and like is not None:
-        kept = like.format if like.format in ("WAVEX", "RF64") else "WAV"
+        kept = like.format if like.format in ("WAVEX", "RF64") else "WAV" if like.layout is None else "WAVEX"
         return "RF64" if is_long else kept, subtype
     return container.format, subtype
 

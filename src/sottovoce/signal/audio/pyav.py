@@ -7,7 +7,28 @@ from pathlib import Path
 import numpy as np
 
 from sottovoce.errors import AudioError
-from sottovoce.signal.audio.formats import AudioInfo, Float32Array, damaged
+from sottovoce.signal.audio.formats import PYAV_SUFFIXES, AudioInfo, Float32Array, damaged
+
+# How MP4 (with the name of its first box), Matroska, Windows Media and AAC begin.
+_MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
+_BEGINNINGS = (b"\x1aE\xdf\xa3", b"0&\xb2u\x8ef\xcf\x11", b"\xff\xf1", b"\xff\xf9")
+
+
+def recognises(path: Path) -> bool:
+    """Say whether a file is of a kind that PyAV reads and libsndfile does not, whatever its name.
+
+    Args:
+        path: An existing file.
+
+    Returns:
+        False also for kinds that nobody reads.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    with path.open("rb") as file:
+        head = file.read(8)
+    return head[4:] in _MP4_BOXES or head.startswith(_BEGINNINGS)
 
 
 def probe(path: Path) -> AudioInfo:
@@ -36,16 +57,27 @@ def probe(path: Path) -> AudioInfo:
             stream = container.streams.audio[0]
             rate, channels, codec = stream.rate, stream.channels, stream.codec_context.name
             # Files of browsers have no duration in their header.
-            seconds = sum(
-                float(packet.duration * packet.time_base)
-                for packet in container.demux(stream)
-                if packet.duration and packet.time_base
-            )
+            seconds, size = 0.0, 0
+            for packet in container.demux(stream):
+                if packet.duration and packet.time_base:
+                    seconds += float(packet.duration * packet.time_base)
+                size += packet.size
+            kind = path.suffix[1:] if path.suffix.lower() in PYAV_SUFFIXES else container.format.name.partition(",")[0]
     except (av.FFmpegError, OSError) as error:
         raise AudioError(
             f"{path} is not a sound file that can be read, or it is cut or damaged ({error.strerror}): copy it again"
         ) from error
-    return AudioInfo(path, rate, channels, round(seconds * rate), path.suffix[1:].upper(), codec.upper())
+    bit_rate = 8 * size / seconds if seconds else 0.0
+    return AudioInfo(
+        path,
+        rate,
+        channels,
+        round(seconds * rate),
+        kind.upper(),
+        codec.upper(),
+        bit_rate=bit_rate,
+        needs_pyav=True,
+    )
 
 
 def decode(info: AudioInfo, start: int, frames: int | None) -> Iterator[Float32Array]:

@@ -12,14 +12,26 @@ import soundfile as sf
 
 from sottovoce.errors import AudioError
 from sottovoce.signal.audio import pyav
-from sottovoce.signal.audio.containers import Head, find_defect, missing_head
-from sottovoce.signal.audio.formats import AUDIO_SUFFIXES, PYAV_SUFFIXES, AudioInfo, Float32Array, damaged, listing
+from sottovoce.signal.audio.containers import Head, find_defect, missing_head, stated_frames
+from sottovoce.signal.audio.formats import (
+    AUDIO_SUFFIXES,
+    LINEAR,
+    PYAV_SUFFIXES,
+    AudioInfo,
+    Float32Array,
+    damaged,
+    listing,
+)
+from sottovoce.signal.audio.layout import read_layout
+from sottovoce.signal.audio.lossy import read_bit_rate
 
 log = logging.getLogger(__name__)
 
 _READ_FRAMES = 65536
 # What libsndfile says of a file whose length it does not know.
 _FRAMES_UNKNOWN = 2**63 - 1
+# More samples than fill the last block of any compressed WAV, with the delay of an MP3 decoder.
+_MAX_FILLING = 8192
 
 
 def find_audio(folder: Path) -> list[Path]:
@@ -62,17 +74,19 @@ def probe(path: Path | str) -> AudioInfo:
     """
     path = Path(path)
     _require_sound(path)
-    try:
-        with _open(path) as file:
-            frames = _count(file) if file.frames == _FRAMES_UNKNOWN else file.frames
-            info = AudioInfo(path, file.samplerate, file.channels, frames, file.format, file.subtype)
-    except sf.SoundFileError as error:
-        if path.suffix.lower() not in PYAV_SUFFIXES:
-            raise AudioError(
-                f"{path} is not a sound file that can be read, or it is damaged: expected {listing(AUDIO_SUFFIXES)}; "
-                f"`ffmpeg -i {path.name} out.wav` converts other kinds"
-            ) from error
+    # What a file holds decides, not its name: libsndfile takes an MP4 with the ending .mp3 for a damaged MP3.
+    if pyav.recognises(path):
         info = pyav.probe(path)
+    else:
+        try:
+            info = _probe(path)
+        except sf.SoundFileError as error:
+            if path.suffix.lower() not in PYAV_SUFFIXES:
+                raise AudioError(
+                    f"{path} is not a sound file that can be read, or it is damaged: expected "
+                    f"{listing(AUDIO_SUFFIXES)}; `ffmpeg -i {path.name} out.wav` converts other kinds"
+                ) from error
+            info = pyav.probe(path)
     if info.frames == 0:
         raise AudioError(f"{path} holds no samples, expected a recording of one sample at least: record it again")
     return info
@@ -186,12 +200,24 @@ def _open(path: Path) -> Iterator[sf.SoundFile]:
         yield stack.enter_context(_Sequential(source))
 
 
-def _count(file: sf.SoundFile) -> int:
-    """Samples per channel of a file whose header does not tell, as that of a FLAC from a pipe."""
-    frames = 0
-    while count := len(file.read(_READ_FRAMES)):
-        frames += count
-    return frames
+def _probe(path: Path) -> AudioInfo:
+    with _open(path) as file:
+        frames = _length(file, path)
+        layout, bit_rate = read_layout(path), read_bit_rate(path, file.subtype, frames / file.samplerate)
+        return AudioInfo(path, file.samplerate, file.channels, frames, file.format, file.subtype, layout, bit_rate)
+
+
+def _length(file: sf.SoundFile, path: Path) -> int:
+    """Samples per channel, where libsndfile does not know it, too."""
+    is_compressed_wav = file.format in ("WAV", "WAVEX") and file.subtype not in LINEAR
+    frames: int = file.frames
+    # A FLAC from a pipe does not tell its length, nor does an MP3 in a WAV, which has no index.
+    if frames == _FRAMES_UNKNOWN or (is_compressed_wav and file.subtype == "MPEG_LAYER_III"):
+        frames = 0
+        while count := len(file.read(_READ_FRAMES)):
+            frames += count
+    stated = stated_frames(path) if is_compressed_wav else None
+    return stated if stated and 0 <= frames - stated < _MAX_FILLING else frames
 
 
 def _decode(info: AudioInfo, block_frames: int, start: int = 0, frames: int | None = None) -> Iterator[Float32Array]:
