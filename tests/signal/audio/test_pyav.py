@@ -1,12 +1,14 @@
 """Reading what libsndfile does not read."""
 
+import shutil
+
 import numpy as np
 import pytest
 
 from sottovoce.errors import AudioError
 from sottovoce.signal.audio import blocks, probe, read
 
-from .files import cut
+from .files import cut, noise, save
 
 
 class TestPyAV:
@@ -38,6 +40,19 @@ class TestPyAV:
     def test_is_refused_when_cut(self, recording):
         with pytest.raises(AudioError, match="cut or damaged"):
             probe(cut(recording, 0.5))
+
+    @pytest.mark.parametrize("name", ["a.mp3", "a.wav", "a.flac"])
+    def test_content_decides_whatever_the_name(self, tmp_path, recording, name):
+        shutil.copy(recording, tmp_path / name)
+        info = probe(tmp_path / name)
+        assert info.needs_pyav
+        assert info.frames == probe(recording).frames
+        np.testing.assert_array_equal(read(tmp_path / name)[0], read(recording)[0])
+
+    def test_a_wav_with_another_name(self, tmp_path):
+        path = save(tmp_path / "a.wav", noise(1000)).rename(tmp_path / "a.m4a")
+        assert not probe(path).needs_pyav
+        assert read(path)[0].shape == (1, 1000)
 
     def test_garbage(self, tmp_path):
         pytest.importorskip("av")

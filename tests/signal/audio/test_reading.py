@@ -4,6 +4,7 @@ import contextlib
 import os
 import struct
 import sys
+import time
 import tracemalloc
 
 import numpy as np
@@ -302,3 +303,46 @@ class TestReading:
             find_audio(tmp_path)
         with pytest.raises(AudioError, match="found nothing at"):
             find_audio(tmp_path / "none")
+
+
+class TestCompressedWav:
+    """The last block of a compressed WAV is filled up: its header tells how many samples are meant."""
+
+    @pytest.mark.parametrize(("subtype", "rate"), [("GSM610", 8000), ("MS_ADPCM", 16000), ("G721_32", 8000)])
+    def test_length_is_that_of_the_header(self, tmp_path, subtype, rate):
+        path = save(tmp_path / "a.wav", noise(23_457), rate, subtype=subtype)
+        assert sf.info(path).frames > 23_457
+        assert (probe(path).frames, read(path)[0].shape) == (23_457, (1, 23_457))
+
+    @pytest.mark.parametrize(("stated", "frames"), [(23_500, 23_500), (0, 24_408), (100, 24_408), (2**32 - 1, 24_408)])
+    def test_header_that_cannot_be_believed(self, tmp_path, stated, frames):
+        path = save(tmp_path / "a.wav", noise(23_457), subtype="IMA_ADPCM")
+        content = path.read_bytes()
+        position = content.index(b"fact") + 8
+        path.write_bytes(content[:position] + struct.pack("<I", stated) + content[position + 4 :])
+        assert probe(path).frames == read(path)[0].shape[1] == frames
+
+    @pytest.mark.parametrize("mode", ["CONSTANT", "VARIABLE"])
+    @pytest.mark.parametrize("stated", [40_000, None])
+    def test_mp3_in_a_wav_is_not_cut_short(self, tmp_path, mode, stated):
+        frames = without_mp3_index(save(tmp_path / "a.mp3", noise(40_000), compression_level=0.5, bitrate_mode=mode))
+        sound = struct.pack("<4sIHHIIHHHHIHHH", b"fmt ", 30, 0x55, 1, 16000, 4000, 1, 0, 12, 1, 2, 144, 1, 0)
+        if stated:
+            sound += struct.pack("<4sII", b"fact", 4, stated)
+        sound += struct.pack("<4sI", b"data", len(frames)) + frames + b"LIST" + struct.pack("<I", 4) + b"INFO"
+        (tmp_path / "a.wav").write_bytes(struct.pack("<4sI4s", b"RIFF", 4 + len(sound), b"WAVE") + sound)
+        info = probe(tmp_path / "a.wav")
+        assert info.subtype == "MPEG_LAYER_III"
+        whole = -(-(40_000 + 1105) // 576) * 576
+        assert info.frames == read(tmp_path / "a.wav")[0].shape[1] == (stated or whole)
+        assert copy(tmp_path / "a.wav", tmp_path / "b.wav")[1].frames == info.frames
+
+
+def test_empty_chunks_do_not_spin(tmp_path):
+    path = save(tmp_path / "a.wav", noise(100))
+    content = path.read_bytes()
+    path.write_bytes(content[:36] + bytes(8) * 2**20 + content[36:])
+    start = time.perf_counter()
+    with contextlib.suppress(AudioError):
+        probe(path)
+    assert time.perf_counter() - start < 1

@@ -16,6 +16,7 @@ _MP3_KBPS = {
 }
 _MP3_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 _MP3_DECODER_DELAY = 529
+_TAG_MP3 = b"\x55\0"
 # More than any recording has; a damaged header may promise millions of empty ones.
 _MAX_CHUNKS = 4096
 
@@ -73,10 +74,12 @@ class Head(NamedTuple):
     Attributes:
         content: The bytes.
         skipped: Number of the file's own bytes in whose place they stand.
+        end: Where the file ends, for libsndfile; None for its own end.
     """
 
     content: bytes
     skipped: int
+    end: int | None = None
 
 
 def chunk_family(head: bytes) -> Family | None:
@@ -169,6 +172,8 @@ def missing_head(path: Path) -> Head | None:
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(12)
+        if head[:4] in (b"RIFF", b"RF64") and (data := _mp3_in_wav(file, size)) is not None:
+            return _mp3_head(file, *data)
         if head[:4] == b"RIFF" and head[8:] == b"WAVE":
             return _unclosed_wav_head(file, size, riff_end=8 + int.from_bytes(head[4:8], "little"))
         if _may_be_mp3(head, size):
@@ -211,12 +216,14 @@ def stated_frames(path: Path) -> int | None:
         path: A WAV.
 
     Returns:
-        The number in its `fact` chunk; None without one.
+        The number in its `fact` chunk; None without one, and for other files.
 
     Raises:
         OSError: The file cannot be read.
     """
     with path.open("rb") as file:
+        if chunk_family(file.read(40)) is not RIFF:
+            return None
         for chunk in chunks(file, RIFF, path.stat().st_size):
             if chunk.name == b"fact" and chunk.length >= 4:
                 file.seek(chunk.start)
@@ -322,14 +329,30 @@ def _mp3_defect(file: BinaryIO, size: int) -> str | None:
     return None
 
 
-def _mp3_head(file: BinaryIO) -> Head | None:
+def _mp3_in_wav(file: BinaryIO, size: int) -> tuple[int, int] | None:
+    """Where the MP3 in a WAV begins and ends; None if none is in it."""
+    is_mp3 = False
+    for chunk in chunks(file, RIFF, size):
+        if chunk.name == b"fmt ":
+            file.seek(chunk.start)
+            is_mp3 = file.read(2) == _TAG_MP3
+        if chunk.is_sound:
+            end = size if is_unknown_size(chunk.length) else min(size, chunk.start + chunk.length)
+            return (chunk.start, end) if is_mp3 and chunk.start < end else None
+    return None
+
+
+def _mp3_head(file: BinaryIO, start: int | None = None, end: int | None = None) -> Head | None:
     """An index for an MP3 that has none, whose length libsndfile would take from the size of the first frame."""
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        start = _mp3_start(content)
+        if start is None:
+            start = _mp3_start(content)
         header = content[start : start + 4]
         first = _mp3_frame(header)
-        if first is None or _has_mp3_index(content, start, first.index_at):
+        if first is None:
             return None
+        if _has_mp3_index(content, start, first.index_at):
+            return None if end is None else Head(b"", start, end)
         _, samples = _visit_mp3(content, start)
     # With an index, the decoder leaves out its own delay and what an encoder says that it added at both ends. With
     # these numbers that is a frame of silence, and all that is in the file stays.
@@ -338,7 +361,7 @@ def _mp3_head(file: BinaryIO) -> Head | None:
     index += b"LAME".ljust(21, b"\0") + (added[0] << 12 | added[1]).to_bytes(3, "big")
     # At the highest bit rate a frame has room for the index; at the lowest one the next frame can take nothing from it.
     roomy, silence = (_silent_mp3_frame(header, bit_rate) for bit_rate in (14, 1))
-    return Head(roomy[: first.index_at] + index + roomy[first.index_at + len(index) :] + silence, start)
+    return Head(roomy[: first.index_at] + index + roomy[first.index_at + len(index) :] + silence, start, end)
 
 
 def _silent_mp3_frame(header: bytes, bit_rate: int) -> bytes:

@@ -152,13 +152,14 @@ class _WithHead:
         self._file = file
         self._head = head.content
         self._shift = head.skipped - len(head.content)
+        self._end = file.seek(0, os.SEEK_END) if head.end is None else head.end
         self._position = 0
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         if whence == os.SEEK_CUR:
             offset += self._position
         elif whence == os.SEEK_END:
-            offset += self._file.seek(0, os.SEEK_END) - self._shift
+            offset += self._end - self._shift
         self._position = offset
         return offset
 
@@ -168,8 +169,9 @@ class _WithHead:
     def read(self, count: int) -> bytes:
         content = self._head[self._position : self._position + count]
         if len(content) < count:
-            self._file.seek(self._position + len(content) + self._shift)
-            content += self._file.read(count - len(content))
+            start = self._position + len(content) + self._shift
+            self._file.seek(start)
+            content += self._file.read(max(0, min(count - len(content), self._end - start)))
         self._position += len(content)
         return content
 
@@ -209,14 +211,12 @@ def _probe(path: Path) -> AudioInfo:
 
 def _length(file: sf.SoundFile, path: Path) -> int:
     """Samples per channel, where libsndfile does not know it, too."""
-    is_compressed_wav = file.format in ("WAV", "WAVEX") and file.subtype not in LINEAR
     frames: int = file.frames
-    # A FLAC from a pipe does not tell its length, nor does an MP3 in a WAV, which has no index.
-    if frames == _FRAMES_UNKNOWN or (is_compressed_wav and file.subtype == "MPEG_LAYER_III"):
+    if frames == _FRAMES_UNKNOWN:  # a FLAC from a pipe
         frames = 0
         while count := len(file.read(_READ_FRAMES)):
             frames += count
-    stated = stated_frames(path) if is_compressed_wav else None
+    stated = None if file.subtype in LINEAR else stated_frames(path)
     return stated if stated and 0 <= frames - stated < _MAX_FILLING else frames
 
 
