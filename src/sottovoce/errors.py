@@ -22,9 +22,4 @@ class DataError(SottovoceError):
 
 
 class MissingExtraError(SottovoceError):
-    """An optional dependency is not installed."""
-
-    def __init__(self, package: str, extra: str, purpose: str) -> None:
-        super().__init__(
-            f"{purpose} needs the package {package!r}, which is not installed: run `pip install 'sottovoce[{extra}]'`"
-        )
+    """An optional package is not installed: see `extras.require`."""

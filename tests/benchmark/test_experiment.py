@@ -1,7 +1,6 @@
 """The whole experiment by its command: in minutes with the bundled recordings, and clear about bad input."""
 
 import csv
-import importlib.util
 import re
 
 import numpy as np
@@ -118,15 +117,6 @@ def test_two_benchmarks_in_one_folder_do_not_meet(tmp_path, monkeypatch, capsys)
     with FileLock(tmp_path / "out" / ".lock"):
         assert command(monkeypatch, *small(), "-o", tmp_path / "out") == 1
     assert "another benchmark" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("package", ["torch", "pesq", "matplotlib"])
-def test_a_missing_package_is_told_before_anything_is_done(tmp_path, monkeypatch, capsys, package):
-    real = importlib.util.find_spec
-    monkeypatch.setattr("importlib.util.find_spec", lambda name, *rest: None if name == package else real(name, *rest))
-    assert command(monkeypatch, *small(), "-o", tmp_path / "out") == 1
-    assert package in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
 
 
 def corpora(folder, speakers=4, kinds=3, rooms=3):

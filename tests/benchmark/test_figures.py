@@ -114,6 +114,6 @@ def test_systems_without_results_are_refused():
 
 
 def test_missing_package_names_the_extra(monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(MissingExtraError, match=r"matplotlib.*sottovoce\[metrics\]"):
         spectrograms(tones(1))

@@ -1,4 +1,4 @@
-"""The relay between two sound devices; the devices themselves are in tests/test_cli_live.py."""
+"""The relay between two sound devices; the devices themselves are in tests/cli/test_live.py."""
 
 import itertools
 import queue

@@ -57,6 +57,6 @@ def test_unknown_format_is_refused(tmp_path):
 
 
 def test_missing_package_names_the_extra(monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(MissingExtraError, match=r"matplotlib.*sottovoce\[metrics\]"):
         score_chart({"estimate": means(2.0)})

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sottovoce.baselines.system import SAMPLE_RATE, require_sample_rate
-from sottovoce.errors import MissingExtraError
+from sottovoce.extras import require
 from sottovoce.signal.levels import SILENCE_DB
 from sottovoce.signal.stft import MultiResolutionSTFT
 
@@ -142,10 +142,9 @@ class LogMmse(StatisticalGain):
 
     def __init__(self) -> None:
         super().__init__()
-        try:
-            from scipy.special import exp1
-        except ImportError as error:
-            raise MissingExtraError("scipy", "metrics", "The log-MMSE estimator") from error
+        require("metrics", "The log-MMSE estimator", "scipy")
+        from scipy.special import exp1
+
         self._exp1: Callable[[Float64Array], Float64Array] = exp1
 
     def gains(self, power: Float64Array, noise: Float64Array, presence: Float64Array) -> Float64Array:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sottovoce.baselines.system import require_sample_rate
-from sottovoce.errors import MissingExtraError
+from sottovoce.extras import require
 from sottovoce.signal.resampling import resample
 
 _FULL_SCALE = 32768.0
@@ -29,7 +29,7 @@ class NoiseReduce:
     """
 
     def __init__(self) -> None:
-        self._noisereduce = _peer("noisereduce", "noisereduce")
+        self._noisereduce = _peer("noisereduce")
 
     def enhance(self, waveform: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
         """Enhance a whole signal.
@@ -61,7 +61,7 @@ class Rnnoise:
     """
 
     def __init__(self) -> None:
-        self._rnnoise = _peer("pyrnnoise.rnnoise", "pyrnnoise")
+        self._rnnoise = _peer("pyrnnoise.rnnoise")
 
     def enhance(self, waveform: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
         """Enhance a whole signal.
@@ -100,7 +100,7 @@ class WebRtc:
     """
 
     def __init__(self) -> None:
-        self._webrtc = _peer("webrtc_noise_gain", "webrtc-noise-gain")
+        self._webrtc = _peer("webrtc_noise_gain")
 
     def enhance(self, waveform: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
         """Enhance a whole signal.
@@ -124,11 +124,9 @@ class WebRtc:
         return (aligned / _FULL_SCALE).astype(np.float32)
 
 
-def _peer(module: str, package: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise MissingExtraError(package, "peers", f"The comparison with {package}") from error
+def _peer(module: str) -> Any:
+    require("peers", "This comparison", module.partition(".")[0])
+    return importlib.import_module(module)
 
 
 def _blocks(samples: NDArray[Any], delay: int, block: int) -> NDArray[Any]:

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import importlib.util
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,7 @@ from sottovoce.benchmark.systems import SYSTEMS
 from sottovoce.config import SystemSettings, find_settings, load_settings
 from sottovoce.data.corpora import Kind, read_corpus
 from sottovoce.data.manifest import Manifest
-from sottovoce.errors import ConfigError, DataError, MissingExtraError
+from sottovoce.errors import ConfigError, DataError
 from sottovoce.metrics import plots
 from sottovoce.signal import audio
 
@@ -157,7 +156,6 @@ def conduct(experiment: Experiment, output: Path, *, jobs: int = 1, on_progress:
         DataError: A corpus lacks something, or `output` holds another benchmark.
         AudioError: A file cannot be read.
     """
-    _require_extras()
     rows, left_out = _rows(experiment.systems)
     if len(set(experiment.conditions)) < len(experiment.conditions):
         raise ConfigError(f"found the conditions {', '.join(experiment.conditions)}, expected each of them once.")
@@ -185,15 +183,6 @@ def conduct(experiment: Experiment, output: Path, *, jobs: int = 1, on_progress:
             notes=notes,
             output=output,
         )
-
-
-def _require_extras() -> None:
-    """See that all packages are there before hours of training, not behind them."""
-    extras = {"train": ("torch", "lightning", "safetensors", "yaml"), "metrics": ("pesq", "pystoi", "scipy")}
-    for extra, packages in extras.items():
-        for package in (*packages, "matplotlib"):
-            if importlib.util.find_spec(package) is None:
-                raise MissingExtraError(package, extra, "A benchmark")
 
 
 @contextlib.contextmanager

@@ -1,7 +1,6 @@
 """Which systems are compared: a row of the tables is an entry here."""
 
 import functools
-import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sottovoce.baselines.system import System, Unprocessed
+from sottovoce.extras import is_installed
 from sottovoce.weights import MODELS
 
 Supervision = Literal["none", "unpaired", "pairs", "oracle"]
@@ -51,7 +51,7 @@ class Entry:
     @property
     def missing(self) -> bool:
         """Whether it needs a package that is not installed."""
-        return self.package is not None and importlib.util.find_spec(self.package) is None
+        return self.package is not None and not is_installed(self.package)
 
 
 def _unprocessed(_: _FloatArray) -> System:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from sottovoce import terminal
 from sottovoce.cli.arguments import Output
-from sottovoce.errors import DataError, MissingExtraError
+from sottovoce.errors import DataError
+from sottovoce.extras import require
 
 
 def adapt(
@@ -38,6 +39,7 @@ def adapt(
     """
     import shlex
 
+    require("train", "Adapting")
     from sottovoce.weights import CHECKPOINTS, DEFAULT_SPEECH
 
     checkpoint = CHECKPOINTS.get(model, Path(model))
@@ -48,10 +50,8 @@ def adapt(
             f"found the exported model {checkpoint}, expected a training checkpoint: give the checkpoint.safetensors "
             "that lies beside it in its run's folder."
         )
-    try:
-        from sottovoce.training.adapt import adapt as run
-    except ImportError as error:
-        raise MissingExtraError(error.name or "torch", "train", "Adapting") from error
+
+    from sottovoce.training.adapt import adapt as run
 
     logging.getLogger("sottovoce").setLevel(logging.WARNING)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)

@@ -6,6 +6,7 @@ import sys
 
 from sottovoce import terminal
 from sottovoce.cli.arguments import Output
+from sottovoce.extras import require
 
 
 def benchmark(
@@ -65,6 +66,8 @@ def benchmark(
         quick: Scale everything down, to see in some minutes that it all works; the scores mean nothing.
         jobs: Number of processes.
     """
+    require("train", "A benchmark")
+    require("metrics", "A benchmark", "pesq", "pystoi", "scipy")
     from rich.console import Console
     from rich.table import Table
 

@@ -11,6 +11,7 @@ import tyro
 from sottovoce import terminal
 from sottovoce.cli.arguments import refuse_existing
 from sottovoce.errors import ConfigError, DataError
+from sottovoce.extras import require
 
 
 def evaluate(
@@ -39,6 +40,7 @@ def evaluate(
         jobs: Number of processes.
         overwrite: Replace earlier scores in the output folder.
     """
+    require("metrics", "Scoring", "pystoi", "scipy", *(["matplotlib"] if output else []))
     from rich.console import Console
     from rich.table import Table
 

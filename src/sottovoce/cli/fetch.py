@@ -6,6 +6,7 @@ import tyro
 
 from sottovoce import terminal
 from sottovoce.cli.arguments import Output
+from sottovoce.extras import require
 
 
 def fetch(corpus: Annotated[str, tyro.conf.arg(metavar="CORPUS")], /, *, output: Output) -> None:
@@ -22,6 +23,7 @@ def fetch(corpus: Annotated[str, tyro.conf.arg(metavar="CORPUS")], /, *, output:
         corpus: Name of an archive; an unknown one lists them all.
         output: Folder to make.
     """
+    require("corpora", "Fetching a corpus")
     from sottovoce.data.corpora import fetch as download
 
     with terminal.progress() as show:

@@ -10,6 +10,7 @@ from sottovoce import terminal
 from sottovoce.cli.arguments import DEFAULT_OPTIONS, Options
 from sottovoce.cli.interruption import end_by_sigterm_as_by_ctrl_c
 from sottovoce.errors import AudioError
+from sottovoce.extras import require
 
 
 def live(
@@ -46,6 +47,7 @@ def live(
         block_ms: Length of a block in ms: shorter is sooner, and fails sooner on a busy machine.
         seconds: End after this time; without it, go on.
     """
+    require("live", "Live sound")
     import sottovoce
     from sottovoce.engine.live import Live, devices
 

@@ -8,6 +8,7 @@ from typing import Literal
 from sottovoce import terminal
 from sottovoce.cli.arguments import Output
 from sottovoce.errors import ConfigError
+from sottovoce.extras import require
 
 
 def mix(
@@ -55,6 +56,8 @@ def mix(
 
     if rooms is not None and simulated_rooms is not None:
         raise ConfigError("Found --rooms and --simulated-rooms, expected one of them.")
+    if simulated_rooms:
+        require("train", "Simulating rooms", "pyroomacoustics")
     with terminal.progress() as show:
 
         def tell(task: str) -> Callable[[int, int], None]:

@@ -6,6 +6,7 @@ from typing import Annotated
 import tyro
 
 from sottovoce.cli.arguments import Output, refuse_existing
+from sottovoce.extras import require
 
 
 def plot(
@@ -29,6 +30,7 @@ def plot(
         output: Picture to write; the suffix chooses the format (.png, .pdf, .svg).
         overwrite: Replace an existing picture.
     """
+    require("metrics", "Plotting", "matplotlib")
     from sottovoce.metrics import plots
     from sottovoce.signal.audio import read
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sottovoce import terminal
 from sottovoce.cli.arguments import Output
-from sottovoce.errors import MissingExtraError
+from sottovoce.extras import require
 
 
 def train(
@@ -44,16 +44,15 @@ def train(
     """
     import shlex
 
+    require("train", "Training")
     from sottovoce.config import find_settings, load_settings
 
     settings = load_settings(find_settings(config))
     if seed is not None:
         settings = settings.model_copy(update={"training": settings.training.model_copy(update={"seed": seed})})
-    try:
-        from sottovoce.training.run import Provenance
-        from sottovoce.training.run import train as run
-    except ImportError as error:
-        raise MissingExtraError(error.name or "torch", "train", "Training") from error
+
+    from sottovoce.training.run import Provenance
+    from sottovoce.training.run import train as run
 
     logging.getLogger("sottovoce").setLevel(logging.INFO)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Literal
 
 from sottovoce.data.manifest import Manifest, Recording, Unusable, scan
-from sottovoce.errors import AudioError, DataError, MissingExtraError
+from sottovoce.errors import AudioError, DataError
+from sottovoce.extras import require
 from sottovoce.signal import audio
 
 Kind = Literal["speech", "noise", "rooms"]
@@ -162,10 +163,9 @@ def fetch(name: str, folder: Path, *, progress: Progress | None = None) -> None:
         raise DataError(f"found no archive {name!r} to fetch, expected one of {', '.join(ARCHIVES)}.")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"found something at {folder} already, expected a new folder: choose another.")
-    try:
-        import pooch
-    except ImportError as error:
-        raise MissingExtraError("pooch", "corpora", "Fetching a corpus") from error
+    require("corpora", "Fetching a corpus", "pooch")
+    import pooch
+
     pooch.get_logger().setLevel("WARNING")  # Else it tells about every download on the terminal.
     archive = ARCHIVES[name]
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sottovoce.errors import DataError, MissingExtraError
+from sottovoce.errors import DataError
+from sottovoce.extras import require
 from sottovoce.signal import audio
 from sottovoce.signal.resampling import resample
 
@@ -143,10 +144,8 @@ def simulate_room(
         J. B. Allen, D. A. Berkley, "Image method for efficiently simulating small-room acoustics", JASA 65(4), 1979.
         J. A. Moorer, "About this reverberation business", Computer Music Journal 3(2), 1979: noise as the tail.
     """
-    try:
-        import pyroomacoustics as pra
-    except ImportError as error:
-        raise MissingExtraError("pyroomacoustics", "train", "Simulating a room") from error
+    require("train", "Simulating a room", "pyroomacoustics")
+    import pyroomacoustics as pra
 
     low, high = (np.array(bounds) for bounds in zip(*_SIZE_METRES, strict=True))
     for _ in range(100):

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from sottovoce.engine.enhancer import Enhancer, Stream
 from sottovoce.engine.options import EnhanceOptions
-from sottovoce.errors import AudioError, ConfigError, MissingExtraError
+from sottovoce.errors import AudioError, ConfigError
+from sottovoce.extras import require
 from sottovoce.signal.audio import Float32Array
 from sottovoce.signal.levels import SILENCE_DB, rms, to_db
 from sottovoce.signal.queue import SampleQueue
@@ -458,10 +459,9 @@ class Live:
 
 
 def _sounddevice() -> Any:
+    require("live", "Live sound")
     try:
         import sounddevice
-    except ImportError as error:
-        raise MissingExtraError("sounddevice", "live", "Live sound") from error
     except OSError as error:
         raise AudioError(
             "found no PortAudio library, which live sound needs: install it with your system's packages "

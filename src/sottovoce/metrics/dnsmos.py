@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from sottovoce.errors import MissingExtraError
+from sottovoce.extras import require
 from sottovoce.metrics.intrusive import SAMPLE_RATE, FloatArray, is_silent
 
 if TYPE_CHECKING:
@@ -73,9 +73,10 @@ def _rate(session: "onnxruntime.InferenceSession", segment: FloatArray) -> list[
 @functools.cache
 def _session() -> "onnxruntime.InferenceSession":
     # Only the weights are taken: importing speechmos.dnsmos would bring librosa, pandas and a second network.
+    require("metrics", "DNSMOS", "speechmos")
     package = importlib.util.find_spec("speechmos")
-    if package is None or not package.submodule_search_locations:
-        raise MissingExtraError("speechmos", "metrics", "DNSMOS")
+    assert package is not None
+    assert package.submodule_search_locations
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -11,7 +11,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sottovoce.errors import AudioError, MissingExtraError
+from sottovoce.errors import AudioError
+from sottovoce.extras import require
 from sottovoce.signal.levels import SILENCE_DB, rms_db
 
 FloatArray = NDArray[np.floating[Any]]
@@ -51,10 +52,9 @@ def pesq(reference: FloatArray, estimate: FloatArray, *, band: Literal["wb", "nb
     Source:
         ITU-T P.862 (02/2001), P.862.1 (11/2003), P.862.2 (11/2007).
     """
-    try:
-        import pesq as itu
-    except ImportError as error:
-        raise MissingExtraError("pesq", "metrics", "PESQ") from error
+    require("metrics", "PESQ", "pesq")
+    import pesq as itu
+
     check_pair(reference, estimate)
     if is_silent(reference) or is_silent(estimate):
         return math.nan
@@ -101,10 +101,9 @@ def stoi(reference: FloatArray, estimate: FloatArray, *, extended: bool = False)
     Source:
         Taal et al., IEEE TASLP 19(7), 2011, equation 6; Jensen and Taal, IEEE TASLP 24(11), 2016.
     """
-    try:
-        import pystoi
-    except ImportError as error:
-        raise MissingExtraError("pystoi", "metrics", "STOI") from error
+    require("metrics", "STOI", "pystoi")
+    import pystoi
+
     check_pair(reference, estimate)
     # pystoi needs 30 frames of 25.6 ms every 12.8 ms: it fails on less than one, and below 30 it warns, returning 1e-5.
     if len(reference) < 0.4 * SAMPLE_RATE or is_silent(reference) or is_silent(estimate):

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sottovoce.atomic import replacing
-from sottovoce.errors import ConfigError, MissingExtraError
+from sottovoce.errors import ConfigError
+from sottovoce.extras import require
 from sottovoce.metrics.intrusive import FloatArray
 from sottovoce.metrics.report import Mean
 from sottovoce.metrics.scores import LOWER_IS_BETTER
@@ -252,10 +253,9 @@ def new_figure(width: float, height: float) -> "Figure":
     Raises:
         MissingExtraError: The package matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("matplotlib", "metrics", "A figure") from error
+    require("metrics", "A figure", "matplotlib")
+    from matplotlib.figure import Figure
+
     return Figure(figsize=(width, height), layout="constrained")
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sottovoce.errors import MissingExtraError
+from sottovoce.extras import require
 from sottovoce.metrics.scores import LOWER_IS_BETTER, MEASURES, FileScores, Scores
 
 CONFIDENCE = 0.95
@@ -52,10 +52,9 @@ def mean(values: Sequence[float]) -> Mean:
     Raises:
         MissingExtraError: The package scipy is not installed.
     """
-    try:
-        from scipy.special import stdtrit
-    except ImportError as error:
-        raise MissingExtraError("scipy", "metrics", "A confidence interval") from error
+    require("metrics", "A confidence interval", "scipy")
+    from scipy.special import stdtrit
+
     defined = np.array([value for value in values if not math.isnan(value)], dtype=np.float64)
     count = len(defined)
     if not count:

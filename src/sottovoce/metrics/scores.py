@@ -1,7 +1,6 @@
 """All measures of one estimate, and of folders of estimates."""
 
 import contextlib
-import importlib.util
 import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from sottovoce.errors import AudioError, DataError, MissingExtraError, SottovoceError
+from sottovoce.extras import is_installed
 from sottovoce.metrics.composite import composite, llr, wss
 from sottovoce.metrics.dnsmos import Dnsmos, dnsmos
 from sottovoce.metrics.intrusive import SAMPLE_RATE, FloatArray, pesq, pesq_raw, segmental_snr, si_sdr, stoi
@@ -252,7 +252,7 @@ def notes() -> list[str]:
         "speechmos": "dnsmos_* are undefined: the package 'speechmos' is not installed: run "
         "`pip install 'sottovoce[metrics]'`.",
     }
-    return [sentence for package, sentence in consequences.items() if importlib.util.find_spec(package) is None]
+    return [sentence for package, sentence in consequences.items() if not is_installed(package)]
 
 
 def _attempt(job: Job, with_dnsmos: bool) -> Scores | str:

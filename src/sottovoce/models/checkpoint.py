@@ -8,7 +8,8 @@ from torch import nn
 
 from sottovoce.atomic import replacing
 from sottovoce.config import SystemSettings, parse_settings
-from sottovoce.errors import ConfigError, MissingExtraError, ModelError
+from sottovoce.errors import ConfigError, ModelError
+from sottovoce.extras import require
 from sottovoce.models.joint import JointAutoencoder
 
 
@@ -44,10 +45,8 @@ def read_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], SystemSettings
         ModelError: The file is missing, foreign or cut.
         MissingExtraError: safetensors is not installed.
     """
-    try:
-        from safetensors import SafetensorError, safe_open
-    except ImportError as error:
-        raise MissingExtraError("safetensors", "train", "Reading a training checkpoint") from error
+    require("train", "Reading a training checkpoint", "safetensors")
+    from safetensors import SafetensorError, safe_open
 
     foreign = f"{path} is not a training checkpoint of sottovoce, or it was cut: give a run's checkpoint.safetensors"
     try:
