@@ -85,7 +85,6 @@ def test_what_is_not_whole_is_taken_away(tmp_path, damage):
     folder, neighbour = tmp_path / "out", tmp_path / "outer"
     make(folder)
     make(neighbour)
-    (tmp_path / ".out.0123").mkdir()
     victim = folder / "takes" / "0.flac"
     if damage == "cut":
         victim.write_bytes(victim.read_bytes()[:-10])
@@ -97,3 +96,38 @@ def test_what_is_not_whole_is_taken_away(tmp_path, damage):
         (folder / "takes.csv").unlink()
     assert whole(folder) is None
     assert [path.name for path in tmp_path.iterdir()] == ["outer"]
+
+
+def test_a_folder_that_appears_meanwhile_is_kept(tmp_path):
+    def fail():
+        with new_folder(tmp_path / "out") as work:
+            (work / "mine.txt").touch()
+            (tmp_path / "out").mkdir()
+            (tmp_path / "out" / "theirs.txt").touch()
+
+    with pytest.raises(DataError, match="cannot make the folder"):
+        fail()
+    assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == ["out", "out/theirs.txt"]
+
+
+def test_files_of_an_earlier_run_are_replaced_and_no_others(tmp_path):
+    folder = tmp_path / "out"
+
+    def make_again(names, earlier):
+        with new_folder(folder, earlier) as work:
+            for name in names:
+                (work / name).parent.mkdir(exist_ok=True)
+                (work / name).write_text(f"new {name}", encoding="utf-8")
+
+    make_again(["table", "a/0", "a/1"], ())
+    (folder / "a" / "notes").write_text("mine", encoding="utf-8")
+    (folder / "other").mkdir()
+    make_again(["table", "a/1", "b/2"], {"table", "a/0", "a/1"})
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert found == {"table", "a/1", "b/2", "a/notes"}
+    assert (folder / "other").is_dir()
+    with pytest.raises(DataError, match=r"found .*notes, which no earlier run made"):
+        make_again(["table", "a/notes"], {"table", "a/1", "b/2"})
+    assert (folder / "a" / "notes").read_text(encoding="utf-8") == "mine"
+    assert (folder / "a" / "1").exists()
+    assert list(tmp_path.iterdir()) == [folder]

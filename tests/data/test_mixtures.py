@@ -218,7 +218,13 @@ def test_what_is_there_is_kept(tmp_path, corpora):
     make_mixtures(*corpora, output, **arguments)
     with pytest.raises(DataError, match="overwriting"):
         make_mixtures(*corpora, output, **arguments)
+    (output / "enhanced").mkdir()
+    (output / "enhanced" / "0.flac").touch()
+    make_mixtures(*corpora, output, overwrite=True, **(arguments | {"count": 12}))
+    assert len(list((output / "noisy").iterdir())) == 12
     make_mixtures(*corpora, output, overwrite=True, **arguments)
+    assert [path.name for path in (output / "noisy").iterdir()] == ["0.flac"]
+    assert (output / "enhanced" / "0.flac").exists()
     (output / TABLE).unlink()
     with pytest.raises(DataError, match="no mixtures"):
         make_mixtures(*corpora, output, overwrite=True, **arguments)
@@ -263,3 +269,16 @@ def test_the_command(tmp_path, speech_folder, noise_folder, monkeypatch, capsys)
     (tmp_path / "empty").mkdir()
     assert run("--speech", tmp_path / "empty", "--noise", noise_folder, "--count", 1, "-o", tmp_path / "other") == 1
     assert "no recording" in capsys.readouterr().err
+
+
+def test_a_table_from_elsewhere_deletes_nothing_outside(tmp_path, corpora):
+    output, precious = tmp_path / "out", tmp_path / "precious.flac"
+    arguments = {"count": 1, "snr_db": (0,), "seed": 0}
+    make_mixtures(*corpora, output, **arguments)
+    precious.touch()
+    table = (output / TABLE).read_text(encoding="utf-8")
+    (output / TABLE).write_text(table.replace("0.flac", "../../precious.flac"), encoding="utf-8")
+    (output / "noisy" / "0.flac").unlink()
+    (output / "clean" / "0.flac").unlink()
+    make_mixtures(*corpora, output, overwrite=True, **arguments)
+    assert precious.exists()

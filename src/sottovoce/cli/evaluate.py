@@ -73,8 +73,9 @@ def evaluate(
         print(f"sottovoce: note: {note}", file=sys.stderr)
     if output:
         for name, text in {"csv": report.to_csv(results), "md": report.to_markdown(results, notes=notes)}.items():
-            with replacing(targets[name]) as path:
+            with replacing(targets[name], overwrite=overwrite) as path:
                 path.write_text(text, encoding="utf-8")
-        plots.save(plots.score_chart(report.summarise(results), title=estimate.name), targets["png"])
+        chart = plots.score_chart(report.summarise(results), title=estimate.name)
+        plots.save(chart, targets["png"], overwrite=overwrite)
         print(f"Wrote {', '.join(str(path) for path in targets.values())}.")
     return 1 if problems else 0

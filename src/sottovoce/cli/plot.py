@@ -40,4 +40,4 @@ def plot(
         waveform, rate = read(path)
         # The folder tells noisy/1.wav from enhanced/1.wav.
         signals.append(("/".join(path.parts[-2:]), waveform[0], rate))
-    plots.save(plots.recordings(signals), output)
+    plots.save(plots.recordings(signals), output, overwrite=overwrite)

@@ -6,7 +6,6 @@ file is read, so that an incomplete corpus is told at once.
 
 import re
 import tarfile
-import tempfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from sottovoce.atomic import temporary_folder
 from sottovoce.data.manifest import Manifest, Recording, Unusable, scan
 from sottovoce.errors import AudioError, DataError
 from sottovoce.extras import require
@@ -168,15 +168,14 @@ def fetch(name: str, folder: Path, *, progress: Progress | None = None) -> None:
 
     pooch.get_logger().setLevel("WARNING")  # Else it tells about every download on the terminal.
     archive = ARCHIVES[name]
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as work:
-        content = Path(work, "content")
+    with temporary_folder(folder) as work:
+        content = work / "content"
         try:
             file = pooch.retrieve(
                 archive.address,
                 archive.checksum,
                 fname=archive.address.rpartition("/")[2],
-                path=work,
+                path=str(work),
                 downloader=pooch.HTTPDownloader(progressbar=progress and _Bar(progress), chunk_size=2**20),
             )
             _unpack(Path(file), content)

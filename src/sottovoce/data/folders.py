@@ -3,9 +3,8 @@
 import contextlib
 import csv
 import hashlib
-import secrets
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from sottovoce.atomic import temporary_folder
 from sottovoce.errors import DataError
 from sottovoce.signal import audio
 
@@ -20,25 +20,40 @@ _Row = TypeVar("_Row")
 
 
 @contextlib.contextmanager
-def new_folder(output: Path) -> Iterator[Path]:
-    """Give a folder to work in, which takes the place of `output` when the block ends well and vanishes when not.
+def new_folder(output: Path, earlier: Collection[str] = ()) -> Iterator[Path]:
+    """Give a folder to work in, which becomes `output` when the block ends well and vanishes when not.
 
     Args:
-        output: The folder to make; an existing one is replaced.
+        output: The folder to make.
+        earlier: Files in it, by their paths below it, that an earlier run made: they are replaced or deleted, and
+            whatever else is there stays. Without these the folder must be new or empty.
 
     Yields:
-        Where to write: `.<name>.<random>` beside `output`.
+        Where to write, beside `output`.
+
+    Raises:
+        DataError: The folder holds something else in the place of what is to be written, or appeared meanwhile.
     """
-    output.parent.mkdir(parents=True, exist_ok=True)
-    work = output.with_name(f".{output.name}.{secrets.token_hex(8)}")
-    try:
-        work.mkdir()
+    with temporary_folder(output) as work:
         yield work
-        if output.exists():
-            shutil.rmtree(output)
-        work.rename(output)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+        if not earlier:
+            try:
+                work.replace(output)
+            except OSError as error:
+                raise DataError(f"cannot make the folder {output} ({error.strerror}): choose another.") from error
+            return
+        # What lies higher comes first. That is the table: whoever repeats an interrupted run finds in it what is ours.
+        made = sorted(
+            (path.relative_to(work) for path in work.rglob("*") if path.is_file()), key=lambda p: len(p.parts)
+        )
+        for path in made:
+            if path.as_posix() not in earlier and (output / path).exists():
+                raise DataError(f"found {output / path}, which no earlier run made: move it, or choose another folder.")
+        for name in set(earlier) - {path.as_posix() for path in made}:
+            (output / name).unlink(missing_ok=True)
+        for path in made:
+            (output / path).parent.mkdir(parents=True, exist_ok=True)
+            (work / path).replace(output / path)
 
 
 def read_or_clear(
@@ -46,7 +61,7 @@ def read_or_clear(
 ) -> list[_Row] | None:
     """Read the table of a folder that is whole, or clear the way for a new one.
 
-    A folder that is not is deleted, and what unfinished work left beside it.
+    A folder that is not is deleted.
 
     Args:
         folder: A folder that `new_folder` may have made.
@@ -66,8 +81,7 @@ def read_or_clear(
         }
         if found == expected:
             return rows
-    for left in (folder, *folder.parent.glob(f".{folder.name}.*")):
-        shutil.rmtree(left, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
     return None
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sottovoce.data import rooms
-from sottovoce.data.folders import new_folder, write_hashed, write_table
+from sottovoce.data.folders import new_folder, read_table, write_hashed, write_table
 from sottovoce.data.manifest import Manifest, Recording
 from sottovoce.errors import AudioError, DataError
 from sottovoce.signal import audio, levels
@@ -247,7 +247,7 @@ def make_mixtures(
             give training and test other excerpts of the same recordings.
         target: What the clean versions are.
         sample_rate: Rate of the mixtures in Hz; inputs of other rates are resampled.
-        overwrite: Replace a folder of mixtures that exists.
+        overwrite: Replace the mixtures of an earlier run; what else is in the folder stays.
         progress: Called with (mixtures made, mixtures in all) after every mixture.
 
     Returns:
@@ -272,7 +272,7 @@ def make_mixtures(
             f"found a lead-in of {lead_in_seconds[0]:g} to {lead_in_seconds[1]:g} seconds, expected a range from 0 to "
             "nine tenths of the mixture's length: change it."
         )
-    _require_free(output, overwrite)
+    earlier = _require_free(output, overwrite)
     deal = np.random.default_rng(seed)
     talkers = deal_out(speech.groups, count, deal)
     kinds = deal_out(noise.groups, count, deal)
@@ -280,7 +280,7 @@ def make_mixtures(
     measured = deal_out(responses, count, deal) if responses else []
     digits = len(str(count - 1))
     rows = []
-    with new_folder(output) as work:
+    with new_folder(output, earlier) as work:
         for index in range(count):
             # A generator per mixture: a mixture does not depend on how many numbers those before it drew.
             rng = np.random.default_rng([seed, index])
@@ -325,7 +325,8 @@ def make_mixtures(
     return rows
 
 
-def _require_free(output: Path, overwrite: bool) -> None:
+def _require_free(output: Path, overwrite: bool) -> set[str]:
+    """Files of an earlier run, by their paths in the folder, that may be replaced."""
     if output.exists() and not output.is_dir():
         raise DataError(f"found a file at {output}, expected a new folder: choose another name.")
     if output.exists() and any(output.iterdir()):
@@ -333,6 +334,10 @@ def _require_free(output: Path, overwrite: bool) -> None:
             raise DataError(f"found files in {output}, expected a new folder: choose another, or allow overwriting.")
         if not (output / TABLE).exists():
             raise DataError(f"found files in {output} that are no mixtures, so it is not replaced: choose another.")
+        # Whoever wrote the table may have written any path in it.
+        names = [Path(row.file).name for row in read_table(output / TABLE, Mixture)]
+        return {TABLE, *(f"{part}/{name}" for part in ("noisy", "clean") for name in names)}
+    return set()
 
 
 def _draw_speech(

@@ -222,21 +222,23 @@ def noise_spectra(bands_db: NDArray[np.float64], centres_hz: NDArray[np.float64]
     return figure
 
 
-def save(figure: "Figure", path: Path) -> None:
+def save(figure: "Figure", path: Path, *, overwrite: bool = True) -> None:
     """Write a figure atomically; the suffix chooses the format.
 
     Args:
         figure: What to write.
         path: Target with a suffix that matplotlib knows, such as .png or .pdf.
+        overwrite: Replace a file of this name.
 
     Raises:
         ConfigError: The suffix names no known format.
+        DataError: There is a file of this name, and it is not to be replaced.
     """
     formats = figure.canvas.get_supported_filetypes()
     if path.suffix[1:].lower() not in formats:
         known = ", ".join(f".{name}" for name in sorted(formats))
         raise ConfigError(f"Found the figure name {path}, expected one of the suffixes {known}.")
-    with replacing(path) as temporary:
+    with replacing(path, overwrite=overwrite) as temporary:
         figure.savefig(temporary, dpi=_DPI, facecolor="white")
 
 

@@ -111,3 +111,28 @@ for name in ["a.wav", "a.flac", "a.ogg", "a.opus", "a.mp3", "a.aiff"]:
         )
         assert (process.returncode, process.stdout, process.stderr) == (0, "", "")
         assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_appears_meanwhile_is_kept(tmp_path):
+    def write(path, overwrite):
+        with Writer(path, 16000, 1, overwrite=overwrite) as writer:
+            writer.write(noise(100))
+            path.write_text("theirs", encoding="utf-8")
+
+    with pytest.raises(AudioError, match=r"a\.wav exists and is kept"):
+        write(tmp_path / "a.wav", overwrite=False)
+    assert (tmp_path / "a.wav").read_text(encoding="utf-8") == "theirs"
+    write(tmp_path / "b.wav", overwrite=True)
+    assert probe(tmp_path / "b.wav").frames == 100
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.wav", "b.wav"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions of POSIX")
+def test_permissions_are_those_of_what_is_replaced(tmp_path):
+    path = tmp_path / "a.wav"
+    for permissions in (0o640, 0o600):
+        path.touch()
+        path.chmod(permissions)
+        with Writer(path, 16000, 1, overwrite=True) as writer:
+            writer.write(noise(100))
+        assert path.stat().st_mode & 0o777 == permissions

@@ -2,8 +2,6 @@
 
 import contextlib
 import logging
-import os
-import secrets
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -12,6 +10,7 @@ import numpy as np
 import soundfile as sf
 from numpy.typing import NDArray
 
+from sottovoce.atomic import publish, temporary_beside
 from sottovoce.errors import AudioError
 from sottovoce.signal.audio.containers import find_defect
 from sottovoce.signal.audio.formats import AudioInfo, choose_format, exceeds_limit, too_long
@@ -58,12 +57,12 @@ class Writer:
         self.channels = channels
         self.format, self.subtype = choose_format(self.path, sample_rate, channels, like)
         self._overwrite = overwrite
-        self._part = self.path.with_name(f".{secrets.token_hex(8)}.part")
         self._frames = 0
         self._limited = 0
         self._refuse_existing()
 
     def __enter__(self) -> Self:
+        self._part = temporary_beside(self.path.with_suffix(".part"))
         try:
             self._part.touch(exist_ok=False)
             self._file = self._open()
@@ -151,11 +150,10 @@ class Writer:
             raise self._disk_error() from error
         if not is_whole:
             raise self._disk_error()
-        self._refuse_existing()
         try:
-            with self._part.open("rb+") as file:
-                os.fsync(file.fileno())
-            self._part.replace(self.path)
+            publish(self._part, self.path, overwrite=self._overwrite)
+        except FileExistsError:
+            raise self._exists() from None
         except OSError as error:
             raise AudioError(f"cannot write {self.path} ({error.strerror}): name another file") from error
         if self._limited:
@@ -169,7 +167,10 @@ class Writer:
         if self.path.is_dir():
             raise AudioError(f"cannot write {self.path}: found a folder, expected a file name")
         if not self._overwrite and self.path.exists():
-            raise AudioError(f"{self.path} exists and is kept: name another output, or allow overwriting")
+            raise self._exists()
+
+    def _exists(self) -> AudioError:
+        return AudioError(f"{self.path} exists and is kept: name another output, or allow overwriting")
 
     def _disk_error(self) -> AudioError:
         return AudioError(
