@@ -32,12 +32,14 @@ from _scoring import (
     write_scores,
 )
 
+from sottovoce.benchmark.training import train_system
 from sottovoce.config import SystemSettings, dump_settings, find_settings, load_settings
 from sottovoce.data.manifest import scan
 from sottovoce.metrics import plots
 from sottovoce.metrics.report import differences, markdown_table
 from sottovoce.metrics.scores import FileScores
-from sottovoce.training.run import Provenance, train
+from sottovoce.models.checkpoint import load_checkpoint
+from sottovoce.training.run import Provenance, export_with, train
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -226,14 +228,12 @@ def train_row(row: Row, data: Path, work: Path) -> None:
     if not row.lead_in:
         mixtures = without_lead_in(data, work / "data" / "without_lead_in")
     print(f"{row.name}: training", flush=True)
-    train(
-        speech,
-        mixtures,
-        target.parent,
-        settings,
-        Provenance("not for use", (), f"benchmarks/ablations.py --row {row.name!r}"),
-        clean=data / "hidden" if settings.training.data.pairs else None,
-    )
+    provenance = Provenance("not for use", (), f"benchmarks/ablations.py --row {row.name!r}")
+    if settings.training.data.pairs:
+        checkpoint = train_system(speech, mixtures, target.parent, settings, clean=data / "hidden")
+        export_with(target, load_checkpoint(checkpoint)[0], settings, provenance)
+    else:
+        train(speech, mixtures, target.parent, settings, provenance)
 
 
 def shuffled(paths: Sequence[Path], _: float) -> list[Path]:

@@ -29,9 +29,20 @@ MAY_KNOW = {
     "models": {"signal", "config", "engine"},  # of engine, only the format of the exported file: see below
     "objectives": {"signal", "config", "models"},
     "data": {"signal", "config"},
-    "training": {"signal", "config", "engine", "models", "objectives", "data", "metrics", "baselines"},
+    "training": {"signal", "config", "engine", "models", "objectives", "data", "metrics"},
     "baselines": {"signal", "config", "models", "objectives"},
-    "benchmark": {"signal", "config", "engine", "models", "data", "training", "metrics", "baselines", "weights"},
+    "benchmark": {
+        "signal",
+        "config",
+        "engine",
+        "models",
+        "objectives",
+        "data",
+        "training",
+        "metrics",
+        "baselines",
+        "weights",
+    },
     "metrics": {"signal"},
     "cli": {
         "signal",

@@ -13,9 +13,9 @@ from sottovoce.baselines import build_network
 from sottovoce.benchmark.networks import SpeechCeiling
 from sottovoce.benchmark.run import parameters
 from sottovoce.benchmark.systems import SYSTEMS
+from sottovoce.benchmark.training import stage_steps
 from sottovoce.config import MaskingSettings, find_settings, load_settings
 from sottovoce.models.blocks import Past
-from sottovoce.training.module import stage_steps, stages
 
 from ..systems import small_settings
 
@@ -52,7 +52,7 @@ def test_pairs_are_for_rows_that_say_so(row):
 
 def test_all_trained_rows_have_one_budget():
     settings = [load_settings(find_settings(entry.settings)) for entry in SYSTEMS.values() if entry.settings]
-    assert len({sum(stage_steps(each, stage) for stage in stages(each)) for each in settings}) == 1
+    assert len({sum(stage_steps(each).values()) for each in settings}) == 1
     assert len({each.training.optimiser for each in settings}) == 1
     for each in settings:
         data = each.training.data

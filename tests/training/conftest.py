@@ -8,8 +8,12 @@ pytest.importorskip("lightning")
 from sottovoce.config import SystemSettings
 from sottovoce.data.manifest import scan
 from sottovoce.data.mixtures import make_mixtures
+from sottovoce.models.checkpoint import save_checkpoint
 from sottovoce.training import log
 from sottovoce.training import run as run_module
+from sottovoce.training.preparation import prepare
+from sottovoce.training.run import CHECKPOINT, fit, untrained
+from sottovoce.training.stages import joint_stages
 
 from ..data.synthetic import RATE, tone, write
 
@@ -51,6 +55,15 @@ def tiny(**training):
     """The small settings, with changes below `training`."""
     data = SETTINGS["training"]["data"] | training.pop("data", {})
     return SystemSettings.model_validate(SETTINGS | {"training": SETTINGS["training"] | training | {"data": data}})
+
+
+def fitted(speech, mixtures, out, settings=None):
+    """Train without export and pictures, for tests of weights alone."""
+    settings = settings or tiny()
+    model = untrained(settings)
+    fit(model, joint_stages(model, settings), prepare(speech, mixtures, out, settings), out, settings)
+    save_checkpoint(out / CHECKPOINT, model, settings)
+    return model
 
 
 def talkers(folder, names, seed, seconds=2.0):

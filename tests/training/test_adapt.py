@@ -26,12 +26,11 @@ from sottovoce.signal.resampling import resample
 from sottovoce.training import adapt as adapt_module
 from sottovoce.training import preparation
 from sottovoce.training.adapt import Comparison, adapt, compare
-from sottovoce.training.preparation import TrainingData, prepare
-from sottovoce.training.run import fit
+from sottovoce.training.preparation import TrainingData
 from sottovoce.weights import CHECKPOINTS, DEFAULT_SPEECH
 
 from ..data.synthetic import RATE, write
-from .conftest import tiny
+from .conftest import fitted, tiny
 
 BETTER = Comparison(Mean(1.0, 0.2, 32, 0), 0.0, -1.0)
 WORSE = Comparison(Mean(-1.0, 0.2, 32, 0), 0.0, -1.0)
@@ -42,7 +41,7 @@ def checkpoint(folders, tmp_path_factory):
     """A tiny trained system."""
     speech, made = folders
     out = tmp_path_factory.mktemp("trained")
-    fit(prepare(speech, made / "noisy", out, tiny()), out, tiny())
+    fitted(speech, made / "noisy", out)
     return out / "checkpoint.safetensors"
 
 

@@ -35,7 +35,7 @@ def test_rows_behind_the_checkpoint_are_forgotten(path):
 
 def test_an_earlier_stage_begins_anew(path):
     table = Table(path, "speech")
-    table.keep_until(5)
+    table.keep_until(5, alone=True)
     table.append(6, {"total": 1.0})
     assert found(path) == [("speech", 5), ("speech", 6)]
 

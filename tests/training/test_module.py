@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 
 import numpy as np
@@ -5,9 +6,10 @@ import pytest
 import torch
 
 from sottovoce.config import SystemSettings
-from sottovoce.models.joint import JointAutoencoder
-from sottovoce.objectives.joint import UnpairedTensors, total
-from sottovoce.training.module import JointModule, stage_steps
+from sottovoce.objectives.joint import UnpairedTensors
+from sottovoce.training.module import TrainingModule
+from sottovoce.training.run import untrained
+from sottovoce.training.stages import joint_stages
 
 from .conftest import SETTINGS, tiny
 
@@ -33,9 +35,9 @@ POSTER = SystemSettings.model_validate(
 
 
 def module_of(settings, stage):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return JointModule(JointAutoencoder(settings.frontend, settings.model), settings, stage)
+    model = untrained(settings)
+    (wanted,) = (each for each in joint_stages(model, settings) if each.name == stage)
+    return TrainingModule(model, wanted, settings.training)
 
 
 def batch(seed=0):
@@ -57,7 +59,7 @@ def take_steps(module, count):
     optimiser = module.configure_optimizers()["optimizer"]
     module.train()
     for step in range(count):
-        loss = total(module.terms(batch(step), torch.Generator().manual_seed(step)), module.weights)
+        loss = module.stage.loss(module.stage.terms(batch(step), torch.Generator().manual_seed(step)))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -66,7 +68,7 @@ def take_steps(module, count):
 @pytest.mark.parametrize("settings", [POSTER, tiny()], ids=["poster", "tiny"])
 def test_the_speech_autoencoder_is_frozen_in_the_joint_stage(settings):
     module = module_of(settings, "joint")
-    frozen, trained = module.model.speech_parts(), module.model.mixture_parts()
+    frozen, trained = module.network.speech_parts(), module.network.mixture_parts()
     before_frozen, before_trained = states(frozen), states(trained)
     take_steps(module, 3)
     assert all(equal(before_frozen, states(frozen)))
@@ -79,19 +81,19 @@ def test_the_speech_autoencoder_is_frozen_in_the_joint_stage(settings):
 def test_batch_statistics_would_drift_otherwise():
     """The trap that the test above is for: statistics are no parameters."""
     module = module_of(POSTER, "joint")
-    before = states(module.model.speech_parts())
+    before = states(module.network.speech_parts())
     names = [name for name in before[0] if "running_mean" in name]
     assert names
     module.train = lambda mode=True: torch.nn.Module.train(module, mode)
     take_steps(module, 1)
-    after = states(module.model.speech_parts())
+    after = states(module.network.speech_parts())
     assert any(not torch.equal(before[0][name], after[0][name]) for name in names)
 
 
 @pytest.mark.parametrize("settings", [POSTER, tiny()], ids=["poster", "tiny"])
 def test_the_speech_stage_trains_nothing_else(settings):
     module = module_of(settings, "speech")
-    trained, others = module.model.speech_parts(), module.model.mixture_parts()
+    trained, others = module.network.speech_parts(), module.network.mixture_parts()
     before_trained, before_others = states(trained), states(others)
     take_steps(module, 2)
     assert not any(equal(before_trained, states(trained)))
@@ -135,15 +137,15 @@ def test_random_numbers_depend_on_seed_stage_and_step_alone(monkeypatch):
 
     def loss(stage="joint", seed=1, step=0):
         module = module_of(tiny(seed=seed), stage)
-        monkeypatch.setattr(JointModule, "global_step", property(lambda _: step))
+        monkeypatch.setattr(TrainingModule, "global_step", property(lambda _: step))
         monkeypatch.setattr(module, "log_dict", lambda values: None)
-        terms = module.terms
+        terms = module.stage.terms
 
         def spy(batch, generator):
             seen.append(generator.initial_seed())
             return terms(batch, generator)
 
-        monkeypatch.setattr(module, "terms", spy)
+        module.stage = dataclasses.replace(module.stage, terms=spy)
         return module.training_step(batch(), 99).item()
 
     first = loss()
@@ -165,6 +167,10 @@ def test_what_is_logged_has_the_stage_in_its_name(monkeypatch):
     assert not any(value.requires_grad for value in logged.values())
 
 
-def test_stages_have_their_steps():
+def test_stages_follow_each_other():
     settings = tiny(speech_steps=3, joint_steps=4)
-    assert (stage_steps(settings, "speech"), stage_steps(settings, "joint")) == (3, 4)
+    stages = joint_stages(untrained(settings), settings)
+    assert [(stage.name, stage.number, stage.first_step, stage.steps, stage.purpose) for stage in stages] == [
+        ("speech", 0, 0, 3, "speech"),
+        ("joint", 1, 3, 4, "joint"),
+    ]

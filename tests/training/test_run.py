@@ -22,23 +22,16 @@ from sottovoce.errors import DataError
 from sottovoce.models.checkpoint import load_checkpoint
 from sottovoce.training import run as run_module
 from sottovoce.training.log import read_table
-from sottovoce.training.preparation import prepare
-from sottovoce.training.run import Provenance, fit, newest_checkpoint, train
+from sottovoce.training.run import Provenance, newest_checkpoint, train
 
 from ..data.synthetic import RATE, tone, write
-from .conftest import talkers, tiny
+from .conftest import fitted, talkers, tiny
 
 PROVENANCE = Provenance("Apache-2.0", ("made up",), "none")
 
 
 def run(speech, mixtures, out, settings=None, **callbacks):
     return train(speech, mixtures, out, settings or tiny(), PROVENANCE, **callbacks)
-
-
-def fitted(speech, mixtures, out, settings=None):
-    """A run that is not exported, for tests of weights alone."""
-    settings = settings or tiny()
-    return fit(prepare(speech, mixtures, out, settings), out, settings)
 
 
 def weights(out):

@@ -299,11 +299,11 @@ def _notes(experiment: Experiment, protocols: Sequence[Protocol], settings: Mapp
             f"`{each.condition.name}`: {each.condition.description} The test has {each.test_talkers} talkers and "
             f"{each.test_noise_kinds} kinds of noise."
         )
-    from sottovoce.training.module import stage_steps, stages
+    from sottovoce.benchmark.training import stage_steps
 
     budgets: dict[str, list[str]] = {}
     for trained in settings.values():
-        steps = " + ".join(str(stage_steps(trained, stage)) for stage in stages(trained))
+        steps = " + ".join(map(str, stage_steps(trained).values()))
         clip_seconds = trained.training.data.clip_seconds
         budget = f"{steps} steps, clips of {clip_seconds:g} s, frame shift {trained.frontend.hop}"
         budgets.setdefault(budget, []).append(trained.name)

@@ -72,16 +72,16 @@ class Training:
     @property
     def steps(self) -> int:
         """Steps of all stages."""
-        from sottovoce.training.module import stage_steps, stages
+        from sottovoce.benchmark.training import stage_steps
 
-        return sum(stage_steps(self.settings, stage) for stage in stages(self.settings))
+        return sum(stage_steps(self.settings).values())
 
     def steps_done(self) -> int:
         """Steps of the stages that are finished."""
-        from sottovoce.training.module import stage_steps, stages
+        from sottovoce.benchmark.training import stage_steps
 
-        finished = [s for s in stages(self.settings) if (self.folder / "stages" / s / "finished.pt").exists()]
-        return sum(stage_steps(self.settings, stage) for stage in finished)
+        steps = stage_steps(self.settings).items()
+        return sum(count for stage, count in steps if (self.folder / "stages" / stage / "finished.pt").exists())
 
 
 @dataclass(frozen=True)
@@ -344,8 +344,7 @@ class _Warnings(logging.Handler):
 def _train(task: Training) -> None:
     import torch
 
-    from sottovoce.training.preparation import prepare
-    from sottovoce.training.run import fit
+    from sottovoce.benchmark.training import train_system
 
     torch.set_num_threads(1)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -353,15 +352,13 @@ def _train(task: Training) -> None:
     log.handlers, log.propagate = [_Warnings(logging.WARNING)], False
     protocol = task.protocol
     clean = protocol.clean if task.settings.training.data.pairs else None
-    task.folder.mkdir(parents=True, exist_ok=True)
-    data = prepare(protocol.speech, protocol.mixtures, task.folder, task.settings, clean=clean)
     told: dict[str, int] = {}
 
     def tell(stage: str, step: int, *_: object) -> None:
         _tell("training", step - told.get(stage, 0))
         told[stage] = step
 
-    fit(data, task.folder, task.settings, on_progress=tell)
+    train_system(protocol.speech, protocol.mixtures, task.folder, task.settings, clean=clean, on_progress=tell)
 
 
 def _score(task: Scoring) -> None:

@@ -29,6 +29,7 @@ from sottovoce.signal import audio
 from sottovoce.training.log import Progress, plot_run
 from sottovoce.training.preparation import Preparation, TrainingData, prepare, simulate_rooms
 from sottovoce.training.run import CHECKPOINT, Provenance, export_with, fit
+from sottovoce.training.stages import joint_stages
 
 _log = logging.getLogger(__name__)
 
@@ -181,9 +182,8 @@ def adapt(
         if not place.has_speech:
             _log.warning("found no clear voice in the recordings: what is steady in their sound is taken for noise")
         data = replace(data, rooms=simulate_rooms(settings, on_preparation))
-        trained = fit(data, out, settings, start=load_checkpoint(checkpoint)[0], on_progress=on_progress)
-        assert isinstance(trained, JointAutoencoder)
-        new = trained
+        new = load_checkpoint(checkpoint)[0]
+        fit(new, joint_stages(new, settings)[-1:], data, out, settings, on_progress=on_progress)
         comparison = compare(old, new, data, settings)
         chosen, reason = (new if comparison.is_better else old), _verdict(comparison)
         plot_run(out)

@@ -12,10 +12,12 @@ from torch import Tensor
 
 from sottovoce.atomic import replacing
 from sottovoce.metrics import plots
+from sottovoce.models.joint import JointAutoencoder
 from sottovoce.training.health import check
-from sottovoce.training.module import FIRST_STAGES, JointModule, Stage, stage_steps
+from sottovoce.training.module import TrainingModule
+from sottovoce.training.stages import Stage
 
-Progress = Callable[[Stage, int, int, float], None]
+Progress = Callable[[str, int, int, float], None]
 
 _DRAW_EVERY_SECONDS = 60.0
 
@@ -26,6 +28,7 @@ class RunLog(L.Callback):
     Args:
         folder: The run's folder.
         stage: The stage.
+        sample_rate: Rate of all clips in Hz.
         speech: Held-back clean speech `(B, T)`.
         mixtures: Held-back noisy recordings `(M, T)`.
         noise: Noise-only clips `(K, T)`.
@@ -38,6 +41,7 @@ class RunLog(L.Callback):
         folder: Path,
         stage: Stage,
         *,
+        sample_rate: int,
         speech: Tensor,
         mixtures: Tensor,
         noise: Tensor,
@@ -45,9 +49,9 @@ class RunLog(L.Callback):
         on_progress: Progress | None,
     ) -> None:
         self._stage = stage
-        self._losses = Table(folder / "losses.csv", stage)
-        self._health = Table(folder / "health.csv", stage)
+        self._losses, self._health = (Table(folder / f"{name}.csv", stage.name) for name in ("losses", "health"))
         self._folder = folder
+        self._sample_rate = sample_rate
         self._speech, self._mixtures, self._noise = speech, mixtures, noise
         self._every = every
         self._on_progress = on_progress
@@ -58,34 +62,35 @@ class RunLog(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Forget what an interrupted run wrote behind the checkpoint that is resumed."""
-        self._losses.keep_until(trainer.global_step)
-        self._health.keep_until(trainer.global_step)
+        for table in (self._losses, self._health):
+            table.keep_until(trainer.global_step, alone=self._stage.number == 0)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Add up losses; write their means now and then, and check the health of a joint system."""
-        step, steps = trainer.global_step, int(trainer.max_steps)
+        stage, step, steps = self._stage.name, trainer.global_step, int(trainer.max_steps)
         for metric, value in trainer.callback_metrics.items():
-            name = metric.removeprefix(f"{self._stage}/")
+            name = metric.removeprefix(f"{stage}/")
             self._sums[name] = self._sums.get(name, 0.0) + float(value)
         self._count += 1
-        loss = float(trainer.callback_metrics[f"{self._stage}/total"])
+        loss = float(trainer.callback_metrics[f"{stage}/total"])
         self._running_loss = loss if np.isnan(self._running_loss) else 0.98 * self._running_loss + 0.02 * loss
         if self._on_progress is not None:
-            self._on_progress(self._stage, step, steps, self._running_loss)
+            self._on_progress(stage, step, steps, self._running_loss)
         if step % max(1, self._every // 10) == 0 or step == steps:
             means = {name: value / self._count for name, value in self._sums.items()}
             self._losses.append(step, means)
             self._sums, self._count = {}, 0
-        if (step % self._every == 0 or step == steps) and isinstance(pl_module, JointModule):
-            self._examine(trainer, pl_module, step)
+        assert isinstance(pl_module, TrainingModule)
+        if (step % self._every == 0 or step == steps) and isinstance(pl_module.network, JointAutoencoder):
+            self._examine(trainer, pl_module, pl_module.network, step)
 
-    def _examine(self, trainer: L.Trainer, module: JointModule, step: int) -> None:
+    def _examine(self, trainer: L.Trainer, module: TrainingModule, system: JointAutoencoder, step: int) -> None:
         module.eval()
         speech, mixtures, noise = (clips.to(module.device) for clips in (self._speech, self._mixtures, self._noise))
-        health = check(module.model, speech, mixtures, noise).values()
-        enhanced = module.model.enhance(mixtures[:1])[0].cpu().numpy()
+        health = check(system, speech, mixtures, noise).values()
+        enhanced = system.enhance(mixtures[:1])[0].cpu().numpy()
         module.train()
         self._health.append(step, health)
         # A picture takes seconds to draw; the run's end draws the last one.
@@ -95,19 +100,16 @@ class RunLog(L.Callback):
         board = getattr(trainer.logger, "experiment", None)
         if board is None:
             return
+        board_step = self._stage.first_step + step  # the stages follow each other on one axis
         for name, value in health.items():
-            board.add_scalar(f"health/{name}", value, self._board_step(module, step))
-        rate = module.settings.frontend.sample_rate
+            board.add_scalar(f"health/{name}", value, board_step)
+        rate = self._sample_rate
         mixture = self._mixtures[0].numpy()
         figure = plots.recordings([("held-back mixture", mixture, rate), ("enhanced", enhanced, rate)])
-        board.add_figure("held_back/before_after", figure, self._board_step(module, step))
+        board.add_figure("held_back/before_after", figure, board_step)
         for name, waveform in (("mixture", mixture), ("enhanced", enhanced)):
             peak = max(1e-6, float(np.abs(waveform).max()))
-            board.add_audio(f"held_back/{name}", waveform / peak, self._board_step(module, step), rate)
-
-    def _board_step(self, module: JointModule, step: int) -> int:
-        """The stages follow each other on one axis."""
-        return step + (stage_steps(module.settings, "speech") if self._stage == "joint" else 0)
+            board.add_audio(f"held_back/{name}", waveform / peak, board_step, rate)
 
 
 class Table:
@@ -115,20 +117,24 @@ class Table:
 
     Args:
         path: The file.
-        stage: Stage of the rows to come.
+        stage: Name of the stage of the rows to come.
     """
 
-    def __init__(self, path: Path, stage: Stage) -> None:
+    def __init__(self, path: Path, stage: str) -> None:
         self._path = path
         self._stage = stage
         self._rows: list[dict[str, str]] = []
 
-    def keep_until(self, step: int) -> None:
-        """Read what there is, without this stage's rows behind a step."""
+    def keep_until(self, step: int, *, alone: bool = False) -> None:
+        """Read what there is, without this stage's rows behind a step.
+
+        Args:
+            step: The last step that is kept.
+            alone: Whether the stage is the first: rows of others then belong to an earlier run of it.
+        """
         rows = read_table(self._path)
         self._rows = [row for row in rows if row["stage"] != self._stage or int(row["step"]) <= step]
-        # Rows of a later stage belong to an earlier run of this one.
-        if self._stage in FIRST_STAGES:
+        if alone:
             self._rows = [row for row in self._rows if row["stage"] == self._stage]
 
     def append(self, step: int, values: Mapping[str, float]) -> None:

@@ -11,9 +11,8 @@ from sottovoce.config import SystemSettings
 from sottovoce.data.checks import suspicions
 from sottovoce.data.harvest import Enhance, NoiseStretch, harvest, harvest_residuals, harvest_unheard
 from sottovoce.data.manifest import Manifest, scan, split
-from sottovoce.data.paired import TrainingPair, match_pairs
 from sottovoce.data.rooms import Room, simulate_room
-from sottovoce.errors import ConfigError, DataError
+from sottovoce.errors import DataError
 
 _log = logging.getLogger(__name__)
 Preparation = Callable[[str, int, int], None]
@@ -32,7 +31,6 @@ class TrainingData:
         stretches: Noise-only stretches of the training's recordings.
         held_back_stretches: Noise-only stretches of those that are held back.
         rooms: Simulated rooms.
-        pairs: Recordings of the training with their clean versions, for a supervised system to compare with.
     """
 
     speech: Manifest
@@ -42,7 +40,6 @@ class TrainingData:
     stretches: tuple[NoiseStretch, ...]
     held_back_stretches: tuple[NoiseStretch, ...]
     rooms: tuple[Room, ...]
-    pairs: tuple[TrainingPair, ...] = ()
 
 
 def prepare(
@@ -52,7 +49,6 @@ def prepare(
     settings: SystemSettings,
     on_preparation: Preparation | None = None,
     *,
-    clean: Path | None = None,
     enhance: Enhance | None = None,
     with_rooms: bool = True,
 ) -> TrainingData:
@@ -64,7 +60,6 @@ def prepare(
         out: The run's folder.
         settings: All settings.
         on_preparation: Called with the name of a task, files done and files in all.
-        clean: Folder of the mixtures' clean versions, for settings with `training.data.pairs` alone.
         enhance: A system that is trained already; noise is where it hears nobody and, of recordings where it always
             hears somebody, what it takes away.
         with_rooms: Whether to simulate rooms; who does not know yet which ones does it later, by `simulate_rooms`.
@@ -74,9 +69,7 @@ def prepare(
 
     Raises:
         DataError: A folder is missing or has nothing usable, or `out` holds a run on other recordings.
-        ConfigError: Clean versions are given to settings without pairs, or not given to settings with them.
     """
-    _check_pairs(settings, clean)
 
     def tell(task: str) -> OnPart | None:
         if on_preparation is None:
@@ -128,7 +121,6 @@ def prepare(
         stretches,
         held_back_stretches,
         simulate_rooms(settings, on_preparation) if with_rooms else (),
-        match_pairs(parts["mixtures"][0], mixtures, clean) if clean is not None else (),
     )
 
 
@@ -170,18 +162,6 @@ def _noise(
         return stretches
     progress = tell(f"taking speech out of recordings {purpose}")
     return (*stretches, *harvest_residuals(unpaused, enhance, out / "residuals", progress=progress))
-
-
-def _check_pairs(settings: SystemSettings, clean: Path | None) -> None:
-    """Clean versions of the mixtures are for those alone who ask for them."""
-    if settings.training.data.pairs and clean is None:
-        raise ConfigError(
-            f"{settings.name} learns from pairs: give the folder of the mixtures' clean versions (--clean)"
-        )
-    if clean is not None and not settings.training.data.pairs:
-        raise ConfigError(
-            f"{settings.name} learns without pairs and must not see clean versions of its mixtures: leave out --clean"
-        )
 
 
 def _same_sound(one: Manifest, other: Manifest) -> bool:

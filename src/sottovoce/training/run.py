@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,31 +10,19 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
+from torch import nn
 
 from sottovoce.atomic import replacing
-from sottovoce.baselines import build_network
-from sottovoce.baselines.network import Baseline
-from sottovoce.config import DataSettings, SystemSettings, dump_settings, load_settings
-from sottovoce.data.harvest import NoiseStretch
-from sottovoce.data.manifest import Manifest
-from sottovoce.data.paired import PairedClips
+from sottovoce.config import SystemSettings, dump_settings, load_settings
 from sottovoce.data.unpaired import UnpairedClips
-from sottovoce.errors import DataError
+from sottovoce.errors import ConfigError, DataError
 from sottovoce.models.checkpoint import save_checkpoint
 from sottovoce.models.export import export_model
 from sottovoce.models.joint import JointAutoencoder
 from sottovoce.training.log import Progress, RunLog, plot_run
-from sottovoce.training.module import (
-    BaselineModule,
-    Clips,
-    JointModule,
-    Stage,
-    TrainingModule,
-    loader,
-    stage_steps,
-    stages,
-)
+from sottovoce.training.module import Clips, TrainingModule, loader
 from sottovoce.training.preparation import Preparation, TrainingData, prepare
+from sottovoce.training.stages import Stage, joint_stages
 
 CHECKPOINT = "checkpoint.safetensors"
 """Name of the trained networks in a run's folder."""
@@ -74,13 +63,10 @@ def train(
     settings: SystemSettings,
     provenance: Provenance,
     *,
-    clean: Path | None = None,
     on_preparation: Preparation | None = None,
     on_progress: Progress | None = None,
 ) -> Path:
-    """Train a system on unpaired folders and export it; an interrupted run in `out` is resumed.
-
-    A baseline is trained in the same way, but not exported.
+    """Train a joint system on unpaired folders and export it; an interrupted run in `out` is resumed.
 
     Args:
         speech: Folder of clean speech of anyone.
@@ -88,23 +74,26 @@ def train(
         out: The run's folder: settings, manifests, curves, checkpoints, `checkpoint.safetensors`, `model.onnx`.
         settings: All settings.
         provenance: What the model file shall say of its origin.
-        clean: Folder of the mixtures' clean versions, for a supervised system to compare with, alone.
         on_preparation: Called with the name of a task, files done and files in all.
         on_progress: Called with stage, steps done, steps in all and the running loss.
 
     Returns:
-        Path of the exported model; of a baseline, of its checkpoint.
+        Path of the exported model.
 
     Raises:
         DataError: A folder has nothing usable, or `out` holds a run with other settings or on other recordings.
-        ConfigError: Clean versions are given to settings without pairs, or not given to settings with them.
+        ConfigError: The settings are those of a baseline, or ask for pairs.
     """
+    if settings.baseline is not None or settings.training.data.pairs:
+        raise ConfigError(
+            f"found the settings of a system to compare with, {settings.name}: `sottovoce benchmark` trains it"
+        )
     _record(out, settings)
-    data = prepare(speech, mixtures, out, settings, on_preparation, clean=clean)
-    model = fit(data, out, settings, on_progress=on_progress)
+    data = prepare(speech, mixtures, out, settings, on_preparation)
+    model = untrained(settings)
+    fit(model, joint_stages(model, settings), data, out, settings, on_progress=on_progress)
+    save_checkpoint(out / CHECKPOINT, model, settings)
     plot_run(out)
-    if not isinstance(model, JointAutoencoder):
-        return out / CHECKPOINT
     path = out / "model.onnx"
     export_with(path, model, settings, provenance)
     return path
@@ -129,45 +118,70 @@ def export_with(path: Path, model: JointAutoencoder, settings: SystemSettings, p
     )
 
 
+def untrained(settings: SystemSettings) -> JointAutoencoder:
+    """A joint system with the initial weights of the settings' seed.
+
+    Args:
+        settings: All settings.
+
+    Returns:
+        The system.
+    """
+    with torch.random.fork_rng(devices=[]):  # torch draws initial weights from its global generator alone
+        torch.manual_seed(settings.training.seed)
+        return JointAutoencoder(settings.frontend, settings.model)
+
+
 def fit(
+    network: nn.Module,
+    stages: Sequence[Stage],
     data: TrainingData,
     out: Path,
     settings: SystemSettings,
     *,
-    start: JointAutoencoder | None = None,
+    clips: Clips | None = None,
     on_progress: Progress | None = None,
-) -> JointAutoencoder | Baseline:
-    """Train all stages and write the checkpoint; an interrupted run in `out` is resumed.
+) -> None:
+    """Train networks stage by stage; an interrupted run in `out` is resumed.
 
     Args:
-        data: What the training draws from.
+        network: All networks of a system; afterwards trained, and in evaluation mode.
+        stages: What is trained, in order.
+        data: What the training draws from, and what its checks hear.
         out: The run's folder.
         settings: All settings.
-        start: A trained system to go on from, which becomes the new one: the joint stage alone is trained, and whoever
-            asked for it decides whether its checkpoint is written.
+        clips: Where batches come from; by default they are drawn from the data.
         on_progress: Called with stage, steps done, steps in all and the running loss.
-
-    Returns:
-        The trained system in evaluation mode.
 
     Raises:
         DataError: `out` holds a run with other settings.
     """
     _record(out, settings)
-    run = _Run(out, settings, data, on_progress)
-    model: JointAutoencoder | Baseline
-    if start is not None:
-        model = start
-    else:
-        with torch.random.fork_rng(devices=[]):  # torch draws initial weights from its global generator alone
-            torch.manual_seed(settings.training.seed)
-            model = build_network(settings)
-    for stage in stages(settings) if start is None else stages(settings)[-1:]:
-        run.train(stage, model)
-    model.eval()
-    if start is None:
-        save_checkpoint(out / CHECKPOINT, model, settings)
-    return model
+    run = _Run(out, settings, data, training_clips(data, settings) if clips is None else clips, on_progress)
+    for stage in stages:
+        run.train(stage, network)
+    network.eval()
+
+
+def training_clips(data: TrainingData, settings: SystemSettings) -> UnpairedClips:
+    """Where the batches of an unpaired training come from.
+
+    Args:
+        data: What they are drawn from.
+        settings: All settings.
+
+    Returns:
+        The batches.
+    """
+    return UnpairedClips(
+        data.speech,
+        data.mixtures,
+        data.stretches,
+        rooms=data.rooms,
+        settings=settings.training.data,
+        sample_rate=settings.frontend.sample_rate,
+        seed=settings.training.seed,
+    )
 
 
 def _record(out: Path, settings: SystemSettings) -> None:
@@ -187,30 +201,26 @@ class _Run:
     folder: Path
     settings: SystemSettings
     data: TrainingData
+    clips: Clips
     on_progress: Progress | None
 
-    def train(self, stage: Stage, model: JointAutoencoder | Baseline) -> None:
-        """Run or resume one stage; `model` holds its result afterwards."""
-        folder = self.folder / "stages" / stage
-        finished, steps = folder / "finished.pt", stage_steps(self.settings, stage)
+    def train(self, stage: Stage, network: nn.Module) -> None:
+        """Run or resume one stage; `network` holds its result afterwards."""
+        folder = self.folder / "stages" / stage.name
+        finished = folder / "finished.pt"
         if finished.exists():
-            model.load_state_dict(torch.load(finished, weights_only=True))
+            network.load_state_dict(torch.load(finished, weights_only=True))
             return
         training = self.settings.training
         last = newest_checkpoint(folder)
-        clips = self._training_clips()
-        module: TrainingModule = (
-            JointModule(model, self.settings, stage)
-            if isinstance(model, JointAutoencoder)
-            else BaselineModule(model, self.settings, stage)
-        )
+        first = 0 if last is None else _step_of(last)
         trainer = L.Trainer(
             accelerator="auto",
             devices=1,
-            max_steps=steps,
+            max_steps=stage.steps,
             max_epochs=-1,
             gradient_clip_val=training.optimiser.gradient_clip,
-            logger=TensorBoardLogger(self.folder / "tensorboard", name=None, version=stage),
+            logger=TensorBoardLogger(self.folder / "tensorboard", name=None, version=stage.name),
             callbacks=[self._checkpoints(folder), self._log(stage)],
             log_every_n_steps=max(1, training.check_every // 10),
             enable_progress_bar=False,
@@ -224,49 +234,16 @@ class _Run:
             for message in _NOT_FOR_THE_USER:
                 warnings.filterwarnings("ignore", message)
             trainer.fit(
-                module,
-                loader(clips, stage, 0 if last is None else _step_of(last), steps, _workers(training.data.workers)),
+                TrainingModule(network, stage, training),
+                loader(self.clips, stage.purpose, first, stage.steps, _workers(training.data.workers)),
                 ckpt_path=last,
                 weights_only=True,
             )
-        model.cpu()
+        network.cpu()
         with replacing(finished) as temporary:
-            torch.save(model.state_dict(), temporary)
+            torch.save(network.state_dict(), temporary)
         for checkpoint in folder.glob("*.ckpt"):
             checkpoint.unlink()
-
-    def _training_clips(self) -> Clips:
-        data, training = self.data, self.settings.training
-        drawn = training.data.model_copy(update={"pseudo_clips": 0}) if data.pairs else training.data
-        clips = self._clips(data.speech, data.mixtures, data.stretches, settings=drawn, seed=training.seed)
-        if not data.pairs:
-            return clips
-        return PairedClips(
-            clips,
-            data.pairs,
-            settings=training.data,
-            sample_rate=self.settings.frontend.sample_rate,
-            seed=training.seed,
-        )
-
-    def _clips(
-        self,
-        speech: Manifest,
-        mixtures: Manifest,
-        stretches: tuple[NoiseStretch, ...],
-        *,
-        settings: DataSettings,
-        seed: int,
-    ) -> UnpairedClips:
-        return UnpairedClips(
-            speech,
-            mixtures,
-            stretches,
-            rooms=self.data.rooms,
-            settings=settings,
-            sample_rate=self.settings.frontend.sample_rate,
-            seed=seed,
-        )
 
     def _checkpoints(self, folder: Path) -> ModelCheckpoint:
         # The newest is written before the one before it is deleted: one of them is always whole.
@@ -281,17 +258,20 @@ class _Run:
         counts = dict.fromkeys(("speech_clips", "mixture_clips", "noise_clips"), _CHECK_CLIPS)
         heard = training.data.model_copy(update={**counts, "pseudo_clips": 0})
         data = self.data
-        clips = self._clips(
+        clips = UnpairedClips(
             data.held_back_speech,
             data.held_back_mixtures,
             data.held_back_stretches,
+            rooms=data.rooms,
             settings=heard,
+            sample_rate=self.settings.frontend.sample_rate,
             seed=training.seed + 1,
         )
         batch = clips.batch(0, "check")
         return RunLog(
             self.folder,
             stage,
+            sample_rate=self.settings.frontend.sample_rate,
             speech=torch.from_numpy(batch.speech),
             mixtures=torch.from_numpy(batch.mixtures),
             noise=torch.from_numpy(batch.noise),

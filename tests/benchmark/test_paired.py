@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
+from sottovoce.benchmark.paired import PairedClips, match_pairs
 from sottovoce.config import DataSettings
 from sottovoce.data.manifest import scan
-from sottovoce.data.paired import PairedClips, match_pairs
 from sottovoce.data.unpaired import UnpairedBatch
 from sottovoce.errors import DataError
 
-from .synthetic import RATE, tone, write
+from ..data.synthetic import RATE, tone, write
 
 
 @pytest.fixture

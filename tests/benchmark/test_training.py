@@ -1,12 +1,12 @@
-"""Baselines are trained by the same command: reproducible, resumable, and pairs only for those that ask for them."""
+"""Compared systems are trained alike: reproducible, resumable, and pairs only for those that ask for them."""
 
 import numpy as np
 import pytest
 
 pytest.importorskip("lightning")
 
-from sottovoce import cli
-from sottovoce.config import SystemSettings, dump_settings
+from sottovoce.benchmark.training import train_system
+from sottovoce.config import SystemSettings
 from sottovoce.errors import ConfigError, ModelError
 from sottovoce.models.checkpoint import load_checkpoint, read_checkpoint
 from sottovoce.training import run as run_module
@@ -14,7 +14,7 @@ from sottovoce.training.log import read_table
 from sottovoce.training.run import Provenance, train
 
 from ..data.synthetic import write
-from .conftest import SETTINGS
+from ..training.conftest import SETTINGS, make_recordings, talkers
 
 PVQ = {"kind": "pvq", "channels": 4, "width": 8, "heads": 2, "blocks": 1, "codes": 8}
 BASELINES = {
@@ -22,7 +22,14 @@ BASELINES = {
     "pvq": PVQ,
     "cf": {"kind": "cf", "width": 8, "layers": 1, "features": PVQ},
 }
-PROVENANCE = Provenance("none", (), "none")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Clean speech, and mixtures with their hidden clean versions."""
+    folder = tmp_path_factory.mktemp("compared")
+    talkers(folder / "speech", ("anna", "bert", "carl"), 1)
+    return folder / "speech", make_recordings(folder, 2)
 
 
 def settings(kind):
@@ -35,8 +42,7 @@ def settings(kind):
 
 def run(folders, out, kind):
     speech, made = folders
-    clean = made / "clean" if kind == "irm" else None
-    return train(speech, made / "noisy", out, settings(kind), PROVENANCE, clean=clean)
+    return train_system(speech, made / "noisy", out, settings(kind), clean=made / "clean" if kind == "irm" else None)
 
 
 @pytest.mark.parametrize("kind", BASELINES)
@@ -47,20 +53,19 @@ def test_a_baseline_is_trained_and_kept(folders, tmp_path, kind):
     assert all(np.isfinite(value.float().numpy()).all() for value in tensors.values())
     stages = [row["stage"] for row in read_table(tmp_path / "run" / "losses.csv")]
     assert list(dict.fromkeys(stages)) == (["training"] if kind == "irm" else ["pretraining", "training"])
-    assert (tmp_path / "run" / "losses.png").exists()
     assert not (tmp_path / "run" / "model.onnx").exists()
     with pytest.raises(ModelError, match="holds a baseline"):
         load_checkpoint(path)
 
 
 @pytest.mark.parametrize("kind", BASELINES)
-def test_an_interrupted_training_ends_like_an_unbroken_one(folders, undrawn, tmp_path, monkeypatch, kind):
+def test_an_interrupted_training_ends_like_an_unbroken_one(folders, tmp_path, monkeypatch, kind):
     unbroken = run(folders, tmp_path / "unbroken", kind).read_bytes()
     real = run_module.RunLog.on_train_batch_end
 
     def stop(self, trainer, *rest):
         real(self, trainer, *rest)
-        if self._stage == "training" and trainer.global_step == 4:
+        if self._stage.name == "training" and trainer.global_step == 4:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -73,40 +78,43 @@ def test_an_interrupted_training_ends_like_an_unbroken_one(folders, undrawn, tmp
 def test_an_unpaired_system_must_not_be_given_pairs(folders, tmp_path):
     speech, made = folders
     with pytest.raises(ConfigError, match="must not see clean versions"):
-        train(speech, made / "noisy", tmp_path / "run", settings("pvq"), PROVENANCE, clean=made / "clean")
+        train_system(speech, made / "noisy", tmp_path / "run", settings("pvq"), clean=made / "clean")
 
 
-def test_a_supervised_system_asks_for_pairs(folders, tmp_path, monkeypatch, capsys):
+def test_a_supervised_system_asks_for_pairs(folders, tmp_path):
     speech, made = folders
-    config = tmp_path / "irm.yaml"
-    config.write_text(dump_settings(settings("irm")))
-    command = ["sottovoce", "train", "--speech", speech, "--mixtures", made / "noisy", "-o", tmp_path / "run"]
-    monkeypatch.setattr("sys.argv", [str(part) for part in [*command, "--config", config]])
-    assert cli.main() == 1
-    assert "--clean" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="learns from pairs"):
+        train_system(speech, made / "noisy", tmp_path / "run", settings("irm"))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("kind", ["pvq", "irm"])
+def test_the_product_trains_no_baseline(folders, tmp_path, kind):
+    speech, made = folders
+    with pytest.raises(ConfigError, match="`sottovoce benchmark` trains it"):
+        train(speech, made / "noisy", tmp_path / "run", settings(kind), Provenance("none", (), "none"))
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("kind", ["pvq", "cf"])
-def test_unpaired_baselines_never_open_a_clean_version(folders, undrawn, tmp_path, kind):
+def test_unpaired_baselines_never_open_a_clean_version(folders, tmp_path, kind):
     """Hidden clean versions that are replaced by noise change nothing."""
-    speech, made = folders
     first = run(folders, tmp_path / "first", kind).read_bytes()
-    kept = {path: path.read_bytes() for path in (made / "clean").iterdir()}
+    kept = {path: path.read_bytes() for path in (folders[1] / "clean").iterdir()}
     try:
         for path in kept:
             path.unlink()
             write(path, np.random.default_rng(0).standard_normal(12 * 16000).astype(np.float32) * 0.1)
-        second = train(speech, made / "noisy", tmp_path / "second", settings(kind), PROVENANCE).read_bytes()
+        second = run(folders, tmp_path / "second", kind).read_bytes()
     finally:
         for path, content in kept.items():
             path.write_bytes(content)
     assert first == second
 
 
-def test_pairs_that_are_asked_for_have_an_effect(folders, undrawn, tmp_path):
+def test_pairs_that_are_asked_for_have_an_effect(folders, tmp_path):
     speech, made = folders
     first = run(folders, tmp_path / "first", "irm").read_bytes()
     # The mixtures as their own clean versions: another target, so other weights.
-    clean = made / "noisy"
-    second = train(speech, made / "noisy", tmp_path / "second", settings("irm"), PROVENANCE, clean=clean).read_bytes()
-    assert first != second
+    second = train_system(speech, made / "noisy", tmp_path / "second", settings("irm"), clean=made / "noisy")
+    assert first != second.read_bytes()
