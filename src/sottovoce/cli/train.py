@@ -16,7 +16,6 @@ def train(
     output: Output,
     config: str = "default",
     seed: int | None = None,
-    clean: Path | None = None,
     licence: str = "not stated",
     training_data: tuple[str, ...] = (),
 ) -> None:
@@ -35,10 +34,8 @@ def train(
         speech: Folder of clean speech, of anyone.
         mixtures: Folder of noisy recordings.
         output: Folder of the run.
-        config: Settings: the name of one that comes with sottovoce (default, example, poster, baselines/irm, ...) or a
-            YAML file.
+        config: Settings: the name of one that comes with sottovoce (default, example, poster, ...) or a YAML file.
         seed: Another seed than that of the settings.
-        clean: Folder of the mixtures' own clean versions, by the same names: for the supervised baselines alone.
         licence: Licence of the weights, to be kept in the model.
         training_data: Corpora of the training, one sentence each, to be kept in the model.
     """
@@ -63,7 +60,6 @@ def train(
             output,
             settings,
             Provenance(licence, training_data, shlex.join(["sottovoce", *sys.argv[1:]])),
-            clean=clean,
             on_preparation=lambda task, done, total: show(task, done, total, f" {done} of {total}"),
             on_progress=lambda stage, step, steps, loss: show(
                 f"{stage} stage", step, steps, f" step {step} of {steps}, loss {loss:.4f}"
