@@ -7,7 +7,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sottovoce.signal.resampling import PolyphaseResampler, Resampler, resample
+from sottovoce.signal import resampling
+from sottovoce.signal.resampling import PolyphaseResampler, Resampler, _polyphase_filters, resample
 
 RATES = [8000, 11025, 16000, 22050, 32000, 44100, 48000, 96000]
 
@@ -98,9 +99,29 @@ def test_missing_samples_bring_as_many_outputs(source, target):
         assert given_samples >= wanted
 
 
-def test_rates_without_a_common_divisor():
-    tone = (np.sin(np.arange(3000) / 20) * np.hanning(3000))[np.newaxis].astype(np.float32)
-    np.testing.assert_allclose(whole(tone, 16001, 16000), resample(tone, 16001, 16000), atol=1e-3)
+@pytest.mark.parametrize(("source", "target"), [(16001, 16000), (16000, 16001), (383_987, 16000), (16000, 383_987)])
+def test_rates_without_a_common_divisor(source, target):
+    """Filters between those that are kept are as good: the true one's error is that of 70 dB, too."""
+    tone = (np.sin(np.arange(3000) * 800 / source) * np.hanning(3000))[np.newaxis].astype(np.float32)
+    np.testing.assert_allclose(whole(tone, source, target), resample(tone, source, target), atol=1e-3)
+    level = whole(np.full((1, 3000), 0.5, np.float32), source, target)
+    inner = slice(level.shape[1] // 2 - 20, level.shape[1] // 2 + 20)
+    np.testing.assert_allclose(level[:, inner], 0.5, atol=1e-6)
+
+
+def test_filters_between_those_that_are_kept_come_close_to_the_true_ones(monkeypatch):
+    sound = noise(1, 3000)
+    exact = whole(sound, 22050, 16000)  # 320 filters
+    _polyphase_filters.cache_clear()
+    monkeypatch.setattr(resampling, "_MAX_PHASES", 256)
+    between = whole(sound, 22050, 16000)
+    _polyphase_filters.cache_clear()
+    assert 0 < np.abs(between - exact).max() < 10 ** (-90 / 20) * np.abs(exact).max()
+
+
+def test_filters_of_primes_are_small():
+    assert _polyphase_filters(16000, 383_987).nbytes < 8 * 2**20
+    assert _polyphase_filters(383_987, 16000).nbytes < 8 * 2**20
 
 
 class TestResampler:

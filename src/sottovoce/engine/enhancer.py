@@ -9,14 +9,12 @@ from numpy.typing import NDArray
 from sottovoce.engine.frames import FrameStream
 from sottovoce.engine.model import Float32Array, Model
 from sottovoce.engine.options import EnhanceKeywords, EnhanceOptions
-from sottovoce.signal.audio import MOST_CHANNELS
+from sottovoce.signal.limits import MAX_CHANNELS, block_frames, implausible
 from sottovoce.signal.queue import SampleQueue
 from sottovoce.signal.resampling import PolyphaseResampler, Resampler
 from sottovoce.signal.stft import MultiResolutionSTFT
 from sottovoce.weights import MODELS
 
-# Longer blocks are cut to this, which bounds the memory and still lets many frames go through the network at once.
-_PIECE_SECONDS = 4.0
 # A sample beyond this (180 dB above full scale) is no sound, and its square would not fit the network's numbers.
 _LIMIT = np.float32(1e9)
 
@@ -124,13 +122,10 @@ class Stream:
         live: bool = False,
     ) -> None:
         options = options or EnhanceOptions()
-        if sample_rate <= 0 or sample_rate % 1 or channels < 1:
-            raise ValueError(f"found rate {sample_rate} Hz and {channels} channels, expected positive whole numbers")
-        if channels > MOST_CHANNELS:
-            raise ValueError(
-                f"found {channels} channels, expected {MOST_CHANNELS} at most: arrays are (channels, samples), so "
-                "transpose one of (samples, channels)"
-            )
+        wrong = implausible(sample_rate, channels)
+        if wrong is not None:
+            advice = ": arrays are (channels, samples), so transpose one of (samples, channels)"
+            raise ValueError(f"found {wrong}{advice if channels > MAX_CHANNELS else ''}")
         self.sample_rate = int(sample_rate)
         self.channels = channels
         self._enhancer = enhancer
@@ -141,7 +136,8 @@ class Stream:
         self._full_band = options.full_band and sample_rate != self._model_rate
         self._linked = options.linked
         self._resampler = PolyphaseResampler if live and sample_rate != self._model_rate else Resampler
-        self._piece = max(1, round(_PIECE_SECONDS * sample_rate))
+        # Longer blocks are cut to this, which bounds the memory.
+        self._piece = block_frames(self.sample_rate, channels)
         self.reset()
 
     def reset(self) -> None:
@@ -252,9 +248,19 @@ class Stream:
         enhanced = self._from_model.push(enhanced, last)
         self._wanted = self._to_model.missing(self._frames.missing)
         count = min(enhanced.shape[1], len(self._input))
-        enhanced, dry = enhanced[:, :count], self._input.take(count)
         if gains is not None:
             self._gains.append(gains)
+        # A resampler may give a sixth of a second at once.
+        pieces = [
+            self._mixed(enhanced[:, start : min(start + self._piece, count)]) for start in range(0, count, self._piece)
+        ]
+        return np.concatenate(pieces, axis=1) if pieces else enhanced[:, :0]
+
+    def _mixed(self, enhanced: Float32Array) -> Float32Array:
+        """Put the next enhanced samples together with the input that belongs to them."""
+        count = enhanced.shape[1]
+        dry = self._input.take(count)
+        if self._full_band:
             enhanced = enhanced + self._gains.take(count) * dry
         if self._mix != 1:
             enhanced = self._mix * enhanced + (1 - self._mix) * dry

@@ -11,11 +11,9 @@ from sottovoce.engine.enhancer import Enhancer, Stream
 from sottovoce.engine.options import EnhanceOptions
 from sottovoce.errors import AudioError, ConfigError, ModelError
 from sottovoce.signal.audio import AUDIO_SUFFIXES, AudioInfo, Writer, blocks, find_audio, probe
+from sottovoce.signal.limits import block_frames
 
 log = logging.getLogger(__name__)
-
-# Longer blocks run no faster: their arrays leave the caches, and every worker holds one.
-_BLOCK_SECONDS = 1.0
 
 OnProgress = Callable[[float, float], None]
 """Takes the seconds of sound that are done, and the seconds in all."""
@@ -122,7 +120,7 @@ def enhance_files(
             make_folder(target.parent)
             stream = Stream(enhancer, info.sample_rate, info.channels, options)
             with writer:
-                for block in blocks(source, max(1, round(_BLOCK_SECONDS * info.sample_rate))):
+                for block in blocks(source, block_frames(info.sample_rate, info.channels)):
                     writer.write(stream.push(block))
                     taken += block.shape[1]
                     advance(block.shape[1] / info.sample_rate)

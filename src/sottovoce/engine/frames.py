@@ -15,6 +15,8 @@ _UPPER_SECONDS = 0.05
 # Where there is hardly more than this (140 dB below full scale) there is nothing to tell a gain from, and it is 1.
 _SILENCE = np.float32(1e-14)
 _TINY = np.float32(1e-30)
+# Frames of all channels that go through the network at once, which bounds its memory.
+_FRAMES_AT_ONCE = 256
 _PHASE_ZERO = np.array([1, 0], np.float32)[:, np.newaxis, np.newaxis]
 
 
@@ -60,6 +62,8 @@ class FrameStream:
         self._waiting_spectra = np.zeros((channels + self._linked, 2, stft.bins[0], 0), np.float32)
         self._samples_to_drop = stft.overlap
         self._tail = np.zeros((channels, stft.overlap), np.float32)
+        frames_at_once = max(1, _FRAMES_AT_ONCE // channels)
+        self._samples_at_once = stft.window + (frames_at_once - 1) * stft.hop
         self._flush_samples = stft.window + metadata.delay_frames * stft.hop
         self._taken = 0
         self._given = 0
@@ -92,14 +96,19 @@ class FrameStream:
             # Zeros push out what the window and the network's delay still hold.
             self._waiting.append(np.zeros((self._channels, self._flush_samples), np.float32))
         enhanced, gains = self._advance()
+        while self.missing <= 0:
+            more_enhanced, more_gains = self._advance()
+            enhanced = np.concatenate([enhanced, more_enhanced], axis=1)
+            if gains is not None and more_gains is not None:
+                gains = np.concatenate([gains, more_gains], axis=1)
         count = min(enhanced.shape[1], self._taken - self._given)
         self._given += count
         return enhanced[:, :count], None if gains is None else gains[:, :count]
 
     def _advance(self) -> tuple[Float32Array, Float32Array | None]:
-        """Enhance the frames that are complete."""
+        """Enhance the frames that are complete, or as many of them as may go at once."""
         stft = self._stft
-        spectra = stft.spectra(stft.frames(self._waiting.waiting()))
+        spectra = stft.spectra(stft.frames(self._waiting.waiting()[:, : self._samples_at_once]))
         count = spectra.shape[-1]
         self._waiting.take(count * stft.hop)
         dropped = min(self._frames_to_drop, count)

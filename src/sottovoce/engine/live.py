@@ -19,6 +19,7 @@ from sottovoce.errors import AudioError, ConfigError
 from sottovoce.extras import require
 from sottovoce.signal.audio import Float32Array
 from sottovoce.signal.levels import SILENCE_DB, rms, to_db
+from sottovoce.signal.limits import implausible
 from sottovoce.signal.queue import SampleQueue
 
 # Blocks that wait for the output at the start: one that is played, and one for what the worker may be late.
@@ -298,14 +299,16 @@ class Live:
     ) -> None:
         if not 0.001 <= block_seconds <= 0.5:
             raise ConfigError(f"found blocks of {1000 * block_seconds:g} ms, expected 1 to 500 ms")
-        if channels < 1 or (sample_rate is not None and sample_rate < 1):
-            raise ConfigError(f"found {channels} channels and rate {sample_rate} Hz, expected positive numbers")
+        model_rate = enhancer.model.metadata.sample_rate
+        wrong = implausible(model_rate if sample_rate is None else sample_rate, channels)
+        if wrong is not None:
+            raise ConfigError(f"found {wrong}")
         self._sounddevice = _sounddevice()
         self._channels = channels
         self._input = self._find(input_device, "input")
         self._output = self._find(output_device, "output")
         self._played = max(channels, min(2, self._output["max_output_channels"]))
-        self.sample_rate = self._choose_rate(sample_rate, enhancer.model.metadata.sample_rate)
+        self.sample_rate = self._choose_rate(sample_rate, model_rate)
         self._block_frames = max(1, round(block_seconds * self.sample_rate))
         stream = Stream(enhancer, self.sample_rate, channels, options, live=True)
         stream_frames = self._rehearse(stream)

@@ -7,10 +7,8 @@ from sottovoce.engine.enhancer import Enhancer, Stream
 from sottovoce.engine.files import make_folder
 from sottovoce.engine.options import EnhanceOptions
 from sottovoce.signal.audio import Writer, blocks, probe
+from sottovoce.signal.limits import block_frames
 from sottovoce.signal.pipes import PipeReader, PipeWriter, RawSound
-
-# The most that is read at once, which a live pipe never reaches; see `files` for the length.
-_BLOCK_SECONDS = 1.0
 
 
 def enhance_pipe(
@@ -47,11 +45,11 @@ def enhance_pipe(
     """
     if isinstance(source, Path):
         info = probe(source)
-        pieces = blocks(source, max(1, round(_BLOCK_SECONDS * info.sample_rate)))
+        pieces = blocks(source, block_frames(info.sample_rate, info.channels))
     else:
         reader = PipeReader(source, source_raw)
         info = reader.info
-        pieces = reader.blocks(max(1, round(_BLOCK_SECONDS * info.sample_rate)))
+        pieces = reader.blocks(block_frames(info.sample_rate, info.channels))
     stream = Stream(enhancer, info.sample_rate, info.channels, options, live=live)
     writer: Writer | PipeWriter
     if isinstance(target, Path):

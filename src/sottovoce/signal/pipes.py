@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sottovoce.errors import AudioError
-from sottovoce.signal.audio import MOST_CHANNELS, AudioInfo, Float32Array, quantise
+from sottovoce.signal.audio import AudioInfo, Float32Array, quantise
 from sottovoce.signal.audio.containers import is_unknown_size
+from sottovoce.signal.limits import implausible
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class RawSound:
         channels: Number of channels, interleaved.
 
     Raises:
-        AudioError: A number is not positive.
+        AudioError: A number is implausible.
     """
 
     encoding: str
@@ -66,11 +67,9 @@ class RawSound:
     channels: int
 
     def __post_init__(self) -> None:
-        if self.sample_rate < 1 or not 1 <= self.channels <= MOST_CHANNELS:
-            raise AudioError(
-                f"found raw sound of {self.sample_rate} Hz and {self.channels} channels, expected a rate of 1 Hz or "
-                f"more and 1 to {MOST_CHANNELS} channels"
-            )
+        wrong = implausible(self.sample_rate, self.channels)
+        if wrong is not None:
+            raise AudioError(f"cannot read raw sound: found {wrong}")
 
 
 class PipeReader:
@@ -275,13 +274,20 @@ def _read_format(content: bytes) -> tuple[int, int, str]:
     tag, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", content)
     if tag == _TAG_EXTENSIBLE and len(content) >= 26:
         tag = struct.unpack_from("<H", content, 24)[0]
-    for subtype, encoding in _ENCODINGS.items():
-        if encoding == (tag, bits) and rate > 0 and 1 <= channels <= MOST_CHANNELS:
-            return rate, channels, subtype
-    raise AudioError(
-        f"standard input is a WAV of kind {tag:#x} with {bits} bits, {rate} Hz and {channels} channels, expected plain "
-        "samples (8 to 32 bits, or float): convert it before the pipe with `ffmpeg -i IN -f wav -c:a pcm_s16le -`"
-    )
+    subtypes = {known: subtype for subtype, known in _ENCODINGS.items()}
+    encoding = _Encoding(tag, bits)
+    if encoding not in subtypes:
+        raise AudioError(
+            f"standard input is a WAV of kind {tag:#x} with {bits} bits, expected plain samples (8 to 32 bits, or "
+            "float): convert it before the pipe with `ffmpeg -i IN -f wav -c:a pcm_s16le -`"
+        )
+    wrong = implausible(rate, channels)
+    if wrong is not None:
+        raise AudioError(
+            f"standard input is a WAV with a damaged header, or no speech: found {wrong}; see what the program before "
+            "the pipe writes"
+        )
+    return rate, channels, subtypes[encoding]
 
 
 def _decode(content: bytes, subtype: str) -> Float32Array:

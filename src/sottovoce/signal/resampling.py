@@ -20,8 +20,13 @@ _STOPBAND_DB = 70.0
 # The filter is 6 dB down here, as a share of half the lower rate. At 16 kHz it passes all up to 7.1 kHz and nothing
 # from 8.3 kHz on; what is between is mirrored into the last 0.3 kHz below 8 kHz.
 _CUTOFF = 0.96
-# Outputs that are computed at once: few, so that what they are computed from stays in the processor's caches.
+# Filters that are kept at most. Rates that are in use need fewer. Others, such as primes, would need one for every
+# sample of a second: they get straight lines between these, which come within -105 dB of the true filter.
+_MAX_PHASES = 1024
+# Outputs that are computed at once, and products of samples and filters for them: few, so that what they are computed
+# from stays in the processor's caches.
 _OUTPUTS = 256
+_PRODUCTS = 2**19
 
 
 class Resampler:
@@ -140,7 +145,9 @@ class PolyphaseResampler:
         divisor = math.gcd(source_rate, target_rate)
         self._up, self._down = target_rate // divisor, source_rate // divisor
         self._filters = _polyphase_filters(self._up, self._down)
-        self._ahead: int = self._filters.shape[1] // 2
+        taps: int = self._filters.shape[1]
+        self._ahead = taps // 2
+        self._outputs = max(1, min(_OUTPUTS, _PRODUCTS // (taps * channels)))
         self.latency_seconds = self._ahead / source_rate
         self._waiting = SampleQueue(channels)
         self._waiting.append(np.zeros((channels, self._ahead - 1), np.float32))
@@ -164,7 +171,8 @@ class PolyphaseResampler:
             self._waiting.append(np.zeros((self._channels, self._ahead), np.float32))
         complete = self._taken if last else self._taken - self._ahead
         end = max(self._given, -(-complete * self._up // self._down))
-        pieces = [self._filter(start, min(start + _OUTPUTS, end)) for start in range(self._given, end, _OUTPUTS)]
+        step = self._outputs
+        pieces = [self._filter(start, min(start + step, end)) for start in range(self._given, end, step)]
         return np.concatenate(pieces, axis=1) if pieces else np.zeros((self._channels, 0), np.float32)
 
     def missing(self, count: int) -> int:
@@ -185,7 +193,13 @@ class PolyphaseResampler:
         first = start * self._down // self._up
         position = np.arange(stop - start, dtype=np.int64) * self._down + start * self._down - first * self._up
         windows = np.lib.stride_tricks.sliding_window_view(self._waiting.waiting(), length, axis=1)
-        filters = self._filters[position % self._up]
+        phase = position % self._up
+        if self._up <= _MAX_PHASES:
+            filters = self._filters[phase]
+        else:
+            whole, rest = np.divmod(phase * _MAX_PHASES, self._up)
+            share = (rest / self._up).astype(np.float32)[:, np.newaxis]
+            filters = (1 - share) * self._filters[whole] + share * self._filters[whole + 1]
         resampled: Float32Array = np.einsum("ckt,kt->ck", windows[:, position // self._up], filters)
         self._given = stop
         self._waiting.take(stop * self._down // self._up - first)
@@ -194,14 +208,16 @@ class PolyphaseResampler:
 
 @lru_cache(maxsize=8)
 def _polyphase_filters(up: int, down: int) -> Float32Array:
-    """Filters `(up, taps)` of a Kaiser-windowed sinc, one for every place of an output between two inputs.
+    """Filters `(phases, taps)` of a Kaiser-windowed sinc, for places of an output between two inputs.
 
     Output k lies at k * down / up inputs. Its filter reaches from taps / 2 - 1 inputs before the one at or before that
-    place to taps / 2 inputs behind it.
+    place to taps / 2 inputs behind it. There is a filter for each of the `up` places; if they are too many, for
+    `_MAX_PHASES` places in equal distances, and one more for the end of the last distance.
     """
     half = _HALF_LENGTH * max(1.0, down / up)
     ahead = math.ceil(half)
-    distance = np.arange(1 - ahead, ahead + 1) - np.arange(up)[:, np.newaxis] / up
+    places = np.arange(up) / up if up <= _MAX_PHASES else np.arange(_MAX_PHASES + 1) / _MAX_PHASES
+    distance = np.arange(1 - ahead, ahead + 1) - places[:, np.newaxis]
     cutoff = _CUTOFF * min(1.0, up / down)
     # Kaiser's formula for the shape of a window with this attenuation.
     shape = 0.1102 * (_STOPBAND_DB - 8.7)

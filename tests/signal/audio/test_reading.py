@@ -40,6 +40,24 @@ class TestBadInput:
         with pytest.raises(AudioError, match="holds no samples"):
             probe(tmp_path / name)
 
+    @pytest.mark.parametrize("kind", ["WAV", "AIFF"])
+    @pytest.mark.parametrize(
+        ("rate", "channels", "words"),
+        [
+            (1, 1, "found rate 1 Hz, expected a whole number from 4000 to 384000 Hz"),
+            (1_000_003, 1, "found rate 1000003 Hz"),
+            (2**31 - 1, 2, "found rate 2147483647 Hz"),
+            (16000, 1024, "found 1024 channels, expected 1 to 64"),
+        ],
+    )
+    def test_implausible_rate_or_channels(self, tmp_path, kind, rate, channels, words):
+        path = save(tmp_path / f"a.{kind.lower()}", np.zeros((channels, 100), np.float32), rate)
+        with pytest.raises(AudioError, match=words) as error:
+            probe(path)
+        one_sentence(error)
+        with pytest.raises(AudioError, match=words):
+            next(blocks(path, 10))
+
     @pytest.mark.parametrize("name", ["a.wav", "a.mp3", "a.flac", "a.ogg"])
     def test_text(self, tmp_path, name):
         (tmp_path / name).write_text("This is no sound.\n" * 100)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sottovoce.errors import AudioError
 from sottovoce.signal.audio.comments import MAX_METADATA_BYTES
 from sottovoce.signal.audio.layout import ChannelLayout
+from sottovoce.signal.limits import MAX_CHANNELS, MAX_RATE_HZ, MIN_RATE_HZ
 
 Float32Array = NDArray[np.float32]
 
@@ -48,15 +49,12 @@ _CONTAINERS = {
     ".caf": _Container("CAF", (*(subtype for subtype in LINEAR if subtype != "PCM_U8"), "PCM_S8")),
     ".w64": _Container("W64", LINEAR),
 }
-MOST_CHANNELS = 1024
-"""What libsndfile takes; more are samples in the place of channels."""
-
-_UNLIMITED = _Codec(range(1, 2**31), MOST_CHANNELS)
+_UNLIMITED = _Codec(range(MIN_RATE_HZ, MAX_RATE_HZ + 1), MAX_CHANNELS)
 _CODECS = {
-    "FLAC": _Codec(range(1, 655_351), 8),
+    "FLAC": _Codec(range(MIN_RATE_HZ, MAX_RATE_HZ + 1), 8),
     # libvorbis crashes above 200 kHz.
-    "VORBIS": _Codec(range(1, 200_001), 255),
-    "OPUS": _Codec((8000, 12000, 16000, 24000, 48000), 255),
+    "VORBIS": _Codec(range(MIN_RATE_HZ, 200_001), MAX_CHANNELS),
+    "OPUS": _Codec((8000, 12000, 16000, 24000, 48000), MAX_CHANNELS),
     "MPEG_LAYER_III": _Codec((8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000), 2),
 }
 _SAMPLE_BYTES = {
@@ -143,10 +141,12 @@ def choose_format(path: Path, sample_rate: int, channels: int, like: AudioInfo |
             for ending, other in _CONTAINERS.items()
             if _codec(other, other.subtypes[0]).holds(sample_rate, channels)
         ]
-        rates = f"up to {codec.rates_hz[-1]}" if isinstance(codec.rates_hz, range) else listing(codec.rates_hz)
+        is_range = isinstance(codec.rates_hz, range)
+        rates = f"{codec.rates_hz[0]} to {codec.rates_hz[-1]}" if is_range else listing(codec.rates_hz)
+        advice = f"; write {listing(fitting)}" if fitting else ""
         raise AudioError(
             f"cannot write {path}: found {sample_rate} Hz and {channels} channels, expected {rates} Hz and at most "
-            f"{codec.channels} channels for this kind of file; write {listing(fitting)}"
+            f"{codec.channels} channels for this kind of file{advice}"
         )
     is_long = like is not None and exceeds_limit(container.format, subtype, like.frames, channels)
     if is_long and container.format == "AIFF":

@@ -24,6 +24,7 @@ from sottovoce.signal.audio.formats import (
 )
 from sottovoce.signal.audio.layout import read_layout
 from sottovoce.signal.audio.lossy import read_bit_rate
+from sottovoce.signal.limits import implausible
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +71,8 @@ def probe(path: Path | str) -> AudioInfo:
         Format, rate, channels and length.
 
     Raises:
-        AudioError: The file is missing, empty, cut, without samples, or of an unknown kind.
+        AudioError: The file is missing, empty, cut, without samples, of an unknown kind, or of an implausible rate or
+            number of channels.
     """
     path = Path(path)
     _require_sound(path)
@@ -87,6 +89,9 @@ def probe(path: Path | str) -> AudioInfo:
                     f"{listing(AUDIO_SUFFIXES)}; `ffmpeg -i {path.name} out.wav` converts other kinds"
                 ) from error
             info = pyav.probe(path)
+    wrong = implausible(info.sample_rate, info.channels)
+    if wrong is not None:
+        raise AudioError(f"{path} has a damaged header, or is no speech: found {wrong}; record or convert it again")
     if info.frames == 0:
         raise AudioError(f"{path} holds no samples, expected a recording of one sample at least: record it again")
     return info
