@@ -284,7 +284,7 @@ def _read_format(content: bytes) -> tuple[int, int, str]:
     wrong = implausible(rate, channels)
     if wrong is not None:
         raise AudioError(
-            f"standard input is a WAV with a damaged header, or no speech: found {wrong}; see what the program before "
+            f"standard input is a WAV with an implausible header: found {wrong}; see what the program before "
             "the pipe writes"
         )
     return rate, channels, subtypes[encoding]

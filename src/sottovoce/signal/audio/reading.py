@@ -91,7 +91,7 @@ def probe(path: Path | str) -> AudioInfo:
             info = pyav.probe(path)
     wrong = implausible(info.sample_rate, info.channels)
     if wrong is not None:
-        raise AudioError(f"{path} has a damaged header, or is no speech: found {wrong}; record or convert it again")
+        raise AudioError(f"{path} has an implausible header: found {wrong}; copy, record or convert it again")
     if info.frames == 0:
         raise AudioError(f"{path} holds no samples, expected a recording of one sample at least: record it again")
     return info
