@@ -78,6 +78,18 @@ class TestWriter:
         assert not caplog.records
         np.testing.assert_array_equal(read(tmp_path / "a.wav")[0], [[1.5, -2.0]])
 
+    @pytest.mark.parametrize("name", ["a.mp3", "a.ogg", "a.opus"])
+    @pytest.mark.parametrize("peak", [1.5, 100.0, 7e8, 3e38])
+    def test_what_would_end_an_encoder_is_limited_before_it(self, tmp_path, name, peak, caplog):
+        sound = np.float32(peak) * np.sin(0.05 * np.arange(24000, dtype=np.float32))[np.newaxis]
+        with Writer(tmp_path / name, 48000, 1) as writer:
+            writer.write(sound)
+        back = read(tmp_path / name)[0]
+        assert back.shape == sound.shape
+        # What is limited is a square wave, whose edges lossy encoders overshoot.
+        assert 0.7 * min(peak, 10) < np.abs(back).max() < 4 * min(peak, 10)
+        assert ("were beyond 20 dB above full scale and were limited to ±10" in caplog.text) == (peak > 10)
+
     def test_integers_are_rounded_not_truncated(self, tmp_path):
         with Writer(tmp_path / "a.wav", 16000, 1) as writer:
             writer.write(np.array([[0.6, 0.4, -0.4, -0.6]], np.float32) / 32768)

@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 # libsndfile's Vorbis encoder takes memory on the stack for what one call writes.
 _WRITE_FRAMES = 16384
+# 20 dB above full scale. Far beyond, libsndfile's MP3 encoder ends the process and its Opus encoder gives silence.
+_LOSSY_PEAK = 10
 _INTEGER_BITS = {"PCM_U8": 8, "PCM_S8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32, "ULAW": 16, "ALAW": 16}
 
 
@@ -26,9 +28,9 @@ class Writer:
     """Writes a recording block by block, as a context manager; the file appears whole or not at all.
 
     The blocks go to a temporary file in the target's folder, which gets the target's name at the end of the `with`
-    block and disappears if that is left by an exception. Integer sample formats are rounded and limited to ±1, with a
-    warning that says how many samples were beyond; float and lossy formats take every value. A WAV of more than 4 GiB
-    becomes an RF64, at once if `like` tells that it will be so long.
+    block and disappears if that is left by an exception. Integer sample formats are rounded and limited to ±1, lossy
+    ones are limited to ±10, with a warning that says how many samples were beyond; float takes every value. A WAV of
+    more than 4 GiB becomes an RF64, at once if `like` tells that it will be so long.
 
     Args:
         path: The file to write; its suffix sets the kind.
@@ -130,10 +132,12 @@ class Writer:
             written.unlink()
 
     def _encode(self, block: NDArray[np.floating]) -> NDArray[np.float32] | NDArray[np.int32]:
-        bits = _INTEGER_BITS.get(self.subtype)
-        if bits is None:
+        if self.subtype in ("FLOAT", "DOUBLE"):
             return block.astype(np.float32)
-        self._limited += int(np.count_nonzero(np.abs(block) > 1))
+        bits = _INTEGER_BITS.get(self.subtype)
+        self._limited += int(np.count_nonzero(np.abs(block) > (_LOSSY_PEAK if bits is None else 1)))
+        if bits is None:
+            return np.clip(block, -_LOSSY_PEAK, _LOSSY_PEAK).astype(np.float32)
         # libsndfile truncates where it should round, so the integers are made here: read and written is the same.
         return quantise(block, bits) << (32 - bits)
 
@@ -158,9 +162,10 @@ class Writer:
             raise AudioError(f"cannot write {self.path} ({error.strerror}): name another file") from error
         if self._limited:
             log.warning(
-                "%s: %d samples were beyond full scale and were limited to ±1; 32-bit float WAV would keep them",
+                "%s: %d samples were beyond %s and were limited to ±%d; 32-bit float WAV would keep them",
                 self.path,
                 self._limited,
+                *(("full scale", 1) if self.subtype in _INTEGER_BITS else ("20 dB above full scale", _LOSSY_PEAK)),
             )
 
     def _refuse_existing(self) -> None:
