@@ -137,7 +137,7 @@ class Writer:
         bits = _INTEGER_BITS.get(self.subtype)
         self._limited += int(np.count_nonzero(np.abs(block) > (_LOSSY_PEAK if bits is None else 1)))
         if bits is None:
-            return np.clip(block, -_LOSSY_PEAK, _LOSSY_PEAK).astype(np.float32)
+            return np.clip(block.astype(np.float32), np.float32(-_LOSSY_PEAK), np.float32(_LOSSY_PEAK))
         # libsndfile truncates where it should round, so the integers are made here: read and written is the same.
         return quantise(block, bits) << (32 - bits)
 
