@@ -10,7 +10,16 @@ from pathlib import Path
 from sottovoce.engine.enhancer import Enhancer, Stream
 from sottovoce.engine.options import EnhanceOptions
 from sottovoce.errors import AudioError, ConfigError, ModelError
-from sottovoce.signal.audio import AUDIO_SUFFIXES, AudioInfo, Writer, blocks, find_audio, probe
+from sottovoce.signal.audio import (
+    AUDIO_SUFFIXES,
+    AudioInfo,
+    OutputOptions,
+    Writer,
+    blocks,
+    find_audio,
+    probe,
+    read_metadata,
+)
 from sottovoce.signal.limits import block_frames
 
 log = logging.getLogger(__name__)
@@ -48,12 +57,13 @@ def enhance_files(
     enhancer: Enhancer,
     options: EnhanceOptions | None = None,
     *,
+    output_options: OutputOptions | None = None,
     overwrite: bool = False,
     resume: bool = False,
     jobs: int = 1,
     on_progress: OnProgress = lambda done_seconds, total_seconds: None,
 ) -> list[FileResult]:
-    """Enhance recordings; rate, channels, length and sample format stay.
+    """Enhance recordings; rate, channels, length, sample format and metadata stay.
 
     A recording that cannot be enhanced is reported in its result, and the others go on. Memory depends on `jobs` and on
     the number of channels, not on the length of the recordings. One that changes while it is read has no enhanced
@@ -65,6 +75,7 @@ def enhance_files(
             what is read but not written, such as .m4a, becomes .wav.
         enhancer: The engine; its model serves all workers.
         options: How to enhance.
+        output_options: What is kept beside the sound, and how small lossy files become.
         overwrite: Replace existing files.
         resume: Keep what an earlier run has finished, and do what is missing, damaged, or older than its recording. An
             output is whole or absent, so its name and time tell; the model and the numbers of the earlier run are not
@@ -116,7 +127,15 @@ def enhance_files(
             if _state(source) is None:
                 raise AudioError(f"{source} was there when this run began and is gone now: it was moved or deleted")
             _refuse_changed(source, state)
-            writer = Writer(target, info.sample_rate, info.channels, like=info, overwrite=overwrite or resume)
+            writer = Writer(
+                target,
+                info.sample_rate,
+                info.channels,
+                like=info,
+                metadata=read_metadata(info),
+                options=output_options,
+                overwrite=overwrite or resume,
+            )
             make_folder(target.parent)
             stream = Stream(enhancer, info.sample_rate, info.channels, options)
             with writer:

@@ -12,8 +12,6 @@ _TAG_EXTENSIBLE = 0xFFFE
 _PLAIN_GUID = bytes.fromhex("0000 0000 1000 8000 00AA 0038 9B71")
 _AMBISONIC_GUID = bytes.fromhex("0000 2107 D311 8644 C8C1 CA00 0000")
 _FLAC_MASK = b"WAVEFORMATEXTENSIBLE_CHANNEL_MASK"
-# What a FLAC of so many channels means without a mask; readers do not agree about 5 and 6.
-_FLAC_DEFAULT_MASKS = {1: 0x4, 2: 0x3, 3: 0x7, 4: 0x33, 7: 0x70F, 8: 0x63F}
 
 
 @dataclass(frozen=True)
@@ -114,18 +112,15 @@ def format_extension(layout: ChannelLayout, tag: int, bits: int) -> bytes:
     return struct.pack("<HHIH", 22, bits, layout.mask, tag) + guid
 
 
-def flac_comment(layout: ChannelLayout, channels: int) -> bytes | None:
+def flac_comment(layout: ChannelLayout) -> bytes:
     """Make the tag by which a FLAC tells its layout.
 
     Args:
         layout: Where the channels belong.
-        channels: Their number.
 
     Returns:
-        The tag; None for the layout that a FLAC of so many channels has without it.
+        The tag.
     """
-    if layout.mask == _FLAC_DEFAULT_MASKS.get(channels):
-        return None
     return _FLAC_MASK + b"=0x%04X" % layout.mask
 
 

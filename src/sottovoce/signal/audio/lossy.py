@@ -1,6 +1,7 @@
 """How many bits per second a lossy recording takes, and how libsndfile's encoders are brought to take as many."""
 
 import io
+from bisect import bisect_left
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -14,9 +15,11 @@ from sottovoce.signal.audio.containers import id3_length
 _MP3_KBPS = {32_000: (32, 320), 16_000: (8, 160), 0: (8, 64)}
 # Least and most kbit/s of one channel of an Opus.
 _OPUS_KBPS = (6, 256)
+# A frame needs so many bytes for the index, which tells the length; only other modes have one in a longer frame.
+_MP3_INDEX_BYTES = 192
 # Of compression levels, libsndfile takes no 1 for an MP3.
 _MAX_LEVEL = 0.999
-_BISECTIONS = 8
+_VORBIS_LEVELS = [step / 256 for step in range(257)]
 
 
 class Encoding(NamedTuple):
@@ -24,7 +27,7 @@ class Encoding(NamedTuple):
 
     Attributes:
         compression_level: 0 (the most bits) to 1.
-        bitrate_mode: CONSTANT or VARIABLE, of an MP3.
+        bitrate_mode: CONSTANT, AVERAGE or VARIABLE, of an MP3.
     """
 
     compression_level: float | None = None
@@ -71,7 +74,9 @@ def encoding_of_bit_rate(subtype: str, sample_rate: int, channels: int, bit_rate
     kbps = bit_rate / 1000
     if subtype == "MPEG_LAYER_III":
         least, most = next(limits for rate, limits in _MP3_KBPS.items() if sample_rate >= rate)
-        return Encoding(_level(kbps, least, most), "CONSTANT")
+        frame_bytes = (144 if sample_rate >= 32_000 else 72) * kbps * 1000 / sample_rate
+        mode = "CONSTANT" if frame_bytes >= _MP3_INDEX_BYTES else "AVERAGE"
+        return Encoding(_level(kbps, least, most), mode)
     if subtype == "OPUS":
         return Encoding(_level(kbps / channels, *_OPUS_KBPS))
     if subtype == "VORBIS":
@@ -102,19 +107,16 @@ def _level(kbps: float, least: float, most: float) -> float:
 @lru_cache
 def _vorbis_level(sample_rate: int, channels: int, bit_rate: float) -> float | None:
     """Compression level at which libvorbis itself names so many bits per second."""
-    least, most = 0.0, 1.0
-    for _ in range(_BISECTIONS):
-        level = (least + most) / 2
+
+    def nominal(level: float) -> float:
         file = io.BytesIO()
-        try:
-            sf.SoundFile(file, "w", sample_rate, channels, "VORBIS", format="OGG", compression_level=level).close()
-        except sf.SoundFileError:
-            return None
-        if _nominal_bit_rate(file.getvalue()[:64]) > bit_rate:
-            least = level
-        else:
-            most = level
-    return most
+        sf.SoundFile(file, "w", sample_rate, channels, "VORBIS", format="OGG", compression_level=level).close()
+        return _nominal_bit_rate(file.getvalue()[:64])
+
+    try:
+        return bisect_left(_VORBIS_LEVELS, -bit_rate, key=lambda level: -nominal(level), hi=256) / 256
+    except sf.SoundFileError:  # which says the same, with its reason, when the file is opened
+        return None
 
 
 def _nominal_bit_rate(head: bytes) -> float:

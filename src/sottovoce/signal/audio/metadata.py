@@ -2,7 +2,7 @@
 
 import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -26,6 +26,17 @@ from sottovoce.signal.audio.splicing import splice
 TEXTS = ("title", "artist", "album", "date", "genre", "tracknumber", "comment", "copyright", "license")
 """Tags that nearly every kind of file has a place for, in soundfile's words."""
 
+# Their names in the INFO list of a WAV.
+_INFO = {
+    "title": b"INAM",
+    "artist": b"IART",
+    "album": b"IPRD",
+    "date": b"ICRD",
+    "genre": b"IGNR",
+    "tracknumber": b"ITRK",
+    "comment": b"ICMT",
+    "copyright": b"ICOP",
+}
 _MP3, _FLAC, _OGG = "MP3", "FLAC", "OGG"
 # Chunks that describe the samples' bytes, which every writer makes for itself, and what fills gaps.
 _STRUCTURE = {
@@ -81,7 +92,7 @@ class Metadata:
         comments: Vorbis comments, which FLAC and Ogg have a place for, without pictures.
         pictures: Covers as the content of a FLAC's picture block, which Ogg has a place for, too.
         texts: Tags by their names in `TEXTS`, for the other kinds.
-        unreadable: What could not be read, in words.
+        unkept: What has a place nowhere, or could not be read, in words.
     """
 
     family: str = ""
@@ -91,11 +102,17 @@ class Metadata:
     comments: tuple[bytes, ...] = ()
     pictures: tuple[bytes, ...] = ()
     texts: Mapping[str, str] = field(default_factory=dict)
-    unreadable: tuple[str, ...] = ()
+    unkept: tuple[str, ...] = ()
 
     def layout_only(self) -> "Metadata":
         """Keep nothing but what says where the channels belong."""
         return Metadata(self.family, tuple(part for part in self.parts if part.name[:4] in _LAYOUT_CHUNKS))
+
+    def with_comment(self, comment: bytes) -> "Metadata":
+        """Add a Vorbis comment, such as b"TITLE=Interview", unless there is one of its name."""
+        names = {other.partition(b"=")[0].upper() for other in self.comments}
+        is_new = comment.partition(b"=")[0].upper() not in names
+        return replace(self, comments=(*self.comments, comment)) if is_new else self
 
     def chunks_for(self, family: str) -> list[Part]:
         """List what stands in chunks of a file.
@@ -104,18 +121,20 @@ class Metadata:
             family: Its kind: RIFF, AIFF, W64 or CAF.
         """
         parts = list(self.parts) if family == self.family else []
+        if family == RIFF.name and family != self.family and self.texts:
+            parts.append(_info_list(self.texts))
         if self.id3 and family in _ID3_CHUNKS:
             parts.append(Part(_ID3_CHUNKS[family], self.id3, leads=False))
         return parts
 
     def texts_for(self, kind: str) -> Mapping[str, str]:
-        """List the tags that a file should get through libsndfile: all, where it has no place for them as they are.
+        """List the tags that a file gets through libsndfile: all, where it has no place for them as they are.
 
         Args:
             kind: Kind of file in libsndfile's words.
         """
         family = _family_name(kind)
-        return {} if family == self.family or (family == _MP3 and self.id3) else self.texts
+        return {} if family in (self.family, RIFF.name) or (family == _MP3 and self.id3) else self.texts
 
     def lost_in(self, kind: str) -> list[str]:
         """Name what a kind of file has no place for, and what could not be read.
@@ -138,17 +157,17 @@ class Metadata:
             keys = [comment.partition(b"=")[0].upper() for comment in self.comments]
             lost += [_word(key) for key in keys if key not in _TEXT_COMMENTS]
             lost += ["cover"] * bool(self.pictures)
-        return list(dict.fromkeys((*lost, *self.unreadable)))
+        return list(dict.fromkeys((*lost, *self.unkept)))
 
 
-def read_metadata(path: Path) -> Metadata:
-    """Read what a recording says beside its samples.
+def read_parts(path: Path) -> Metadata:
+    """Read what a recording says beside its samples, as it stands there.
 
     Args:
-        path: A sound file.
+        path: A sound file that libsndfile reads.
 
     Returns:
-        Everything that has a known place in its kind of file, but for `texts`, which libsndfile reads.
+        Everything but `texts`, which libsndfile reads.
 
     Raises:
         OSError: The file cannot be read.
@@ -198,13 +217,13 @@ def write_metadata(path: Path, metadata: Metadata) -> None:
                 file.write(b"".join(part.content for part in metadata.parts))
 
 
-def from_chunks(family: str, parts: Iterable[Part], unreadable: Iterable[str] = ()) -> Metadata:
+def from_chunks(family: str, parts: Iterable[Part], unkept: Iterable[str] = ()) -> Metadata:
     """Make metadata of a file's chunks.
 
     Args:
         family: Kind of file: RIFF, AIFF, W64 or CAF.
         parts: All its chunks, of which those that describe the samples' bytes are left out.
-        unreadable: What could not be read, in words.
+        unkept: What could not be read, in words.
 
     Returns:
         What they say.
@@ -217,7 +236,7 @@ def from_chunks(family: str, parts: Iterable[Part], unreadable: Iterable[str] = 
             kept.append(part._replace(content=_without_loudness(part.content)))
         elif part.name[:4] not in _STRUCTURE:
             kept.append(part)
-    return Metadata(family, tuple(kept), id3=id3, unreadable=tuple(unreadable))
+    return Metadata(family, tuple(kept), id3=id3, unkept=tuple(unkept))
 
 
 def pack_chunks(family: Family, parts: Iterable[Part]) -> bytes:
@@ -246,6 +265,11 @@ def _word(name: bytes) -> str:
     return _WORDS.get(readable) or readable.decode("latin-1").strip(" \0")
 
 
+def _info_list(texts: Mapping[str, str]) -> Part:
+    items = [Part(_INFO[name], text.encode() + b"\0") for name, text in texts.items() if name in _INFO]
+    return Part(b"LIST", b"INFO" + pack_chunks(RIFF, items))
+
+
 def _without_loudness(content: bytes) -> bytes:
     """A bext chunk that says of no loudness: what was measured is not that of the enhanced sound."""
     end = _BEXT_LOUDNESS_AT + len(_BEXT_UNMEASURED)
@@ -256,7 +280,7 @@ def _without_loudness(content: bytes) -> bytes:
 
 def _read_chunks(file: BinaryIO, family: Family, size: int) -> Metadata:
     parts: list[Part] = []
-    unreadable: list[str] = []
+    unkept: list[str] = []
     taken, leads = 0, True
     for chunk in chunks(file, family, size):
         if chunk.is_sound:
@@ -265,12 +289,12 @@ def _read_chunks(file: BinaryIO, family: Family, size: int) -> Metadata:
                 break
         elif chunk.name[:4] not in _STRUCTURE:
             if chunk.start + chunk.length > size or taken + chunk.length > MAX_METADATA_BYTES:
-                unreadable.append(_too_large(_word(chunk.name), chunk.length))
+                unkept.append(_too_large(_word(chunk.name), chunk.length))
                 continue
             taken += chunk.length
             file.seek(chunk.start)
             parts.append(Part(chunk.name, file.read(chunk.length), leads))
-    return from_chunks(family.name, parts, unreadable)
+    return from_chunks(family.name, parts, unkept)
 
 
 def _too_large(name: str, length: int) -> str:
@@ -316,25 +340,25 @@ def _read_flac(file: BinaryIO) -> Metadata:
             comment for block in blocks if block.kind == FLAC_COMMENTS for comment in parse_comments(block.content)
         ),
         pictures=tuple(block.content for block in blocks if block.kind == FLAC_PICTURE),
-        unreadable=(_too_large("a part", skipped),) if skipped else (),
+        unkept=(_too_large("a part", skipped),) if skipped else (),
     )
 
 
 def _read_ogg(file: BinaryIO) -> Metadata:
     comments = read_ogg_comments(file)
     if comments is None:
-        return Metadata(_OGG, unreadable=("tags that are damaged or too large",))
+        return Metadata(_OGG, unkept=("tags that are damaged or too large",))
     comments, pictures = take_pictures(comments)
     return Metadata(_OGG, comments=comments, pictures=pictures)
 
 
 def _read_mp3(file: BinaryIO, size: int) -> Metadata:
     """Tags before and behind the frames."""
-    unreadable, id3 = [], b""
+    unkept, id3 = [], b""
     file.seek(0)
     length = id3_length(file.read(10))
     if length > min(size, MAX_METADATA_BYTES):
-        unreadable.append(_too_large("ID3 tag", length))
+        unkept.append(_too_large("ID3 tag", length))
     elif length:
         file.seek(0)
         id3 = file.read(length)
@@ -350,11 +374,11 @@ def _read_mp3(file: BinaryIO, size: int) -> Metadata:
     if footer[:8] == b"APETAGEX":
         length = int.from_bytes(footer[12:16], "little") + 32 * (footer[23] >> 7)
         if length + len(id3) > MAX_METADATA_BYTES or length > end:
-            unreadable.append(_too_large("APE tag", length))
+            unkept.append(_too_large("APE tag", length))
         else:
             file.seek(end - length)
             parts.insert(0, Part(b"APETAGEX", file.read(length), leads=False))
-    return Metadata(_MP3, tuple(parts), id3=id3, unreadable=tuple(unreadable))
+    return Metadata(_MP3, tuple(parts), id3=id3, unkept=tuple(unkept))
 
 
 def _id3_frames(tag: bytes) -> list[bytes]:

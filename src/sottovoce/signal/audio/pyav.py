@@ -8,10 +8,19 @@ import numpy as np
 
 from sottovoce.errors import AudioError
 from sottovoce.signal.audio.formats import PYAV_SUFFIXES, AudioInfo, Float32Array, damaged
+from sottovoce.signal.audio.metadata import TEXTS, Metadata
 
 # How MP4 (with the name of its first box), Matroska, Windows Media and AAC begin.
 _MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 _BEGINNINGS = (b"\x1aE\xdf\xa3", b"0&\xb2u\x8ef\xcf\x11", b"\xff\xf1", b"\xff\xf9")
+
+
+# Tags in ffmpeg's words, where soundfile has others; and those that describe the file.
+_TEXT_NAMES = {"track": "tracknumber", "creation_time": "date"}
+_TECHNICAL_TAGS = {
+    *("major_brand", "minor_version", "compatible_brands", "encoder", "handler_name", "vendor_id", "language"),
+    *("duration", "itunsmpb", "itunnorm", "wmfsdkversion", "wmfsdkneeded", "isvbr"),
+}
 
 
 def recognises(path: Path) -> bool:
@@ -78,6 +87,35 @@ def probe(path: Path) -> AudioInfo:
         bit_rate=bit_rate,
         needs_pyav=True,
     )
+
+
+def read_metadata(path: Path) -> Metadata:
+    """Read what a recording says beside its samples.
+
+    Args:
+        path: A recording that PyAV reads.
+
+    Returns:
+        Its tags, and the names of what cannot be taken from it.
+
+    Raises:
+        AudioError: The recording is damaged.
+    """
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            found = {**container.streams.audio[0].metadata, **container.metadata}
+            has_cover = any(
+                stream.disposition & av.stream.Disposition.attached_pic for stream in container.streams.video
+            )
+            has_chapters = bool(container.chapters())
+    except (av.FFmpegError, OSError) as error:
+        raise AudioError(f"{path} cannot be read ({error.strerror}): copy it again") from error
+    tags = {_TEXT_NAMES.get(name.lower(), name.lower()): text for name, text in found.items() if text}
+    unkept = ["cover"] * has_cover + ["chapters"] * has_chapters
+    unkept += [name for name in tags if name not in (*TEXTS, *_TECHNICAL_TAGS)]
+    return Metadata(texts={name: tags[name] for name in TEXTS if name in tags}, unkept=tuple(unkept))
 
 
 def decode(info: AudioInfo, start: int, frames: int | None) -> Iterator[Float32Array]:

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,6 +25,7 @@ from sottovoce.signal.audio.formats import (
 )
 from sottovoce.signal.audio.layout import read_layout
 from sottovoce.signal.audio.lossy import read_bit_rate
+from sottovoce.signal.audio.metadata import TEXTS, Metadata, read_parts
 from sottovoce.signal.limits import implausible
 
 log = logging.getLogger(__name__)
@@ -132,6 +134,28 @@ def blocks(path: Path | str, block_frames: int) -> Iterator[Float32Array]:
     """
     info = probe(path)
     return _finite(info, _decode(info, block_frames))
+
+
+def read_metadata(info: AudioInfo) -> Metadata:
+    """Read what a recording says beside its samples.
+
+    Args:
+        info: A recording.
+
+    Returns:
+        Tags, covers, chapters, markers and time references.
+
+    Raises:
+        AudioError: The file cannot be read.
+    """
+    if info.needs_pyav:
+        return pyav.read_metadata(info.path)
+    try:
+        with _open(info.path) as file:
+            found = file.copy_metadata()
+        return replace(read_parts(info.path), texts={name: found[name] for name in TEXTS if found.get(name)})
+    except (OSError, sf.SoundFileError) as error:
+        raise AudioError(f"{info.path} cannot be read ({error}): see whether it was moved or changed") from error
 
 
 class _Sequential(sf.SoundFile):  # type: ignore[misc]

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -11,9 +12,12 @@ import soundfile as sf
 from numpy.typing import NDArray
 
 from sottovoce.atomic import publish, temporary_beside
-from sottovoce.errors import AudioError
+from sottovoce.errors import AudioError, ConfigError
 from sottovoce.signal.audio.containers import find_defect
 from sottovoce.signal.audio.formats import AudioInfo, choose_format, exceeds_limit, too_long
+from sottovoce.signal.audio.layout import flac_comment, write_layout
+from sottovoce.signal.audio.lossy import Encoding, encoding_of_bit_rate, encoding_of_quality
+from sottovoce.signal.audio.metadata import Metadata, write_metadata
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +25,38 @@ log = logging.getLogger(__name__)
 _WRITE_FRAMES = 16384
 # 20 dB above full scale. Far beyond, libsndfile's MP3 encoder ends the process and its Opus encoder gives silence.
 _LOSSY_PEAK = 10
+MAX_BITRATE_KBPS = 10_000
+"""More than any lossy recording takes."""
 _INTEGER_BITS = {"PCM_U8": 8, "PCM_S8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32, "ULAW": 16, "ALAW": 16}
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputOptions:
+    """What is written beside the sound, and how small a lossy file becomes.
+
+    Args:
+        metadata: Keep tags, covers, chapters, markers and time references; off (--no-metadata): leave them out.
+        quality: Quality of an MP3, Ogg Vorbis or Opus, 0 (the smallest file) to 1; None for that of the recording.
+        bitrate: Bit rate of an MP3, Ogg Vorbis or Opus in kbit/s; None for that of the recording.
+
+    Raises:
+        ConfigError: A number is out of its range, or both are given.
+    """
+
+    metadata: bool = True
+    # tyro reads `X | None` with typeguard, which takes 45 ms to load: see cli.arguments.
+    quality: float | None = None
+    bitrate: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.quality is not None and self.bitrate is not None:
+            raise ConfigError("found both quality and bitrate, expected one: either sets the size of the file")
+        if self.quality is not None and not 0 <= self.quality <= 1:
+            raise ConfigError(f"found quality {self.quality}, expected a number from 0 (the smallest file) to 1")
+        if self.bitrate is not None and not 1 <= self.bitrate <= MAX_BITRATE_KBPS:
+            raise ConfigError(
+                f"found bitrate {self.bitrate}, expected kbit/s from 1 to {MAX_BITRATE_KBPS}, such as 128"
+            )
 
 
 class Writer:
@@ -36,8 +71,10 @@ class Writer:
         path: The file to write; its suffix sets the kind.
         sample_rate: Rate in Hz.
         channels: Number of channels.
-        like: A recording whose sample format is kept where the kind of file allows it; 16 bit otherwise, and 24 bit
-            where a FLAC takes the place of a wider format.
+        like: A recording whose sample format, channel layout and bit rate are kept where the kind of file allows it;
+            without it 16 bit, and 24 bit where a FLAC takes the place of a wider format.
+        metadata: What the file says beside its samples; a warning names what its kind has no place for.
+        options: Whether metadata is kept, and the quality of a lossy file.
         overwrite: Replace an existing file.
 
     Raises:
@@ -52,12 +89,20 @@ class Writer:
         channels: int,
         *,
         like: AudioInfo | None = None,
+        metadata: Metadata | None = None,
+        options: OutputOptions | None = None,
         overwrite: bool = False,
     ) -> None:
+        options = options or OutputOptions()
+        metadata = metadata or Metadata()
         self.path = Path(path)
         self.sample_rate = sample_rate
         self.channels = channels
         self.format, self.subtype = choose_format(self.path, sample_rate, channels, like)
+        self._encoding = _choose_encoding(self.subtype, sample_rate, channels, like, options)
+        self._layout = like.layout if like is not None else None
+        self._metadata = metadata if options.metadata else metadata.layout_only()
+        self._unkept = self._metadata.lost_in(self.format)
         self._overwrite = overwrite
         self._frames = 0
         self._limited = 0
@@ -113,7 +158,22 @@ class Writer:
             self._part.unlink(missing_ok=True)
 
     def _open(self) -> sf.SoundFile:
-        return sf.SoundFile(self._part, "w", self.sample_rate, self.channels, self.subtype, format=self.format)
+        file = sf.SoundFile(
+            self._part,
+            "w",
+            self.sample_rate,
+            self.channels,
+            self.subtype,
+            format=self.format,
+            compression_level=self._encoding.compression_level,
+            bitrate_mode=self._encoding.bitrate_mode,
+        )
+        for name, text in self._metadata.texts_for(self.format).items():
+            try:
+                setattr(file, name, text)
+            except sf.SoundFileError:  # a W64
+                self._unkept.append(name)
+        return file
 
     def _go_on_as_rf64(self) -> None:
         """Copy what a WAV holds to an RF64, whose header tells other sizes, and go on with that."""
@@ -147,19 +207,29 @@ class Writer:
             raise AudioError(f"found no samples to write to {self.path}, expected one at least")
         try:
             self._file.close()
-            # An encoder may notice only while it closes, and say nothing, that the disk took no more.
-            with sf.SoundFile(self._part) as written:
-                is_whole = written.frames == self._frames and find_defect(self._part) is None
         except sf.SoundFileError as error:
             raise self._disk_error() from error
-        if not is_whole:
+        # An encoder may notice only while it closes, and say nothing, that the disk took no more.
+        if not self._is_whole():
             raise self._disk_error()
+        try:
+            self._write_metadata()
+        except OSError as error:
+            raise self._disk_error() from error
+        if not self._is_whole():
+            raise AudioError(f"cannot write {self.path} with the metadata of its recording: leave out the metadata")
         try:
             publish(self._part, self.path, overwrite=self._overwrite)
         except FileExistsError:
             raise self._exists() from None
         except OSError as error:
             raise AudioError(f"cannot write {self.path} ({error.strerror}): name another file") from error
+        if self._unkept:
+            log.warning(
+                "%s: left out, since this kind of file has no place for it: %s",
+                self.path,
+                ", ".join(dict.fromkeys(self._unkept)),
+            )
         if self._limited:
             log.warning(
                 "%s: %d samples were beyond %s and were limited to ±%d; 32-bit float WAV would keep them",
@@ -167,6 +237,25 @@ class Writer:
                 self._limited,
                 *(("full scale", 1) if self.subtype in _INTEGER_BITS else ("20 dB above full scale", _LOSSY_PEAK)),
             )
+
+    def _is_whole(self) -> bool:
+        try:
+            with sf.SoundFile(self._part) as written:
+                return written.frames == self._frames and find_defect(self._part) is None
+        except sf.SoundFileError:
+            return False
+
+    def _write_metadata(self) -> None:
+        metadata, layout = self._metadata, self._layout
+        if layout is not None and self.format == "FLAC":
+            metadata = metadata.with_comment(flac_comment(layout))
+        write_metadata(self._part, metadata)
+        if layout is None:
+            return
+        is_kept = write_layout(self._part, layout) or (self.format == "FLAC" and not layout.is_ambisonic)
+        # Whoever reads one or two channels needs no layout.
+        if not is_kept and (self.channels > 2 or layout.is_ambisonic):
+            self._unkept.append("ambisonic layout" if layout.is_ambisonic else "speakers of the channels")
 
     def _refuse_existing(self) -> None:
         if self.path.is_dir():
@@ -182,6 +271,15 @@ class Writer:
             f"cannot write {self.path}: the disk is full or failed after {self._frames / self.sample_rate:.1f} seconds "
             "of sound, and nothing was kept; free some space or name another folder"
         )
+
+
+def _choose_encoding(
+    subtype: str, sample_rate: int, channels: int, like: AudioInfo | None, options: OutputOptions
+) -> Encoding:
+    if options.quality is not None:
+        return encoding_of_quality(subtype, options.quality)
+    bit_rate = 1000 * options.bitrate if options.bitrate else like.bit_rate if like else 0.0
+    return encoding_of_bit_rate(subtype, sample_rate, channels, bit_rate) if bit_rate else Encoding()
 
 
 def quantise(samples: NDArray[np.floating], bits: int) -> NDArray[np.int32]:
