@@ -19,6 +19,7 @@ _MP3_DECODER_DELAY = 529
 _TAG_MP3 = b"\x55\0"
 # More than any recording has; a damaged header may promise millions of empty ones.
 _MAX_CHUNKS = 4096
+_MAX_FORMAT_BYTES = 1024
 
 
 class Family(NamedTuple):
@@ -158,7 +159,7 @@ def find_defect(path: Path) -> str | None:
 
 
 def missing_head(path: Path) -> Head | None:
-    """Make the beginning of a file that does not tell its length: it was never closed, or its writer could not go back.
+    """Make the beginning of a file that libsndfile would misread: mostly one that does not tell its length.
 
     Args:
         path: An existing file without a defect.
@@ -174,6 +175,8 @@ def missing_head(path: Path) -> Head | None:
         head = file.read(12)
         if head[:4] in (b"RIFF", b"RF64") and (data := _mp3_in_wav(file, size)) is not None:
             return _mp3_head(file, *data)
+        if head[:4] == b"RF64" and head[8:] == b"WAVE":
+            return _plain_rf64_head(file, size)
         if head[:4] == b"RIFF" and head[8:] == b"WAVE":
             return _unclosed_wav_head(file, size, riff_end=8 + int.from_bytes(head[4:8], "little"))
         if _may_be_mp3(head, size):
@@ -207,6 +210,24 @@ def id3_length(head: bytes) -> int:
     a, b, c, d = head[6:10]
     has_footer = head[5] >> 4 & 1
     return 10 + (a << 21 | b << 14 | c << 7 | d) + 10 * has_footer
+
+
+def sound_length(path: Path) -> int:
+    """Find out how many bytes the samples of a file take.
+
+    Args:
+        path: A file that is made of chunks.
+
+    Returns:
+        The length that its header states; 0 if it has no samples.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    with path.open("rb") as file:
+        family = chunk_family(file.read(40))
+        data = _sound(file, family, path.stat().st_size) if family else None
+    return data[1] if data else 0
 
 
 def stated_frames(path: Path) -> int | None:
@@ -245,6 +266,20 @@ def _sound(file: BinaryIO, family: Family, size: int) -> tuple[int, int] | None:
     for chunk in chunks(file, family, size):
         if chunk.is_sound:
             return chunk.start, chunk.length
+    return None
+
+
+def _plain_rf64_head(file: BinaryIO, size: int) -> Head | None:
+    """A beginning without chunks of odd length, behind which libsndfile finds no samples."""
+    content, has_odd = b"RF64\xff\xff\xff\xffWAVE", False
+    for chunk in chunks(file, RIFF, size):
+        if chunk.is_sound:
+            return Head(content + b"data\xff\xff\xff\xff", chunk.start) if has_odd else None
+        has_odd |= chunk.length % 2 == 1
+        if chunk.name in (b"ds64", b"fmt "):
+            file.seek(chunk.start)
+            body = file.read(min(chunk.length, _MAX_FORMAT_BYTES))
+            content += RIFF.header.pack(chunk.name, len(body)) + body
     return None
 
 

@@ -57,7 +57,7 @@ _CODECS = {
     "OPUS": _Codec((8000, 12000, 16000, 24000, 48000), MAX_CHANNELS),
     "MPEG_LAYER_III": _Codec((8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000), 2),
 }
-_SAMPLE_BYTES = {
+SAMPLE_BYTES = {
     "PCM_U8": 1,
     "PCM_S8": 1,
     "PCM_16": 2,
@@ -68,6 +68,8 @@ _SAMPLE_BYTES = {
     "FLOAT": 4,
     "DOUBLE": 8,
 }
+"""Bytes of a sample in the formats in which each stands for itself."""
+
 # The header of a WAV or AIFF has 32 bits for the size of the whole, metadata included.
 _SIZE_LIMIT_BYTES = 2**32 - 2**16 - MAX_METADATA_BYTES
 
@@ -169,7 +171,7 @@ def exceeds_limit(kind: str, subtype: str, frames: int, channels: int) -> bool:
     Returns:
         False for kinds of files that have no such limit.
     """
-    return kind in ("WAV", "WAVEX", "AIFF") and frames * channels * _SAMPLE_BYTES[subtype] > _SIZE_LIMIT_BYTES
+    return kind in ("WAV", "WAVEX", "AIFF") and frames * channels * SAMPLE_BYTES[subtype] > _SIZE_LIMIT_BYTES
 
 
 def too_long(path: Path) -> AudioError:

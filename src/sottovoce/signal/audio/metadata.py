@@ -20,7 +20,17 @@ from sottovoce.signal.audio.comments import (
     replace_ogg_comments,
     take_pictures,
 )
-from sottovoce.signal.audio.containers import AIFF, RIFF, Family, chunk_family, chunks, id3_length, is_unknown_size
+from sottovoce.signal.audio.containers import (
+    AIFF,
+    CAF,
+    RIFF,
+    W64,
+    Family,
+    chunk_family,
+    chunks,
+    id3_length,
+    is_unknown_size,
+)
 from sottovoce.signal.audio.splicing import splice
 
 TEXTS = ("title", "artist", "album", "date", "genre", "tracknumber", "comment", "copyright", "license")
@@ -310,25 +320,32 @@ def _insert_chunks(path: Path, family: Family, parts: list[Part]) -> None:
         is_rf64 = file.read(4) == b"RF64"
         first, *_ = found = list(chunks(file, family, size))
     # An RF64 begins with its sizes, a CAF with what its samples are.
-    start = first.start + first.length if is_rf64 or family.name == "CAF" else family.first
-    end = found[-1].start + found[-1].length
-    trailing = bytes(family.padding(end - family.first)) if size == end else b""
-    trailing += pack_chunks(family, [part for part in parts if not part.leads])
-    leading = pack_chunks(family, [part for part in parts if part.leads])
-    with path.open("ab") as file:
-        file.write(trailing)
+    start = first.start + first.length if is_rf64 or family is CAF else family.first
+    sound_end = found[-1].start + found[-1].length
+    if is_rf64:
+        # libsndfile finds no samples behind a chunk of odd length.
+        parts = [part._replace(content=part.content + bytes(len(part.content) % 2)) for part in parts]
+    # libsndfile takes what stands behind the samples of a W64 for samples.
+    leads = [part.leads or family is W64 for part in parts]
+    leading = pack_chunks(family, [part for part, is_first in zip(parts, leads, strict=True) if is_first])
+    trailing = pack_chunks(family, [part for part, is_first in zip(parts, leads, strict=True) if not is_first])
+    if trailing:
+        # libsndfile fills up a CAF, too, whose chunks begin anywhere.
+        trailing = bytes(family.padding(sound_end - family.first)) + trailing
+        splice(path, sound_end, size, trailing)
+        size = sound_end + len(trailing)
     splice(path, start, start, leading)
-    total = size + len(trailing) + len(leading)
+    size += len(leading)
     with path.open("rb+") as file:
-        if family.name == "W64":
+        if family is W64:
             file.seek(16)
-            file.write(struct.pack("<Q", total))
+            file.write(struct.pack("<Q", size))
         elif is_rf64:
             file.seek(20)
-            file.write(struct.pack("<Q", total - 8))
-        elif family.name != "CAF":
+            file.write(struct.pack("<Q", size - 8))
+        elif family is not CAF:
             file.seek(4)
-            file.write(struct.pack("<I" if family is RIFF else ">I", total - 8))
+            file.write(struct.pack("<I" if family is RIFF else ">I", size - 8))
 
 
 def _read_flac(file: BinaryIO) -> Metadata:

@@ -13,11 +13,12 @@ import soundfile as sf
 
 from sottovoce.errors import AudioError
 from sottovoce.signal.audio import pyav
-from sottovoce.signal.audio.containers import Head, find_defect, missing_head, stated_frames
+from sottovoce.signal.audio.containers import Head, find_defect, missing_head, sound_length, stated_frames
 from sottovoce.signal.audio.formats import (
     AUDIO_SUFFIXES,
     LINEAR,
     PYAV_SUFFIXES,
+    SAMPLE_BYTES,
     AudioInfo,
     Float32Array,
     damaged,
@@ -151,7 +152,7 @@ def read_metadata(info: AudioInfo) -> Metadata:
     if info.needs_pyav:
         return pyav.read_metadata(info.path)
     try:
-        with _open(info.path) as file:
+        with open_sound(info.path) as file:
             found = file.copy_metadata()
         return replace(read_parts(info.path), texts={name: found[name] for name in TEXTS if found.get(name)})
     except (OSError, sf.SoundFileError) as error:
@@ -224,7 +225,19 @@ def _require_sound(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _open(path: Path) -> Iterator[sf.SoundFile]:
+def open_sound(path: Path) -> Iterator[sf.SoundFile]:
+    """Open a file with libsndfile, which sees a whole beginning where the file's own lacks something.
+
+    Args:
+        path: An existing file without a defect.
+
+    Yields:
+        The open file, which is read on from where it is.
+
+    Raises:
+        OSError: The file cannot be read.
+        soundfile.SoundFileError: libsndfile does not read it.
+    """
     head = missing_head(path)
     with contextlib.ExitStack() as stack:
         source = path if head is None else _WithHead(stack.enter_context(path.open("rb")), head)
@@ -232,7 +245,7 @@ def _open(path: Path) -> Iterator[sf.SoundFile]:
 
 
 def _probe(path: Path) -> AudioInfo:
-    with _open(path) as file:
+    with open_sound(path) as file:
         frames = _length(file, path)
         layout, bit_rate = read_layout(path), read_bit_rate(path, file.subtype, frames / file.samplerate)
         return AudioInfo(path, file.samplerate, file.channels, frames, file.format, file.subtype, layout, bit_rate)
@@ -245,6 +258,9 @@ def _length(file: sf.SoundFile, path: Path) -> int:
         frames = 0
         while count := len(file.read(_READ_FRAMES)):
             frames += count
+    if file.format == "W64" and file.subtype in LINEAR:
+        # libsndfile takes what stands behind the samples for samples.
+        frames = min(frames, sound_length(path) // (SAMPLE_BYTES[file.subtype] * file.channels))
     stated = None if file.subtype in LINEAR else stated_frames(path)
     return stated if stated and 0 <= frames - stated < _MAX_FILLING else frames
 
@@ -256,7 +272,7 @@ def _decode(info: AudioInfo, block_frames: int, start: int = 0, frames: int | No
         return
     remaining = max(0, info.frames - start if frames is None else min(frames, info.frames - start))
     try:
-        with _open(info.path) as file:
+        with open_sound(info.path) as file:
             if start and remaining:
                 file.seek(start)
             while remaining > 0:

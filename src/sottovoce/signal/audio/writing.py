@@ -18,6 +18,7 @@ from sottovoce.signal.audio.formats import AudioInfo, choose_format, exceeds_lim
 from sottovoce.signal.audio.layout import flac_comment, write_layout
 from sottovoce.signal.audio.lossy import Encoding, encoding_of_bit_rate, encoding_of_quality
 from sottovoce.signal.audio.metadata import Metadata, write_metadata
+from sottovoce.signal.audio.reading import open_sound
 
 log = logging.getLogger(__name__)
 
@@ -240,8 +241,8 @@ class Writer:
 
     def _is_whole(self) -> bool:
         try:
-            with sf.SoundFile(self._part) as written:
-                return written.frames == self._frames and find_defect(self._part) is None
+            with open_sound(self._part) as written:
+                return bool(written.frames == self._frames and find_defect(self._part) is None)
         except sf.SoundFileError:
             return False
 
