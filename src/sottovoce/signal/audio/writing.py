@@ -5,7 +5,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Optional, Self
 
 import numpy as np
 import soundfile as sf
@@ -46,8 +46,8 @@ class OutputOptions:
 
     metadata: bool = True
     # tyro reads `X | None` with typeguard, which takes 45 ms to load: see cli.arguments.
-    quality: float | None = None
-    bitrate: float | None = None
+    quality: Optional[float] = None
+    bitrate: Optional[float] = None
 
     def __post_init__(self) -> None:
         if self.quality is not None and self.bitrate is not None:
