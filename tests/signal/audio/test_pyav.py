@@ -8,7 +8,7 @@ import pytest
 from sottovoce.errors import AudioError
 from sottovoce.signal.audio import blocks, probe, read
 
-from .files import cut, noise, save
+from .files import cut, film, noise, save, tone
 
 
 class TestPyAV:
@@ -59,3 +59,66 @@ class TestPyAV:
         (tmp_path / "a.m4a").write_bytes(b"no sound" * 100)
         with pytest.raises(AudioError, match="not a sound file"):
             probe(tmp_path / "a.m4a")
+
+
+class TestTime:
+    """Sound stays where it is beside the picture."""
+
+    def test_a_late_start_is_silence(self, tmp_path):
+        path = film(tmp_path / "a.mov", [(0.678, tone(1.0))])
+        sound, rate = read(path)
+        begin = round(0.678 * rate)
+        assert not sound[:, :begin].any()
+        np.testing.assert_allclose(sound[:, begin:], tone(1.0), atol=1e-4)
+        assert probe(path).frames == sound.shape[1]
+        np.testing.assert_array_equal(read(path, start=begin - 7, frames=100)[0], sound[:, begin - 7 : begin + 93])
+        assert {block.shape[1] for block in list(blocks(path, 5000))[:-1]} == {5000}
+
+    @pytest.mark.parametrize(("name", "codec"), [("a.mp4", "aac"), ("a.mkv", "aac"), ("a.webm", "libopus")])
+    def test_coded_sound_begins_when_it_should(self, tmp_path, name, codec):
+        if name == "a.webm":
+            path = film(tmp_path / name, [(0.5, tone(1.0))], codec=codec, picture_seconds=0)
+            # Without a picture nothing is to be in time with: the sound's own beginning is the beginning.
+            assert probe(path).seconds == pytest.approx(1.0, abs=0.05)
+            return
+        sound, rate = read(film(tmp_path / name, [(0.5, tone(1.0))], codec=codec))
+        begin = np.argmax(np.abs(sound[0]) > 0.1) / rate
+        assert begin == pytest.approx(0.5, abs=0.025)
+        assert sound.shape[1] / rate == pytest.approx(1.5, abs=0.05)
+
+    def test_holes_are_silence(self, tmp_path):
+        pieces = [(0.0, tone(0.5)), (0.9, tone(0.25, 880)), (1.4, tone(0.25, 660))]
+        path = film(tmp_path / "a.mkv", pieces)
+        sound, rate = read(path)
+        assert sound.shape[1] == round(1.65 * rate) == probe(path).frames
+        expected = np.zeros_like(sound)
+        for begin, samples in pieces:
+            expected[:, round(begin * rate) : round(begin * rate) + samples.shape[1]] = samples
+        np.testing.assert_allclose(sound, expected, atol=1e-4)
+
+    def test_sound_without_a_picture_keeps_its_holes(self, tmp_path):
+        path = film(tmp_path / "a.mka", [(3.0, tone(0.5)), (4.0, tone(0.5))], codec="flac", picture_seconds=0)
+        assert read(path)[0].shape[1] / 48000 == pytest.approx(1.5, abs=0.002)
+
+    def test_timestamps_in_milliseconds_leave_no_holes(self, tmp_path):
+        """48 kHz in frames of 1024 samples: no timestamp of a Matroska file is exact."""
+        sound = read(film(tmp_path / "a.mkv", [(0.0, tone(2.0))], codec="flac"))[0]
+        np.testing.assert_allclose(sound, tone(2.0), atol=1e-4)
+
+    def test_a_jump_by_hours_is_damage(self, tmp_path, caplog):
+        path = film(tmp_path / "a.mkv", [(0.0, tone(0.5)), (7200.0, tone(0.5))], codec="flac")
+        assert read(path)[0].shape[1] == 48000
+        assert probe(path).seconds == pytest.approx(1.0, abs=0.05)
+        assert "its timestamps jump by 2.0 hours" in caplog.text
+
+    @pytest.mark.parametrize(("default", "frequency_hz"), [(0, 440), (1, 880), (None, 440)])
+    def test_the_default_track_is_taken_and_said(self, tmp_path, default, frequency_hz, caplog):
+        tracks = [[(0.0, tone(1.0, frequency))] for frequency in (440, 880)]
+        path = film(tmp_path / "a.mkv", *tracks, codec="flac", default=default, languages=("ger", "eng"))
+        sound, rate = read(path)
+        assert np.abs(np.fft.rfft(sound[0, :rate])).argmax() == frequency_hz
+        assert f"a.mkv has 2 sound tracks: number {1 + (default or 0)} ({'eng' if default else 'ger'})" in caplog.text
+
+    def test_one_track_needs_no_word(self, tmp_path, caplog):
+        read(film(tmp_path / "a.mkv", [(0.0, tone(0.5))], codec="flac"))
+        assert not caplog.records

@@ -1,8 +1,10 @@
 """Sound files that libsndfile does not read, by way of PyAV."""
 
-from collections.abc import Iterable, Iterator
+import logging
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,6 +12,19 @@ from sottovoce.errors import AudioError
 from sottovoce.signal.audio.formats import PYAV_SUFFIXES, AudioInfo, Float32Array, damaged
 from sottovoce.signal.audio.metadata import TEXTS, Metadata
 
+if TYPE_CHECKING:
+    from av import AudioFrame, AudioLayout, Packet
+    from av.audio.stream import AudioStream
+    from av.container import InputContainer
+
+log = logging.getLogger(__name__)
+
+# Timestamps in whole milliseconds, and those of browsers, are this inexact; less than a frame of AAC that is lost.
+_JITTER_SECONDS = 0.02
+# A longer hole is a timestamp that is wrong.
+_MAX_HOLE_SECONDS = 3600.0
+_SILENCE_FRAMES = 65536
+_MICROSECONDS = 1_000_000
 # How MP4 (with the name of its first box), Matroska, Windows Media and AAC begin.
 _MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 _BEGINNINGS = (b"\x1aE\xdf\xa3", b"0&\xb2u\x8ef\xcf\x11", b"\xff\xf1", b"\xff\xf9")
@@ -63,25 +78,27 @@ def probe(path: Path) -> AudioInfo:
         with av.open(str(path)) as container:
             if not container.streams.audio:
                 raise AudioError(f"{path} holds no sound track, expected one: check the name")
-            stream = container.streams.audio[0]
+            stream = choose_track(container)
             rate, channels, codec = stream.rate, stream.channels, stream.codec_context.name
             # Files of browsers have no duration in their header.
-            seconds, size = 0.0, 0
+            clock, sound_seconds, size = _Clock(container), 0.0, 0
             for packet in container.demux(stream):
-                if packet.duration and packet.time_base:
-                    seconds += float(packet.duration * packet.time_base)
+                duration_seconds = float((packet.duration or 0) * packet.time_base) if packet.time_base else 0.0
+                if packet.size:
+                    clock.advance(packet, duration_seconds)
+                sound_seconds += duration_seconds
                 size += packet.size
             kind = path.suffix[1:] if path.suffix.lower() in PYAV_SUFFIXES else container.format.name.partition(",")[0]
     except (av.FFmpegError, OSError) as error:
         raise AudioError(
             f"{path} is not a sound file that can be read, or it is cut or damaged ({error.strerror}): copy it again"
         ) from error
-    bit_rate = 8 * size / seconds if seconds else 0.0
+    bit_rate = 8 * size / sound_seconds if sound_seconds else 0.0
     return AudioInfo(
         path,
         rate,
         channels,
-        round(seconds * rate),
+        round(clock.seconds * rate),
         kind.upper(),
         codec.upper(),
         bit_rate=bit_rate,
@@ -105,7 +122,7 @@ def read_metadata(path: Path) -> Metadata:
 
     try:
         with av.open(str(path)) as container:
-            found = {**container.streams.audio[0].metadata, **container.metadata}
+            found = {**choose_track(container).metadata, **container.metadata}
             has_cover = any(
                 stream.disposition & av.stream.Disposition.attached_pic for stream in container.streams.video
             )
@@ -118,8 +135,25 @@ def read_metadata(path: Path) -> Metadata:
     return Metadata(texts={name: tags[name] for name in TEXTS if name in tags}, unkept=tuple(unkept))
 
 
+def choose_track(container: "InputContainer") -> "AudioStream":
+    """Choose the sound track that a player would play.
+
+    Args:
+        container: A file with one sound track at least.
+
+    Returns:
+        The first track that is marked as default; the first one if none is.
+    """
+    from av.stream import Disposition
+
+    tracks = container.streams.audio
+    return next((track for track in tracks if Disposition.default in track.disposition), tracks[0])
+
+
 def decode(info: AudioInfo, start: int, frames: int | None) -> Iterator[Float32Array]:
     """Decode a part of a recording; it is reached by decoding what is before it, which is exact for every codec.
+
+    Sound stays in time with the picture: there is silence where it begins later, and where its timestamps leave holes.
 
     Args:
         info: A recording that PyAV reads.
@@ -138,17 +172,126 @@ def decode(info: AudioInfo, start: int, frames: int | None) -> Iterator[Float32A
     position = 0
     try:
         with av.open(str(info.path)) as container:
-            stream = container.streams.audio[0]
-            resampler = av.AudioResampler(format="fltp", layout=stream.layout, rate=info.sample_rate)
-            for frame in container.decode(stream):
-                for planes in resampler.resample(frame):
-                    samples = planes.to_ndarray().astype(np.float32, copy=False)
-                    yield samples[:, max(0, start - position) : None if end is None else max(0, end - position)]
-                    position += samples.shape[1]
+            stream = choose_track(container)
+            _say_which(info.path, container.streams.audio, stream)
+            for samples in _in_time(info, container, stream):
+                yield samples[:, max(0, start - position) : None if end is None else max(0, end - position)]
+                position += samples.shape[1]
                 if end is not None and position >= end:
                     break
     except (av.FFmpegError, OSError) as error:
         raise damaged(info, max(0, info.frames - position)) from error
+
+
+def _say_which(path: Path, tracks: "Sequence[AudioStream]", chosen: "AudioStream") -> None:
+    if len(tracks) > 1:
+        language = chosen.metadata.get("language", "und")
+        log.warning(
+            "%s has %d sound tracks: number %d%s is enhanced, as a player would play it",
+            path,
+            len(tracks),
+            1 + tracks.index(chosen),
+            "" if language == "und" else f" ({language})",
+        )
+
+
+def _in_time(info: AudioInfo, container: "InputContainer", stream: "AudioStream") -> Iterator[Float32Array]:
+    """Samples of a track from the beginning of its container on, with silence where it has none."""
+    clock, planes = _Clock(container), _Planes(info.sample_rate, stream.layout)
+    for frame in container.decode(stream):
+        hole = round(clock.advance(frame, frame.samples / frame.sample_rate) * info.sample_rate)
+        if hole:
+            yield from planes.end()
+            silence = np.zeros((info.channels, min(hole, _SILENCE_FRAMES)), np.float32)
+            for begin in range(0, hole, _SILENCE_FRAMES):
+                yield silence[:, : hole - begin]
+        yield from planes.push(frame)
+    yield from planes.end()
+    if clock.jumped_seconds:
+        log.warning(
+            "%s: its timestamps jump by %.1f hours, which was taken for damage: behind that, sound and picture may be "
+            "apart",
+            info.path,
+            clock.jumped_seconds / 3600,
+        )
+
+
+class _Clock:
+    """Where the sound of a track is, in seconds from the beginning of its container.
+
+    Args:
+        container: The file. The first timestamp of any of its tracks is its beginning.
+
+    Attributes:
+        seconds: Where the sound is.
+        jumped_seconds: Length of holes that were taken for damage.
+    """
+
+    def __init__(self, container: "InputContainer") -> None:
+        self._beginning_seconds = (container.start_time or 0) / _MICROSECONDS
+        self.seconds = 0.0
+        self.jumped_seconds = 0.0
+        self._is_first = True
+
+    def advance(self, piece: "Packet[AudioStream] | AudioFrame", duration_seconds: float) -> float:
+        """Take the next piece of the track.
+
+        Args:
+            piece: What has a timestamp.
+            duration_seconds: Its length.
+
+        Returns:
+            Seconds of silence that belong before it; 0 where timestamps overlap, as sound is not thrown away.
+        """
+        hole_seconds = 0.0
+        if piece.pts is not None and piece.time_base is not None:
+            begins_seconds = float(piece.pts * piece.time_base) - self._beginning_seconds - self.jumped_seconds
+            if self._is_first:
+                # What an encoder needs to start is before the beginning.
+                self.seconds = min(begins_seconds, 0.0)
+            hole_seconds = begins_seconds - self.seconds
+            if hole_seconds > _MAX_HOLE_SECONDS:
+                self.jumped_seconds += hole_seconds
+                hole_seconds = 0.0
+            elif hole_seconds < (0.0 if self._is_first else _JITTER_SECONDS):
+                hole_seconds = 0.0
+        self._is_first = False
+        self.seconds += hole_seconds + duration_seconds
+        return hole_seconds
+
+
+class _Planes:
+    """Makes float32 samples of frames, whose sample format, rate and channels may change within a track.
+
+    Args:
+        sample_rate: Rate to make, in Hz.
+        layout: Channels to make.
+    """
+
+    def __init__(self, sample_rate: int, layout: "AudioLayout") -> None:
+        self._sample_rate = sample_rate
+        self._layout = layout
+        self._kind: tuple[str, str, int] | None = None
+
+    def push(self, frame: "AudioFrame") -> Iterator[Float32Array]:
+        import av
+
+        kind = frame.format.name, frame.layout.name, frame.sample_rate
+        if kind != self._kind:
+            yield from self.end()
+            self._resampler = av.AudioResampler(format="fltp", layout=self._layout, rate=self._sample_rate)
+            self._kind = kind
+        yield from self._arrays(frame)
+
+    def end(self) -> Iterator[Float32Array]:
+        """Give what waits within; the next frame begins again."""
+        if self._kind is not None:
+            yield from self._arrays(None)
+            self._kind = None
+
+    def _arrays(self, frame: "AudioFrame | None") -> Iterator[Float32Array]:
+        for planes in self._resampler.resample(frame):
+            yield planes.to_ndarray().astype(np.float32, copy=False)
 
 
 def regroup(pieces: Iterable[Float32Array], block_frames: int) -> Iterator[Float32Array]:
