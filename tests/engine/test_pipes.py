@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import struct
 import threading
 import tracemalloc
 
@@ -14,6 +15,7 @@ from sottovoce.engine.options import EnhanceOptions
 from sottovoce.engine.pipes import enhance_pipe
 from sottovoce.errors import AudioError, ModelError
 from sottovoce.signal.audio import probe, read
+from sottovoce.signal.output import OutputOptions
 from sottovoce.signal.pipes import RawSound
 
 
@@ -128,3 +130,56 @@ def test_a_network_that_gives_no_numbers_is_an_error(tmp_path, exploding, noise)
     with sent(noise.read_bytes()) as source, pytest.raises(ModelError, match="no numbers"):
         enhance_pipe(source, tmp_path / "out" / "b.wav", exploding)
     assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.fixture
+def field_recording(tmp_path):
+    """A first-order ambisonic WAV with a time reference before the samples."""
+    path = tmp_path / "field.wav"
+    sf.write(path, np.random.default_rng(0).uniform(-0.4, 0.4, (3000, 4)), 48000, format="WAVEX")
+    content = bytearray(path.read_bytes())
+    start = content.index(b"fmt ") + 8
+    content[start + 20 : start + 40] = bytes(4) + bytes.fromhex("01000000 2107 D311 8644 C8C1CA000000")
+    bext = struct.pack("<4sI", b"bext", 602) + bytes(338) + struct.pack("<QH", 123_456_789, 1) + bytes(254)
+    content[12:12] = bext
+    content[4:8] = struct.pack("<I", len(content) - 8)
+    path.write_bytes(content)
+    return path, bext
+
+
+def format_of(path):
+    content = path.read_bytes()
+    return content[content.index(b"fmt ") + 8 :][:40]
+
+
+@pytest.mark.parametrize("metadata", [True, False])
+def test_metadata_and_layout_pass(tmp_path, identity, field_recording, metadata):
+    path, bext = field_recording
+    options = OutputOptions(metadata=metadata)
+    with sent(path.read_bytes()) as source, (tmp_path / "a.wav").open("wb", buffering=0) as target:
+        enhance_pipe(source, target, identity, output_options=options)
+    with sent(path.read_bytes()) as source:
+        enhance_pipe(source, tmp_path / "b.wav", identity, output_options=options)
+    with (tmp_path / "c.wav").open("wb", buffering=0) as target:
+        enhance_pipe(path, target, identity, output_options=options)
+    for name in "abc":
+        copy = tmp_path / f"{name}.wav"
+        assert format_of(copy) == format_of(path)
+        assert (bext in copy.read_bytes()) == metadata
+        assert int.from_bytes(copy.read_bytes()[4:8], "little") == copy.stat().st_size - 8
+        assert probe(copy).frames == 3000
+        np.testing.assert_array_equal(read(copy)[0], read(tmp_path / "a.wav")[0])
+
+
+def test_what_follows_the_samples_is_told_or_kept(tmp_path, identity, noise, caplog):
+    content = noise.read_bytes() + b"LIST" + struct.pack("<I", 14) + b"INFOIART" + struct.pack("<I", 2) + b"A\0"
+    noise.write_bytes(content[:4] + struct.pack("<I", len(content) - 8) + content[8:])
+    with sent(noise.read_bytes()) as source:
+        enhance_pipe(source, tmp_path / "b.wav", identity)
+    assert [record.getMessage() for record in caplog.records] == [
+        "standard input: 22 bytes behind the samples, such as markers and tags, were left out: "
+        "name the file to keep them"
+    ]
+    with (tmp_path / "c.wav").open("wb", buffering=0) as target:
+        enhance_pipe(noise, target, identity)
+    assert content[-22:] in (tmp_path / "c.wav").read_bytes()

@@ -119,6 +119,17 @@ def test_cut_wav_is_refused(tmp_path, kept, message):
         received(wav(tmp_path / "a.wav")[:kept])
 
 
+def test_a_header_without_end_is_refused():
+    class Endless(Trickle):
+        def readinto(self, buffer):
+            self.content += bytes(len(buffer))
+            return super().readinto(buffer)
+
+    file = Endless(b"RIFF\xff\xff\xff\xffWAVE")
+    with pytest.raises(AudioError, match="does not say what its samples are"):
+        PipeReader(file)
+
+
 def test_header_without_sound_is_refused(tmp_path):
     with pytest.raises(AudioError, match=r"ended before the first sample \(44 bytes came\)"):
         received(with_size(wav(tmp_path / "a.wav"), 0xFFFF_FFFF)[:EXACT_HEADER])

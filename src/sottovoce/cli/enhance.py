@@ -4,13 +4,20 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Literal, Optional
+from typing import Annotated, Literal, Optional
+
+import tyro
 
 from sottovoce import terminal
 from sottovoce.cli.arguments import DEFAULT_OPTIONS, STANDARD, Inputs, Options, Output
 from sottovoce.cli.interruption import end_by_sigterm_as_by_ctrl_c
 from sottovoce.engine.options import EnhanceOptions
 from sottovoce.errors import ConfigError
+from sottovoce.signal.output import OutputOptions
+
+Writing = Annotated[OutputOptions, tyro.conf.arg(name="")]
+
+DEFAULT_WRITING = OutputOptions()
 
 
 def enhance(
@@ -20,6 +27,7 @@ def enhance(
     output: Output,
     model: str = "default",
     options: Options = DEFAULT_OPTIONS,
+    writing: Writing = DEFAULT_WRITING,
     overwrite: bool = False,
     resume: bool = False,
     jobs: int = os.cpu_count() or 1,
@@ -29,9 +37,9 @@ def enhance(
 ) -> int:
     """Take noise and reverberation out of recordings.
 
-    Rate, channels, length and sample format stay. A folder is searched with the folders below it, which are made again
-    in the output. What cannot be read is reported, the rest is enhanced, and the exit code is 1. A single dash is
-    standard input or output: WAV, or samples without a header (--raw), which pass as they come.
+    Rate, channels, length, sample format and metadata stay. A folder is searched with the folders below it, which are
+    made again in the output. What cannot be read is reported, the rest is enhanced, and the exit code is 1. A single
+    dash is standard input or output: WAV, or samples without a header (--raw), which pass as they come.
 
     Example:
         sottovoce enhance interview.wav -o clear.wav
@@ -44,6 +52,7 @@ def enhance(
         model: A bundled model, default or live, of which live gives each sample 16 ms sooner; or the folder of a
             training or an adaptation, or the model.onnx in it.
         options: How to enhance.
+        writing: What is written beside the sound.
         overwrite: Replace existing files.
         resume: Go on with an interrupted run: keep what it finished, unless the recording is newer, and do the rest.
         jobs: Number of recordings at once.
@@ -64,6 +73,7 @@ def enhance(
             output,
             model,
             options,
+            writing,
             raw=raw,
             rate=rate,
             channels=channels,
@@ -80,6 +90,7 @@ def enhance(
                 output,
                 sottovoce.load(model),
                 options,
+                output_options=writing,
                 overwrite=overwrite,
                 resume=resume,
                 jobs=jobs,
@@ -110,6 +121,7 @@ def _enhance_pipe(
     output: Path,
     model: str,
     options: EnhanceOptions,
+    writing: OutputOptions,
     *,
     raw: Literal["s16le", "f32le"] | None,
     rate: int | None,
@@ -145,6 +157,7 @@ def _enhance_pipe(
             terminal.unbuffered(sys.stdout) if output == STANDARD else output,
             sottovoce.load(model),
             options,
+            output_options=writing,
             source_raw=source_raw,
             target_raw=raw,
             # Raw samples are what live programs give; whoever has time can send a WAV.

@@ -13,7 +13,6 @@ from sottovoce.errors import AudioError, ConfigError, ModelError
 from sottovoce.signal.audio import (
     AUDIO_SUFFIXES,
     AudioInfo,
-    OutputOptions,
     Writer,
     blocks,
     find_audio,
@@ -21,6 +20,7 @@ from sottovoce.signal.audio import (
     read_metadata,
 )
 from sottovoce.signal.limits import block_frames
+from sottovoce.signal.output import OutputOptions
 
 log = logging.getLogger(__name__)
 

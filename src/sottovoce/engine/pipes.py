@@ -6,8 +6,9 @@ from pathlib import Path
 from sottovoce.engine.enhancer import Enhancer, Stream
 from sottovoce.engine.files import make_folder
 from sottovoce.engine.options import EnhanceOptions
-from sottovoce.signal.audio import Writer, blocks, probe
+from sottovoce.signal.audio import Metadata, Writer, blocks, probe, read_metadata
 from sottovoce.signal.limits import block_frames
+from sottovoce.signal.output import OutputOptions
 from sottovoce.signal.pipes import PipeReader, PipeWriter, RawSound
 
 
@@ -17,6 +18,7 @@ def enhance_pipe(
     enhancer: Enhancer,
     options: EnhanceOptions | None = None,
     *,
+    output_options: OutputOptions | None = None,
     source_raw: RawSound | None = None,
     target_raw: str | None = None,
     live: bool = False,
@@ -31,6 +33,7 @@ def enhance_pipe(
         target: A file to write, whole or not at all, or an unbuffered binary file such as standard output.
         enhancer: The engine.
         options: How to enhance.
+        output_options: What is kept beside the sound, and how small a lossy file becomes.
         source_raw: What the samples of a pipe without header are; otherwise a WAV is expected.
         target_raw: Name in `RAW_SUBTYPES` of the samples that a pipe gets instead of a WAV.
         live: Resample with a short filter, as `Enhancer.stream` does.
@@ -45,19 +48,30 @@ def enhance_pipe(
     """
     if isinstance(source, Path):
         info = probe(source)
+        metadata = read_metadata(info)
         pieces = blocks(source, block_frames(info.sample_rate, info.channels))
     else:
         reader = PipeReader(source, source_raw)
-        info = reader.info
+        info, metadata = reader.info, reader.metadata
         pieces = reader.blocks(block_frames(info.sample_rate, info.channels))
     stream = Stream(enhancer, info.sample_rate, info.channels, options, live=live)
     writer: Writer | PipeWriter
     if isinstance(target, Path):
-        writer = Writer(target, info.sample_rate, info.channels, like=info, overwrite=overwrite)
+        writer = Writer(
+            target,
+            info.sample_rate,
+            info.channels,
+            like=info,
+            metadata=metadata,
+            options=output_options,
+            overwrite=overwrite,
+        )
         make_folder(target.parent)
     else:
         frames = None if info.needs_pyav or info.frames == 0 else info.frames
-        writer = PipeWriter(target, info, raw=target_raw, frames=frames)
+        if output_options is not None and not output_options.metadata:
+            metadata = Metadata()
+        writer = PipeWriter(target, info, metadata=metadata, raw=target_raw, frames=frames)
     taken = 0
     with writer:
         for block in pieces:

@@ -14,7 +14,10 @@ from numpy.typing import NDArray
 
 from sottovoce.errors import AudioError
 from sottovoce.signal.audio import AudioInfo, Float32Array, quantise
-from sottovoce.signal.audio.containers import is_unknown_size
+from sottovoce.signal.audio.comments import MAX_METADATA_BYTES
+from sottovoce.signal.audio.containers import MAX_CHUNKS, RIFF, is_unknown_size
+from sottovoce.signal.audio.layout import TAG_EXTENSIBLE, ChannelLayout, format_extension, parse_layout
+from sottovoce.signal.audio.metadata import Metadata, Part, from_chunks, pack_chunks
 from sottovoce.signal.limits import implausible
 
 log = logging.getLogger(__name__)
@@ -22,10 +25,8 @@ log = logging.getLogger(__name__)
 RAW_SUBTYPES = {"s16le": "PCM_16", "f32le": "FLOAT"}
 """Names, in ffmpeg's words, of what samples without a header may be, and libsndfile's words for them."""
 
-_TAG_INTEGER, _TAG_FLOAT, _TAG_EXTENSIBLE = 1, 3, 0xFFFE
+_TAG_INTEGER, _TAG_FLOAT = 1, 3
 _SIZE_UNKNOWN = 0xFFFF_FFFF
-# More than any tags; what is longer comes from a damaged header, and would be kept in memory.
-_MOST_CHUNK_BYTES = 2**24
 
 
 class _Encoding(NamedTuple):
@@ -87,13 +88,16 @@ class PipeReader:
         self._file = file
         self._header_bytes = 0
         self._promised: int | None = None
+        self._bytes_behind = 0
+        self.metadata = Metadata()
+        layout = None
         if raw is not None:
             self.sample_rate, self.channels, subtype = raw.sample_rate, raw.channels, RAW_SUBTYPES[raw.encoding]
         else:
-            self.sample_rate, self.channels, subtype = self._read_header()
+            (self.sample_rate, self.channels, subtype), layout = self._read_header()
         frame_bytes = _ENCODINGS[subtype].bytes * self.channels
         frames = 0 if self._promised is None else self._promised // frame_bytes
-        self.info = AudioInfo(Path("-"), self.sample_rate, self.channels, frames, "WAV", subtype)
+        self.info = AudioInfo(Path("-"), self.sample_rate, self.channels, frames, "WAV", subtype, layout)
 
     def blocks(self, block_frames: int) -> Iterator[Float32Array]:
         """Give what comes, until the end.
@@ -130,23 +134,30 @@ class PipeReader:
                 f"standard input is cut short (its header promises {self._promised} bytes of sound, {taken} came): "
                 "see whether the program before the pipe failed"
             )
+        if self._bytes_behind:
+            log.warning(
+                "standard input: %d bytes behind the samples, such as markers and tags, were left out: name the file "
+                "to keep them",
+                self._bytes_behind,
+            )
         if waiting:
             log.warning("standard input ended within a sample: %d byte(s) were left out", len(waiting))
 
-    def _read_header(self) -> tuple[int, int, str]:
-        """Read up to the samples; gives rate, channels and sample format."""
+    def _read_header(self) -> tuple[tuple[int, int, str], ChannelLayout | None]:
+        """Read up to the samples; gives rate, channels and sample format, and the layout of the channels."""
         head = self._read_exactly(12)
         if head[:4] not in (b"RIFF", b"RF64") or head[8:] != b"WAVE":
             raise AudioError(
                 f"standard input begins with {head[:4]!r}, expected a WAV: convert it before the pipe with "
                 "`ffmpeg -i IN -f wav -`, or say what it is with --raw, --rate and --channels"
             )
-        sound, long_size = None, None
-        while True:
+        sound, layout, long_size = None, None, None
+        parts: list[Part] = []
+        for _ in range(MAX_CHUNKS):
             name, length = struct.unpack("<4sI", self._read_exactly(8))
             if name == b"data":
                 break
-            if length > _MOST_CHUNK_BYTES:
+            if self._header_bytes + length > MAX_METADATA_BYTES:
                 raise AudioError(
                     f"standard input is a WAV with a damaged header (a part of {length} bytes): write it anew"
                 )
@@ -155,14 +166,19 @@ class PipeReader:
             if name == b"ds64" and length >= 16:
                 long_size = struct.unpack_from("<8xQ", content)[0]
             if name == b"fmt " and length >= 16:
-                sound = _read_format(content[:length])
-        if sound is None:
+                sound, layout = _read_format(content[:length]), parse_layout(content[:length])
+            parts.append(Part(name, content[:length]))
+        if sound is None or name != b"data":
             raise AudioError("standard input is a WAV that does not say what its samples are: write it anew")
+        self.metadata = from_chunks(RIFF.name, parts)
         if long_size and length == _SIZE_UNKNOWN:
             self._promised = long_size
         elif not is_unknown_size(length):
             self._promised = length
-        return sound
+        riff_size = int.from_bytes(head[4:8], "little")
+        if self._promised is not None and not is_unknown_size(riff_size):
+            self._bytes_behind = max(0, 8 + riff_size - self._header_bytes - self._promised - self._promised % 2)
+        return sound, layout
 
     def _read_exactly(self, count: int) -> bytes:
         content = b""
@@ -182,7 +198,9 @@ class PipeWriter:
 
     Args:
         file: An unbuffered binary file; named standard output in messages.
-        like: A recording whose rate, channels and sample format are kept; 16 bit where a WAV does not have the format.
+        like: A recording whose rate, channels, layout and sample format are kept; 16 bit where a WAV does not have the
+            format.
+        metadata: What the WAV says beside its samples; a warning names what it has no place for.
         raw: Name in `RAW_SUBTYPES` of samples without a header, to be written instead of a WAV.
         frames: Samples per channel that will come; None if nobody knows, and the header then says so as ffmpeg does.
 
@@ -190,9 +208,18 @@ class PipeWriter:
         AudioError: The pipe is closed or takes no more.
     """
 
-    def __init__(self, file: RawIOBase, like: AudioInfo, *, raw: str | None = None, frames: int | None = None) -> None:
+    def __init__(
+        self,
+        file: RawIOBase,
+        like: AudioInfo,
+        *,
+        metadata: Metadata | None = None,
+        raw: str | None = None,
+        frames: int | None = None,
+    ) -> None:
         self._file = file
         self._like = like
+        self._metadata = metadata or Metadata()
         self._is_raw = raw is not None
         self._frames = frames
         self.subtype = RAW_SUBTYPES[raw] if raw else like.subtype if like.subtype in _ENCODINGS else "PCM_16"
@@ -227,6 +254,9 @@ class PipeWriter:
             return
         if not self._is_raw and self._written * self._like.channels * self._encoding.bytes % 2:
             self._write(b"\0")
+        lost = [] if self._is_raw else self._metadata.lost_in("WAV")
+        if lost:
+            log.warning("standard output: left out, since a WAV has no place for it: %s", ", ".join(lost))
         if self._limited:
             log.warning(
                 "standard output: %d samples were beyond full scale and were limited to ±1; float would keep them",
@@ -236,20 +266,21 @@ class PipeWriter:
     def _header(self) -> bytes:
         rate, channels = self._like.sample_rate, self._like.channels
         frame_bytes = channels * self._encoding.bytes
+        tag, bits, layout = self._encoding.tag, self._encoding.bits, self._like.layout
         sound = struct.pack(
-            "<HHIIHH", self._encoding.tag, channels, rate, rate * frame_bytes, frame_bytes, self._encoding.bits
+            "<HHIIHH", TAG_EXTENSIBLE if layout else tag, channels, rate, rate * frame_bytes, frame_bytes, bits
         )
-        if self._encoding.tag == _TAG_FLOAT:
+        if layout is not None:
+            sound += format_extension(layout, tag, bits)
+        elif tag == _TAG_FLOAT:
             sound += struct.pack("<H", 0)  # no more about it
+        # All chunks lead: what follows the samples must be known before they are, for the size of the whole.
+        chunks = pack_chunks(RIFF, [Part(b"fmt ", sound), *self._metadata.chunks_for(RIFF.name)])
         size = _SIZE_UNKNOWN if self._frames is None else self._frames * frame_bytes
-        riff_size = 4 + 8 + len(sound) + 8 + size + size % 2
+        riff_size = 4 + len(chunks) + 8 + size + size % 2
         if riff_size > _SIZE_UNKNOWN:
             size = riff_size = _SIZE_UNKNOWN
-        return (
-            struct.pack("<4sI4s4sI", b"RIFF", riff_size, b"WAVE", b"fmt ", len(sound))
-            + sound
-            + struct.pack("<4sI", b"data", size)
-        )
+        return struct.pack("<4sI4s", b"RIFF", riff_size, b"WAVE") + chunks + struct.pack("<4sI", b"data", size)
 
     def _write(self, content: bytes) -> None:
         view = memoryview(content)
@@ -272,7 +303,7 @@ def _ended_before(what: str, count: int) -> str:
 def _read_format(content: bytes) -> tuple[int, int, str]:
     """Rate, channels and sample format of a `fmt ` chunk."""
     tag, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", content)
-    if tag == _TAG_EXTENSIBLE and len(content) >= 26:
+    if tag == TAG_EXTENSIBLE and len(content) >= 26:
         tag = struct.unpack_from("<H", content, 24)[0]
     subtypes = {known: subtype for subtype, known in _ENCODINGS.items()}
     encoding = _Encoding(tag, bits)

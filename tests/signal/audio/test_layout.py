@@ -6,8 +6,9 @@ import mutagen
 import numpy as np
 import pytest
 
-from sottovoce.signal.audio import AudioInfo, OutputOptions, Writer, blocks, formats, probe, read, read_metadata
+from sottovoce.signal.audio import AudioInfo, Writer, blocks, formats, probe, read, read_metadata
 from sottovoce.signal.audio.layout import ChannelLayout
+from sottovoce.signal.output import OutputOptions
 
 from .files import noise, save
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from sottovoce.errors import ConfigError
-from sottovoce.signal.audio import OutputOptions, Writer, probe, read
+from sottovoce.signal.audio import Writer, probe, read
+from sottovoce.signal.output import OutputOptions
 
 from .files import noise, save
 

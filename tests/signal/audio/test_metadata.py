@@ -14,7 +14,8 @@ from mutagen.flac import Picture
 from mutagen.id3 import APIC, CHAP, COMM, CTOC, ID3, TIT2, TPE1
 
 from sottovoce.errors import AudioError
-from sottovoce.signal.audio import OutputOptions, Writer, blocks, formats, probe, read, read_metadata
+from sottovoce.signal.audio import Writer, blocks, formats, probe, read, read_metadata
+from sottovoce.signal.output import OutputOptions
 
 from .files import cut, noise, one_sentence, save
 

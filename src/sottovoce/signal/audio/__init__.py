@@ -3,7 +3,7 @@
 from sottovoce.signal.audio.formats import AUDIO_SUFFIXES, PYAV_SUFFIXES, AudioInfo, Float32Array
 from sottovoce.signal.audio.metadata import Metadata
 from sottovoce.signal.audio.reading import blocks, find_audio, probe, read, read_metadata
-from sottovoce.signal.audio.writing import OutputOptions, Writer, quantise
+from sottovoce.signal.audio.writing import Writer, quantise
 
 __all__ = [
     "AUDIO_SUFFIXES",
@@ -11,7 +11,6 @@ __all__ = [
     "AudioInfo",
     "Float32Array",
     "Metadata",
-    "OutputOptions",
     "Writer",
     "blocks",
     "find_audio",

@@ -17,8 +17,8 @@ _MP3_KBPS = {
 _MP3_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 _MP3_DECODER_DELAY = 529
 _TAG_MP3 = b"\x55\0"
-# More than any recording has; a damaged header may promise millions of empty ones.
-_MAX_CHUNKS = 4096
+MAX_CHUNKS = 4096
+"""More than any recording has; a damaged header may promise millions of empty ones."""
 _MAX_FORMAT_BYTES = 1024
 
 
@@ -115,7 +115,7 @@ def chunks(file: BinaryIO, family: Family, size: int) -> Iterator[Chunk]:
         The chunks, of which the last may reach beyond the end of the file.
     """
     position, long_size = family.first, None
-    for _ in range(_MAX_CHUNKS):
+    for _ in range(MAX_CHUNKS):
         if position + family.header.size > size:
             return
         file.seek(position)

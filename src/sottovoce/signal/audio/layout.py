@@ -7,7 +7,9 @@ from pathlib import Path
 from sottovoce.signal.audio.comments import read_flac_comments
 from sottovoce.signal.audio.containers import chunk_family, chunks
 
-_TAG_EXTENSIBLE = 0xFFFE
+TAG_EXTENSIBLE = 0xFFFE
+"""Tag of the `fmt ` chunk of a WAV that says where its channels belong."""
+
 # Behind the two bytes of the tag in the GUID of a sample format: Microsoft's, and that of ambisonic B-format.
 _PLAIN_GUID = bytes.fromhex("0000 0000 1000 8000 00AA 0038 9B71")
 _AMBISONIC_GUID = bytes.fromhex("0000 2107 D311 8644 C8C1 CA00 0000")
@@ -92,7 +94,7 @@ def parse_layout(content: bytes) -> ChannelLayout | None:
     Returns:
         The layout; None where the chunk has no extension.
     """
-    if len(content) < 40 or struct.unpack_from("<H", content)[0] != _TAG_EXTENSIBLE:
+    if len(content) < 40 or struct.unpack_from("<H", content)[0] != TAG_EXTENSIBLE:
         return None
     return ChannelLayout(struct.unpack_from("<I", content, 20)[0], content[26:40] == _AMBISONIC_GUID)
 

@@ -2,23 +2,23 @@
 
 import contextlib
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Optional, Self
+from typing import Self
 
 import numpy as np
 import soundfile as sf
 from numpy.typing import NDArray
 
 from sottovoce.atomic import publish, temporary_beside
-from sottovoce.errors import AudioError, ConfigError
+from sottovoce.errors import AudioError
 from sottovoce.signal.audio.containers import find_defect
 from sottovoce.signal.audio.formats import AudioInfo, choose_format, exceeds_limit, too_long
 from sottovoce.signal.audio.layout import flac_comment, write_layout
 from sottovoce.signal.audio.lossy import Encoding, encoding_of_bit_rate, encoding_of_quality
 from sottovoce.signal.audio.metadata import Metadata, write_metadata
 from sottovoce.signal.audio.reading import open_sound
+from sottovoce.signal.output import OutputOptions
 
 log = logging.getLogger(__name__)
 
@@ -26,38 +26,7 @@ log = logging.getLogger(__name__)
 _WRITE_FRAMES = 16384
 # 20 dB above full scale. Far beyond, libsndfile's MP3 encoder ends the process and its Opus encoder gives silence.
 _LOSSY_PEAK = 10
-MAX_BITRATE_KBPS = 10_000
-"""More than any lossy recording takes."""
 _INTEGER_BITS = {"PCM_U8": 8, "PCM_S8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32, "ULAW": 16, "ALAW": 16}
-
-
-@dataclass(frozen=True, kw_only=True)
-class OutputOptions:
-    """What is written beside the sound, and how small a lossy file becomes.
-
-    Args:
-        metadata: Keep tags, covers, chapters, markers and time references; off (--no-metadata): leave them out.
-        quality: Quality of an MP3, Ogg Vorbis or Opus, 0 (the smallest file) to 1; None for that of the recording.
-        bitrate: Bit rate of an MP3, Ogg Vorbis or Opus in kbit/s; None for that of the recording.
-
-    Raises:
-        ConfigError: A number is out of its range, or both are given.
-    """
-
-    metadata: bool = True
-    # tyro reads `X | None` with typeguard, which takes 45 ms to load: see cli.arguments.
-    quality: Optional[float] = None
-    bitrate: Optional[float] = None
-
-    def __post_init__(self) -> None:
-        if self.quality is not None and self.bitrate is not None:
-            raise ConfigError("found both quality and bitrate, expected one: either sets the size of the file")
-        if self.quality is not None and not 0 <= self.quality <= 1:
-            raise ConfigError(f"found quality {self.quality}, expected a number from 0 (the smallest file) to 1")
-        if self.bitrate is not None and not 1 <= self.bitrate <= MAX_BITRATE_KBPS:
-            raise ConfigError(
-                f"found bitrate {self.bitrate}, expected kbit/s from 1 to {MAX_BITRATE_KBPS}, such as 128"
-            )
 
 
 class Writer:
