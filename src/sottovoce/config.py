@@ -43,6 +43,13 @@ def _a_speed(value: tuple[float, float]) -> tuple[float, float]:
     return value
 
 
+def _a_pause(value: tuple[float, float]) -> tuple[float, float]:
+    """Refuse pauses without length."""
+    if value[0] <= 0:
+        raise ValueError(f"is a range of lengths above 0 s, found {value[0]:g} to {value[1]:g}")
+    return value
+
+
 class Settings(BaseModel):
     """Base of all settings: frozen, unknown keys refused."""
 
@@ -282,6 +289,18 @@ class DataSettings(Settings):
     )
     pseudo_synthetic_share: float = Field(
         0.0, ge=0, le=1, description="Share of their noises that come from no recording: random colours and shapes."
+    )
+    pseudo_pause_share: float = Field(
+        0.0, ge=0, le=1, description="Share of pseudo-mixtures in which nobody speaks for a while before a word."
+    )
+    pseudo_pause_seconds: Annotated[Range, AfterValidator(_a_pause)] = Field(
+        (0.3, 5.0), description="Range of these pauses; those longer than a clip allows stand at its beginning."
+    )
+    pseudo_quiet_share: float = Field(
+        0.0, ge=0, le=1, description="Share of pseudo-mixtures in a quiet place: SNR above pseudo_snr_db, up to 50 dB."
+    )
+    pseudo_held_vowel_share: float = Field(
+        0.0, ge=0, le=1, description="Share of pseudo-mixtures in which a vowel is held, as in singing."
     )
     pseudo_band_limited_share: float = Field(
         0.0, ge=0, le=1, description="Share of pseudo-mixtures without high frequencies, as after a telephone or coder."

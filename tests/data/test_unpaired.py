@@ -247,6 +247,33 @@ def test_what_is_removed_stays_in_the_target_as_far_down_as_wanted(speech, mixtu
     np.testing.assert_allclose(partly.pseudo_targets, wholly.pseudo_targets + 0.1 * removed, atol=1e-6)
 
 
+def test_noise_goes_on_in_a_pause_and_its_target_is_silent(tmp_path, mixtures):
+    rng = np.random.default_rng(0)
+    words = np.where(np.arange(6 * RATE) // (RATE // 2) % 2, tone(6.0, 150, rng), 0.0)
+    write(tmp_path / "words" / "ann" / "0.wav", words.astype(np.float32))
+    # Pauses that are longer than a clip begin it: nobody speaks in the first 0.3 s.
+    settings = {"pseudo_snr_db": (10.0, 10.0), "pseudo_pause_share": 1.0, "pseudo_pause_seconds": (5.0, 10.0)}
+    clips = drawn(scan(tmp_path / "words"), mixtures, pseudo_clips=4, clip_seconds=3.0, pseudo_colour=0.0, **settings)
+    batch = clips.batch(0, "joint")
+    for mixture, target in zip(batch.pseudo_mixtures, batch.pseudo_targets, strict=True):
+        lead_in = slice(0, round(0.3 * RATE))
+        assert not target[lead_in].any()
+        assert target.any()
+        assert rms_db(mixture[lead_in]) == pytest.approx(rms_db(mixture - target), abs=0.5)
+
+
+def test_a_share_is_in_quiet_places(speech, mixtures):
+    settings = {"pseudo_snr_db": (0.0, 5.0), "pseudo_quiet_share": 1.0, "pseudo_clips": 24}
+    batch = drawn(speech, mixtures, **settings).batch(0, "joint")
+    ratios = []
+    for mixture, target in zip(batch.pseudo_mixtures, batch.pseudo_targets, strict=True):
+        noise = mixture - target
+        ratios.append(active_speech_db(target, RATE) - rms_db(noise) if noise.any() else np.inf)
+    assert min(ratios) > 4.9
+    assert np.isinf(ratios).any()  # after a gate
+    assert 30 < max(ratio for ratio in ratios if np.isfinite(ratio)) < 50.1
+
+
 def test_colour_changes_the_mixture_and_its_target_alike(speech, mixtures):
     plain, coloured = (
         drawn(speech, mixtures, pseudo_colour=colour, pseudo_snr_db=(60.0, 60.0)).batch(0, "joint")

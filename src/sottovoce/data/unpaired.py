@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sottovoce.config import DataSettings
+from sottovoce.data.delivery import with_held_vowel, with_pause
 from sottovoce.data.harvest import NoiseStretch, stationary_noise
 from sottovoce.data.manifest import Manifest, Recording
 from sottovoce.data.rooms import Room
@@ -29,6 +30,8 @@ _BABBLE_TALKERS = (3, 8)
 _CUTOFF_HZ, _EDGE_SHARE = (3000.0, 7500.0), 0.1
 _PASSBAND = 0.95  # of half the rate: soxr passes so much within some dB
 _SECOND_NOISE_DB = (-12.0, 0.0)
+# In a quiet place the noise is up to so far below the speech, or there is none, as after a gate.
+_QUIET_SNR_DB, _NOISELESS_SHARE = 50.0, 0.2
 # The recursive part of a filter with such poles is below -100 dB after this many samples.
 _FILTER_TAIL = 256
 # What a transform takes for periodic rings where its end meets its beginning.
@@ -275,6 +278,10 @@ class UnpairedClips:
         settings = self._settings
         speed, speaker = speech_rng.uniform(*settings.pseudo_speed), self._speaker(speech_rng)
         voice = played(partial(self._speech, speaker=speaker), self._samples, speed, speech_rng)
+        if settings.pseudo_held_vowel_share and speech_rng.random() < settings.pseudo_held_vowel_share:
+            voice = with_held_vowel(voice, self._rate, speech_rng)
+        if settings.pseudo_pause_share and speech_rng.random() < settings.pseudo_pause_share:
+            voice = with_pause(voice, settings.pseudo_pause_seconds, self._rate, speech_rng)
         target = reverberant = coloured(voice, settings.pseudo_colour, speech_rng)
         if self._rooms and mix_rng.random() < settings.pseudo_room_share:
             room = self._rooms[int(mix_rng.integers(len(self._rooms)))]
@@ -285,6 +292,10 @@ class UnpairedClips:
                 target = room.apply_early(dry, settings.pseudo_early_ms)
         noise, noise_highest_hz = self._pseudo_noise(noise_rng)
         snr_db = mix_rng.uniform(*settings.pseudo_snr_db)
+        if settings.pseudo_quiet_share and mix_rng.random() < settings.pseudo_quiet_share:
+            snr_db = mix_rng.uniform(settings.pseudo_snr_db[1], _QUIET_SNR_DB)
+            if mix_rng.random() < _NOISELESS_SHARE:
+                noise = np.zeros_like(noise)
         # Voice and noise end where the lower of them does, as in a recording. A network would tell them apart by where
         # they end, and take for noise the highs of any voice that reaches up to half the rate.
         cutoff_hz = min(speed * self._voice_highest_hz[speaker], noise_highest_hz)

@@ -1,0 +1,87 @@
+"""Pauses before words, and vowels that are held."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sottovoce.data.delivery import with_held_vowel, with_pause, word_starts
+
+from ..systems import RATE, speech
+
+
+def words(*spans, seconds=4.0):
+    """White noise for words, at the times that are given, and hardly anything between them."""
+    rng = np.random.default_rng(0)
+    clip = 1e-4 * rng.standard_normal(round(seconds * RATE))
+    for start, end in spans:
+        part = slice(round(start * RATE), round(end * RATE))
+        clip[part] = 0.1 * rng.standard_normal(part.stop - part.start)
+    return clip.astype(np.float32)
+
+
+def test_words_start_where_a_gap_ends():
+    starts = word_starts(words((0.5, 1.0), (1.03, 1.5), (2.0, 3.0)), RATE)
+    # The gap of 30 ms is none; a word begins 20 ms before its energy.
+    np.testing.assert_allclose(starts / RATE, [0.48, 1.98], atol=0.011)
+
+
+def test_noise_and_silence_have_no_words():
+    assert not word_starts(words((0.0, 4.0)), RATE).size
+    assert not word_starts(np.zeros(RATE, np.float32), RATE).size
+    assert not word_starts(np.zeros(10, np.float32), RATE).size
+
+
+@given(seed=st.integers(0, 1000), seconds=st.sampled_from([(0.3, 0.5), (1.0, 2.0), (30.0, 60.0)]))
+def test_a_pause_is_silent_and_ends_with_a_word(seed, seconds):
+    clip = words((0.5, 1.2), (2.0, 3.0))
+    paused = with_pause(clip, seconds, RATE, np.random.default_rng(seed))
+    assert paused.shape == clip.shape
+    assert paused.dtype == np.float32
+    silent = np.flatnonzero(np.diff(np.concatenate([[False], paused == 0, [False]]).astype(int))).reshape(-1, 2)
+    # There may also be silence before the speech that came before, and behind the last word.
+    lengths = [end - start for start, end in silent if end < paused.size]
+    assert max(lengths) >= 0.3 * RATE - 1
+    end = max((end for start, end in silent if end < paused.size), key=lambda end: end)
+    onset = np.abs(paused[end : end + round(0.15 * RATE)])
+    assert onset.max() > 0.01  # a word, perhaps of somebody who is further away
+    if seconds[0] > 4:  # longer than the clip: nobody spoke before
+        assert not paused[:end].any()
+
+
+def test_a_clip_without_a_gap_stays():
+    clip = words((0.0, 4.0))
+    assert with_pause(clip, (0.3, 5.0), RATE, np.random.default_rng(0)) is clip
+    short = words((0.1, 0.2), seconds=0.5)
+    assert with_pause(short, (0.3, 5.0), RATE, np.random.default_rng(0)) is short
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_vowel_is_held(seed):
+    clip = speech(3.0, kind="clean")
+    held = with_held_vowel(clip, RATE, np.random.default_rng(seed))
+    assert held.shape == clip.shape
+    assert held.dtype == np.float32
+    assert np.abs(held).max() <= 2.1 * np.abs(clip).max()
+    # What is held repeats itself: 0.6 s of frames whose spectra are like their neighbours'.
+    assert steady_seconds(held) > max(0.6, 2 * steady_seconds(clip))
+
+
+def steady_seconds(clip, size=800):
+    frames = clip[: clip.size // size * size].reshape(-1, size)
+    spectra = np.log(np.abs(np.fft.rfft(frames * np.hanning(size)))[:, 5:150] + 1e-3)
+    like = [np.corrcoef(one, other)[0, 1] > 0.8 for one, other in itertools.pairwise(spectra)]
+    longest = run = 0
+    for value in like:
+        run = run + 1 if value else 0
+        longest = max(longest, run)
+    return longest * size / RATE
+
+
+def test_noise_has_no_vowel():
+    clip = words((0.0, 4.0))
+    assert with_held_vowel(clip, RATE, np.random.default_rng(0)) is clip
+    silence = np.zeros(RATE, np.float32)
+    assert with_held_vowel(silence, RATE, np.random.default_rng(0)) is silence
