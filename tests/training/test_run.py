@@ -21,8 +21,9 @@ from sottovoce.engine.model import Model
 from sottovoce.errors import DataError
 from sottovoce.models.checkpoint import load_checkpoint
 from sottovoce.training import run as run_module
+from sottovoce.training.checkpoints import newest_checkpoint
 from sottovoce.training.log import read_table
-from sottovoce.training.run import Provenance, newest_checkpoint, train
+from sottovoce.training.run import Provenance, train
 
 from ..data.synthetic import RATE, tone, write
 from .conftest import fitted, talkers, tiny

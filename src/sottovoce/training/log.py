@@ -65,6 +65,15 @@ class RunLog(L.Callback):
         for table in (self._losses, self._health):
             table.keep_until(trainer.global_step, alone=self._stage.number == 0)
 
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps: the losses since the last row."""
+        return {"sums": self._sums, "count": self._count, "running_loss": self._running_loss}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up what a checkpoint has kept."""
+        self._sums, self._count = dict(state_dict["sums"]), state_dict["count"]
+        self._running_loss = state_dict["running_loss"]
+
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from sottovoce.config import TrainingSettings
 from sottovoce.data.unpaired import Purpose, UnpairedBatch
+from sottovoce.interruption import leave_to_parent
 from sottovoce.objectives.joint import UnpairedTensors
 from sottovoce.training.stages import Stage
 
@@ -69,12 +70,13 @@ def loader(clips: Clips, purpose: Purpose, first: int, last: int, workers: int) 
         prefetch_factor=4 if workers else None,
         # Forked workers share what is loaded already; where there is no fork they start anew.
         multiprocessing_context=("fork" if "fork" in get_all_start_methods() else "spawn") if workers else None,
-        worker_init_fn=_one_thread,
+        worker_init_fn=_begin_to_draw,
     )
 
 
-def _one_thread(_: int) -> None:
+def _begin_to_draw(_: int) -> None:
     torch.set_num_threads(1)
+    leave_to_parent()
 
 
 class TrainingModule(L.LightningModule):

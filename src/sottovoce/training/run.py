@@ -8,7 +8,6 @@ from pathlib import Path
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
@@ -16,9 +15,11 @@ from sottovoce.atomic import replacing
 from sottovoce.config import SystemSettings, dump_settings, load_settings
 from sottovoce.data.unpaired import UnpairedClips
 from sottovoce.errors import ConfigError, DataError
+from sottovoce.interruption import Deferred
 from sottovoce.models.checkpoint import save_checkpoint
 from sottovoce.models.export import export_model
 from sottovoce.models.joint import JointAutoencoder
+from sottovoce.training.checkpoints import FINISHED, Checkpoints, newest_checkpoint, step_of
 from sottovoce.training.log import Progress, RunLog, plot_run
 from sottovoce.training.module import Clips, TrainingModule, loader
 from sottovoce.training.preparation import Preparation, TrainingData, prepare
@@ -35,7 +36,6 @@ _MOST_WORKERS = 16
 _NOT_FOR_THE_USER = (
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",
     r"The 'train_dataloader' does not have many workers",
-    r"Checkpoint directory .* exists and is not empty",
     r"Found \d+ module\(s\) in eval mode at the start of training",
     r"You're resuming from a checkpoint that ended before the epoch ended",
 )
@@ -207,13 +207,14 @@ class _Run:
     def train(self, stage: Stage, network: nn.Module) -> None:
         """Run or resume one stage; `network` holds its result afterwards."""
         folder = self.folder / "stages" / stage.name
-        finished = folder / "finished.pt"
+        finished = folder / FINISHED
         if finished.exists():
             network.load_state_dict(torch.load(finished, weights_only=True))
             return
         training = self.settings.training
         last = newest_checkpoint(folder)
-        first = 0 if last is None else _step_of(last)
+        first = 0 if last is None else step_of(last)
+        stop = Deferred()
         trainer = L.Trainer(
             accelerator="auto",
             devices=1,
@@ -221,8 +222,9 @@ class _Run:
             max_epochs=-1,
             gradient_clip_val=training.optimiser.gradient_clip,
             logger=TensorBoardLogger(self.folder / "tensorboard", name=None, version=stage.name),
-            callbacks=[self._checkpoints(folder), self._log(stage)],
+            callbacks=[self._log(stage), Checkpoints(folder, training.check_every, stop)],
             log_every_n_steps=max(1, training.check_every // 10),
+            enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
             deterministic=True,
@@ -230,7 +232,7 @@ class _Run:
         )
         # Deterministic algorithms, but not the filling of fresh memory that comes with them: every value is written.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-        with warnings.catch_warnings():
+        with stop, warnings.catch_warnings():
             for message in _NOT_FOR_THE_USER:
                 warnings.filterwarnings("ignore", message)
             trainer.fit(
@@ -245,11 +247,6 @@ class _Run:
         for checkpoint in folder.glob("*.ckpt"):
             checkpoint.unlink()
 
-    def _checkpoints(self, folder: Path) -> ModelCheckpoint:
-        # The newest is written before the one before it is deleted: one of them is always whole.
-        every = self.settings.training.check_every
-        return ModelCheckpoint(
-            folder, filename="{step}", monitor="step", mode="max", save_top_k=1, every_n_train_steps=every
         )
 
     def _log(self, stage: Stage) -> RunLog:
@@ -285,13 +282,3 @@ def _workers(wanted: int | None) -> int:
     if wanted is not None:
         return wanted
     return min(_MOST_WORKERS, max(1, (os.cpu_count() or 1) - 1)) if torch.cuda.is_available() else 1
-
-
-def newest_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint of the latest step in a folder, or None."""
-    checkpoints = sorted(folder.glob("step=*.ckpt"), key=_step_of)
-    return checkpoints[-1] if checkpoints else None
-
-
-def _step_of(checkpoint: Path) -> int:
-    return int(checkpoint.stem.split("=")[1].split("-")[0])

@@ -1,0 +1,169 @@
+"""Signals that ask a process to end: SIGINT (Ctrl-C), SIGTERM (a service manager), SIGHUP (a closed terminal)."""
+
+import contextlib
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import FrameType, TracebackType
+from typing import Any, NoReturn, Self
+
+# Windows has no SIGHUP.
+_NUMBERS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+# `timeout` sends a signal to a process and to its group: that is one request.
+_SAME_REQUEST_SECONDS = 1.0
+
+Handler = Callable[[int, FrameType | None], Any]
+
+
+class Interruption(KeyboardInterrupt):
+    """The process was asked to end; its notes say what was saved.
+
+    Args:
+        number: The signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def exit_code(interruption: KeyboardInterrupt) -> int:
+    """What a shell expects of a process that a signal has ended: 128 and the signal's number."""
+    return 128 + (interruption.number if isinstance(interruption, Interruption) else signal.SIGINT)
+
+
+@contextlib.contextmanager
+def raised() -> Iterator[None]:
+    """Inside, one of these signals raises an `Interruption`."""
+    request = _Request()
+
+    def handle(number: int, _: FrameType | None) -> None:
+        if request.is_new(number):
+            raise Interruption(number)
+
+    with _handled_by(handle):
+        try:
+            yield
+        except BaseException as error:
+            # Compiled code, and imports above all, may have made another error of it.
+            if request.number is not None and not isinstance(error, KeyboardInterrupt):
+                raise Interruption(request.number) from error
+            raise
+
+
+@contextlib.contextmanager
+def ending_at_once() -> Iterator[None]:
+    """Inside, one of these signals ends the process with a sentence: for imports, in which exceptions get lost."""
+
+    def handle(number: int, _: FrameType | None) -> NoReturn:
+        os.write(2, b"sottovoce: interrupted.\n")
+        os._exit(128 + number)
+
+    with _handled_by(handle):
+        yield
+
+
+@contextlib.contextmanager
+def noted(saved: Callable[[], str]) -> Iterator[None]:
+    """Inside, an interruption gets a note.
+
+    Args:
+        saved: Gives what was saved and how to go on, half a sentence.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as interruption:
+        interruption.add_note(saved())
+        raise
+
+
+class _Request:
+    """What the signals that came ask for.
+
+    Attributes:
+        number: The latest signal, or None.
+    """
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self._came_at = -math.inf
+
+    def is_new(self, number: int) -> bool:
+        """Note a signal, and tell whether it is more than an echo of the one before."""
+        now = time.monotonic()
+        is_new = now - self._came_at > _SAME_REQUEST_SECONDS
+        if is_new:
+            self.number, self._came_at = number, now
+        return is_new
+
+
+class Deferred:
+    """A block in which a signal is noted, and has its effect at the end; a second one has it at once."""
+
+    def __init__(self) -> None:
+        self._request = _Request()
+        self._before: dict[int, Any] = {}
+
+    @property
+    def is_requested(self) -> bool:
+        """Whether a signal has come: the block should end soon."""
+        return self._request.number is not None
+
+    def __enter__(self) -> Self:
+        """Note signals from now on."""
+        self._before = _handlers()
+        self.heed()
+        return self
+
+    def heed(self) -> None:
+        """Note signals again, after other code has put its handlers in place."""
+        _set(dict.fromkeys(self._before, self._note))
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        is_second = self.is_requested
+        if self._request.is_new(number) and is_second:
+            raise Interruption(number)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        """Let the signal that came have the effect that it would have had.
+
+        Raises:
+            Interruption: A signal came, and its handler has raised nothing.
+        """
+        _set(self._before)
+        # An error of its own is worth more; an exit is what other code makes of a Ctrl-C.
+        number = self._request.number
+        if number is not None and not isinstance(error, Exception):
+            signal.raise_signal(number)
+            raise Interruption(number) from error
+
+
+def leave_to_parent(*_: object) -> None:
+    """Do nothing when a signal comes, in a process that works for another one, which sees to the end of both."""
+    # Not ignored for good: a task may heed a signal.
+    _set(dict.fromkeys(_NUMBERS, lambda *_: None))
+
+
+def _handlers() -> dict[int, Any]:
+    """The handlers of the signals, without those that nohup, or a shell in the background, has told us to ignore."""
+    handlers = {number: signal.getsignal(number) for number in _NUMBERS}
+    return {number: handler for number, handler in handlers.items() if handler not in (signal.SIG_IGN, None)}
+
+
+def _set(handlers: dict[int, Any]) -> None:
+    if threading.current_thread() is threading.main_thread():  # others cannot, and receive none
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _handled_by(handler: Handler) -> Iterator[None]:
+    before = _handlers()
+    _set(dict.fromkeys(before, handler))
+    try:
+        yield
+    finally:
+        _set(before)
