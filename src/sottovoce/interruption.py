@@ -71,12 +71,13 @@ def noted(saved: Callable[[], str]) -> Iterator[None]:
     """Inside, an interruption gets a note.
 
     Args:
-        saved: Gives what was saved and how to go on, half a sentence.
+        saved: Gives what was saved and how to go on, half a sentence, or nothing.
     """
     try:
         yield
     except KeyboardInterrupt as interruption:
-        interruption.add_note(saved())
+        if note := saved():
+            interruption.add_note(note)
         raise
 
 
@@ -141,10 +142,25 @@ class Deferred:
             raise Interruption(number) from error
 
 
-def leave_to_parent(*_: object) -> None:
+@contextlib.contextmanager
+def blocked() -> Iterator[None]:
+    """Inside, signals wait; a process that is started here gets none until it calls `leave_to_parent`."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _NUMBERS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def leave_to_parent() -> None:
     """Do nothing when a signal comes, in a process that works for another one, which sees to the end of both."""
     # Not ignored for good: a task may heed a signal.
     _set(dict.fromkeys(_NUMBERS, lambda *_: None))
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _NUMBERS)
 
 
 def _handlers() -> dict[int, Any]:

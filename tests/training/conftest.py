@@ -57,11 +57,12 @@ def tiny(**training):
     return SystemSettings.model_validate(SETTINGS | {"training": SETTINGS["training"] | training | {"data": data}})
 
 
-def fitted(speech, mixtures, out, settings=None):
+def fitted(speech, mixtures, out, settings=None, on_progress=None):
     """Train without export and pictures, for tests of weights alone."""
     settings = settings or tiny()
     model = untrained(settings)
-    fit(model, joint_stages(model, settings), prepare(speech, mixtures, out, settings), out, settings)
+    data = prepare(speech, mixtures, out, settings)
+    fit(model, joint_stages(model, settings), data, out, settings, on_progress=on_progress)
     save_checkpoint(out / CHECKPOINT, model, settings)
     return model
 

@@ -14,7 +14,7 @@ import soundfile as sf
 import torch
 import yaml
 
-from sottovoce import cli
+from sottovoce import cli, interruption
 from sottovoce.config import dump_settings, load_settings
 from sottovoce.data.manifest import Manifest
 from sottovoce.engine.model import Model
@@ -207,6 +207,28 @@ def test_a_stage_that_was_cut_behind_its_last_step(folders, finished, undrawn, t
     fitted(speech, made / "noisy", tmp_path / "run")
     assert weights(tmp_path / "run") == weights(finished[0])
     assert newest_checkpoint(tmp_path / "run" / "stages" / "speech") is None
+
+
+def test_a_stopped_run_ends_like_an_unbroken_one(folders, undrawn, tmp_path):
+    """Weights and tables, though it stops between two rows; the signal that stops it waits for the end of a step."""
+    speech, made = folders
+    settings = tiny(check_every=40)  # a row of losses every four steps
+    fitted(speech, made / "noisy", tmp_path / "whole", settings)
+    steps = []
+
+    def stop(stage, step, *_):
+        steps.append((stage, step))
+        if step == 3:
+            signal.raise_signal(signal.SIGTERM)
+
+    for _ in range(2):
+        with pytest.raises(interruption.Interruption), interruption.raised():
+            fitted(speech, made / "noisy", tmp_path / "broken", settings, stop)
+    fitted(speech, made / "noisy", tmp_path / "broken", settings, stop)
+    assert steps == [(stage, step) for stage in ("speech", "joint") for step in range(1, 7)]
+    assert weights(tmp_path / "broken") == weights(tmp_path / "whole")
+    for name in ("losses.csv", "health.csv"):
+        assert (tmp_path / "broken" / name).read_text() == (tmp_path / "whole" / name).read_text()
 
 
 def command(*arguments, **options):

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from sottovoce import interruption
 from sottovoce.errors import SottovoceError
 
 
@@ -65,9 +66,13 @@ HELP = "sottovoce: speech enhancement that learns from the recordings people hav
 def main() -> int:
     """Run the command line of this process and return its exit code."""
     try:
-        code = _run(sys.argv[1:])
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        with interruption.raised():
+            code = _run(sys.argv[1:])
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except KeyboardInterrupt as interrupt:
+        print(f"sottovoce: {': '.join(['interrupted', *getattr(interrupt, '__notes__', [])])}.", file=sys.stderr)
+        return interruption.exit_code(interrupt)
     except BrokenPipeError:
         failure = "standard output was closed before its end"
     except OSError as error:
@@ -100,9 +105,10 @@ def _run(arguments: list[str]) -> int:
         return 2
     # The chosen command's module and parser alone are loaded: start-up time is a feature.
     try:
-        import tyro
+        with interruption.ending_at_once():
+            import tyro
 
-        function = COMMANDS[name].load(name)
+            function = COMMANDS[name].load(name)
         # tyro would leave out the example of the docstring.
         description = (inspect.getdoc(function) or "").partition("\n\nArgs:")[0]
         config = (tyro.conf.DisallowNone, tyro.conf.FlagCreatePairsOff)
@@ -111,6 +117,3 @@ def _run(arguments: list[str]) -> int:
     except SottovoceError as error:
         print(f"sottovoce: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("sottovoce: interrupted.", file=sys.stderr)
-        return 130

@@ -4,7 +4,7 @@ import logging
 import sys
 from pathlib import Path
 
-from sottovoce import terminal
+from sottovoce import interruption, terminal
 from sottovoce.cli.arguments import Output
 from sottovoce.errors import DataError
 from sottovoce.extras import require
@@ -51,11 +51,15 @@ def adapt(
             "that lies beside it in its run's folder."
         )
 
-    from sottovoce.training.adapt import adapt as run
+    with interruption.ending_at_once():
+        from sottovoce.training.adapt import adapt as run
+        from sottovoce.training.checkpoints import when_interrupted, when_resumed
 
     logging.getLogger("sottovoce").setLevel(logging.WARNING)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    with terminal.progress() as show:
+    if where := when_resumed(output):
+        print(f"sottovoce: {where}", file=sys.stderr)
+    with interruption.noted(lambda: when_interrupted(output)), terminal.progress() as show:
         adaptation = run(
             mixtures,
             output,

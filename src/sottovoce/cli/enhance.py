@@ -8,9 +8,8 @@ from typing import Annotated, Literal, Optional
 
 import tyro
 
-from sottovoce import terminal
+from sottovoce import interruption, terminal
 from sottovoce.cli.arguments import DEFAULT_OPTIONS, STANDARD, Inputs, Options, Output
-from sottovoce.cli.interruption import end_by_sigterm_as_by_ctrl_c
 from sottovoce.engine.options import EnhanceOptions
 from sottovoce.errors import ConfigError
 from sottovoce.signal.output import OutputOptions
@@ -64,7 +63,6 @@ def enhance(
     import sottovoce
     from sottovoce.engine.files import enhance_files
 
-    end_by_sigterm_as_by_ctrl_c()
     if STANDARD in (*inputs, output):
         if resume:
             raise ConfigError("found --resume with standard input or output, expected folders: a pipe begins anew")
@@ -83,25 +81,24 @@ def enhance(
         raise ConfigError("found --raw, --rate or --channels with files, which tell it: they are for a pipe (-)")
 
     start = time.perf_counter()
-    try:
-        with terminal.progress() as show:
-            results = enhance_files(
-                inputs,
-                output,
-                sottovoce.load(model),
-                options,
-                output_options=writing,
-                overwrite=overwrite,
-                resume=resume,
-                jobs=jobs,
-                on_progress=lambda done, total: show(
-                    "enhancing", done, total, f" {terminal.duration(done)} of {terminal.duration(total)}"
-                ),
-            )
-    except KeyboardInterrupt:
-        if output.is_dir():
-            print("sottovoce: what is finished is kept; --resume goes on from there.", file=sys.stderr)
-        raise
+
+    def saved() -> str:
+        return "what is finished is kept; --resume goes on from there" if output.is_dir() else ""
+
+    with interruption.noted(saved), terminal.progress() as show:
+        results = enhance_files(
+            inputs,
+            output,
+            sottovoce.load(model),
+            options,
+            output_options=writing,
+            overwrite=overwrite,
+            resume=resume,
+            jobs=jobs,
+            on_progress=lambda done, total: show(
+                "enhancing", done, total, f" {terminal.duration(done)} of {terminal.duration(total)}"
+            ),
+        )
     elapsed_seconds = time.perf_counter() - start
     failed = [result for result in results if result.error is not None]
     for result in failed:

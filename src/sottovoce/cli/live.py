@@ -8,7 +8,6 @@ import tyro
 
 from sottovoce import terminal
 from sottovoce.cli.arguments import DEFAULT_OPTIONS, Options
-from sottovoce.cli.interruption import end_by_sigterm_as_by_ctrl_c
 from sottovoce.errors import AudioError
 from sottovoce.extras import require
 
@@ -72,7 +71,6 @@ def live(
         channels=channels,
         block_seconds=block_ms / 1000,
     )
-    end_by_sigterm_as_by_ctrl_c()
     with terminal.own_words_only(), session:
         start = time.monotonic()
         latency = session.latency

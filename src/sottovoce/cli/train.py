@@ -4,7 +4,7 @@ import logging
 import sys
 from pathlib import Path
 
-from sottovoce import terminal
+from sottovoce import interruption, terminal
 from sottovoce.cli.arguments import Output
 from sottovoce.extras import require
 
@@ -48,12 +48,16 @@ def train(
     if seed is not None:
         settings = settings.model_copy(update={"training": settings.training.model_copy(update={"seed": seed})})
 
-    from sottovoce.training.run import Provenance
-    from sottovoce.training.run import train as run
+    with interruption.ending_at_once():
+        from sottovoce.training.checkpoints import when_interrupted, when_resumed
+        from sottovoce.training.run import Provenance
+        from sottovoce.training.run import train as run
 
     logging.getLogger("sottovoce").setLevel(logging.INFO)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    with terminal.progress() as show:
+    if where := when_resumed(output):
+        print(f"sottovoce: {where}", file=sys.stderr)
+    with interruption.noted(lambda: when_interrupted(output)), terminal.progress() as show:
         model = run(
             speech,
             mixtures,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sottovoce import interruption
 from sottovoce.errors import AudioError, DataError, MissingExtraError, SottovoceError
 from sottovoce.extras import is_installed
 from sottovoce.metrics.composite import composite, llr, wss
@@ -221,8 +222,11 @@ def score_jobs(
             on_done()
     else:
         # "spawn": the caller may hold threads (a progress bar), with which forking is unsafe.
-        with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=get_context("spawn")) as pool:
-            futures = {pool.submit(_attempt, job, with_dnsmos): job for job in jobs}
+        with ProcessPoolExecutor(
+            min(workers, len(jobs)), mp_context=get_context("spawn"), initializer=interruption.leave_to_parent
+        ) as pool:
+            with interruption.blocked():
+                futures = {pool.submit(_attempt, job, with_dnsmos): job for job in jobs}
             try:
                 for future in as_completed(futures):
                     results[futures[future]] = future.result()

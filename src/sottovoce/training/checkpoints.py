@@ -3,18 +3,18 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import lightning as L
 
 from sottovoce.atomic import replacing
 from sottovoce.interruption import Deferred
-from sottovoce.training.module import Stage
 
 FINISHED = "finished.pt"
 """Name of the networks in a stage's folder once the stage is finished."""
 
 _EVERY_SECONDS = 120.0
+_STAGES = ("speech", "joint")  # of what has a command of its own
 
 
 class Checkpoints(L.Callback):
@@ -76,7 +76,7 @@ def saved_until(out: Path) -> str:
         "step 40 of the joint stage" or "the end of the speech stage"; nothing where nothing is saved.
     """
     until = ""
-    for stage in get_args(Stage):
+    for stage in _STAGES:
         folder = out / "stages" / stage
         if (folder / FINISHED).exists():
             until = f"the end of the {stage} stage"

@@ -247,8 +247,6 @@ class _Run:
         for checkpoint in folder.glob("*.ckpt"):
             checkpoint.unlink()
 
-        )
-
     def _log(self, stage: Stage) -> RunLog:
         """The checks hear held-back recordings, drawn once with a seed of their own."""
         training = self.settings.training

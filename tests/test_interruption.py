@@ -1,0 +1,218 @@
+"""Signals that end a process, in processes of their own and in this one."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from sottovoce import interruption
+from sottovoce.interruption import Deferred, Interruption
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
+
+
+def test_a_signal_raises_and_handlers_come_back():
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Interruption) as caught, interruption.raised():
+        signal.raise_signal(signal.SIGTERM)
+    assert interruption.exit_code(caught.value) == 143
+    assert interruption.exit_code(KeyboardInterrupt()) == 130
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def end_by(name, handled=interruption.raised):
+    """Give the interruption that a signal becomes in a block."""
+    with pytest.raises(Interruption) as caught, handled():
+        signal.raise_signal(getattr(signal, name))
+    return caught.value
+
+
+@contextlib.contextmanager
+def deferred():
+    with interruption.raised(), Deferred():
+        yield
+
+
+@pytest.mark.parametrize("error", [ImportError("half of it"), SystemExit(1), RuntimeError("a worker is gone")])
+def test_whatever_an_interruption_becomes_it_is_one(error):
+    @contextlib.contextmanager
+    def lost():
+        with interruption.raised():
+            try:
+                yield
+            except KeyboardInterrupt:
+                raise error from None
+
+    assert interruption.exit_code(end_by("SIGHUP", lost)) == 129
+
+
+def test_an_error_without_a_signal_stays():
+    with pytest.raises(ZeroDivisionError), interruption.raised():
+        raise ZeroDivisionError
+
+
+def test_the_echo_of_a_signal_is_no_second_one():
+    """`timeout` sends its signal to a process and to its group; what tidies up in between is not disturbed."""
+    tidied = []
+
+    @contextlib.contextmanager
+    def tidying():
+        with interruption.raised():
+            try:
+                yield
+            finally:
+                signal.raise_signal(signal.SIGTERM)
+                tidied.append(True)
+
+    end_by("SIGTERM", tidying)
+    assert tidied
+
+
+def test_a_signal_that_was_lost_can_be_repeated(monkeypatch):
+    monkeypatch.setattr(interruption, "_SAME_REQUEST_SECONDS", -1.0)
+
+    @contextlib.contextmanager
+    def losing():
+        with interruption.raised():
+            with contextlib.suppress(KeyboardInterrupt):  # as in a callback from compiled code
+                signal.raise_signal(signal.SIGTERM)
+            yield
+
+    end_by("SIGTERM", losing)
+
+
+def test_what_is_ignored_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with interruption.raised(), Deferred() as deferred:
+            signal.raise_signal(signal.SIGHUP)
+            assert not deferred.is_requested
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_deferred_signal_waits_for_the_end():
+    done = []
+
+    @contextlib.contextmanager
+    def working():
+        with interruption.raised(), Deferred() as work:
+            yield
+            done.append(work.is_requested)
+
+    end_by("SIGTERM", working)
+    assert done == [True]
+
+
+def test_a_deferred_signal_has_the_effect_of_its_handler():
+    seen = []
+    before = signal.signal(signal.SIGTERM, lambda *_: seen.append(True))
+    try:
+        # A handler that raises nothing: the block has not done its work all the same.
+        end_by("SIGTERM", Deferred)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert seen == [True]
+
+
+def test_a_second_request_is_not_deferred(monkeypatch):
+    monkeypatch.setattr(interruption, "_SAME_REQUEST_SECONDS", -1.0)
+
+    @contextlib.contextmanager
+    def asked():
+        with deferred():
+            signal.raise_signal(signal.SIGINT)
+            yield
+            pytest.fail("the second one was deferred")
+
+    end_by("SIGINT", asked)
+
+
+@pytest.mark.parametrize(("error", "becomes"), [(SystemExit(1), Interruption), (OSError("full"), OSError)])
+def test_an_exit_that_others_make_of_a_signal_is_an_interruption_but_an_error_is_not(error, becomes):
+    def end():
+        signal.raise_signal(signal.SIGINT)
+        raise error
+
+    with pytest.raises(becomes), deferred():
+        end()
+
+
+def test_threads_defer_nothing():
+    """Signals come to the main thread alone."""
+    problems = []
+
+    def work():
+        try:
+            with Deferred() as deferred, interruption.raised():
+                deferred.heed()
+        except BaseException as error:
+            problems.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert not problems
+
+
+def test_an_interruption_takes_notes():
+    with pytest.raises(KeyboardInterrupt) as caught, interruption.noted(lambda: "all is kept"):
+        raise KeyboardInterrupt
+    assert caught.value.__notes__ == ["all is kept"]
+    with pytest.raises(KeyboardInterrupt) as caught, interruption.noted(lambda: ""):
+        raise KeyboardInterrupt
+    assert not hasattr(caught.value, "__notes__")
+
+
+def test_a_process_that_works_for_another_survives_signals():
+    code = """
+import os, signal, subprocess, sys
+from sottovoce import interruption
+if sys.argv[1:] == ["child"]:
+    interruption.leave_to_parent()
+    print("ready", flush=True)
+    print("end:", sys.stdin.read(), flush=True)
+else:
+    with interruption.blocked():
+        child = subprocess.Popen([sys.executable, __file__, "child"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        child.send_signal(getattr(signal, name))  # while it starts
+    assert child.stdout.readline() == b"ready\\n"
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        child.send_signal(getattr(signal, name))
+    out, _ = child.communicate(b"well")
+    sys.exit(out != b"end: well\\n" or child.returncode)
+"""
+    process = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"code = {code!r}\nimport pathlib, sys, tempfile, runpy\n"
+            "path = pathlib.Path(tempfile.mkdtemp()) / 'both.py'\npath.write_text(code)\n"
+            "runpy.run_path(str(path), run_name='__main__')",
+        ],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (process.returncode, process.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_command_that_is_still_loading_ends_with_a_sentence(name, code):
+    pytest.importorskip("lightning")
+    arguments = [sys.executable, "-v", "-m", "sottovoce", "train", "--speech", "a", "--mixtures", "b", "-o", "c"]
+    with subprocess.Popen(arguments, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+        # Every module that is imported is a line.
+        for line in process.stderr:
+            if "'torch._C'" in line:
+                process.send_signal(getattr(signal, name))
+                break
+        rest = [line for line in process.stderr if not line.startswith(("import ", "#"))]
+    assert process.returncode == code
+    assert rest == ["sottovoce: interrupted.\n"]
