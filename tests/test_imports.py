@@ -16,12 +16,13 @@ from sottovoce.cli import COMMANDS
 PACKAGE = Path(sottovoce.__file__).parent
 
 # A part of the package, and the parts that it may know; every part may know `errors`, `extras`, `atomic` and
-# `interruption`.
+# `interruption` and `paths`.
 MAY_KNOW = {
     "errors": set(),
     "extras": set(),
     "atomic": set(),
     "interruption": set(),
+    "paths": set(),
     "terminal": {"engine"},
     "config": {"older_settings"},
     "older_settings": set(),
@@ -102,7 +103,7 @@ def test_imports_run_one_way(module):
     names = imported_names(ast.parse(module.read_text(encoding="utf-8")))
     parts = {path.name.removesuffix(".py") for path in PACKAGE.iterdir()}
     known = {name.split(".")[1] for name in names if name.startswith("sottovoce.")} & parts
-    assert known <= MAY_KNOW[part] | {"errors", "extras", "atomic", "interruption", part}
+    assert known <= MAY_KNOW[part] | {"errors", "extras", "atomic", "interruption", "paths", part}
 
     forbidden = MUST_NOT_KNOW.get(part, set()) | (LIGHTNING if part not in ("training", "cli") else set())
     assert not {name for name in names if name in forbidden or name.split(".")[0] in forbidden}

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from sottovoce.errors import ConfigError
 from sottovoce.older_settings import upgraded
+from sottovoce.paths import resolved
 
 
 def _in_samples(value: object) -> object:
@@ -395,7 +396,7 @@ def _merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
 def _read_mapping(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     import yaml
 
-    if path.resolve() in seen:
+    if resolved(path) in seen:
         raise ConfigError(f"found settings that are based on themselves: {path}")
 
     try:
@@ -412,7 +413,7 @@ def _read_mapping(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     if not isinstance(base, str):
         raise ConfigError(f"{path}: base: expected the name of settings or a YAML file, found {base!r}")
     other = path.parent / base if base.endswith((".yaml", ".yml")) else find_settings(base)
-    return _merge(_read_mapping(other, (*seen, path.resolve())), content)
+    return _merge(_read_mapping(other, (*seen, resolved(path))), content)
 
 
 def parse_settings(content: dict[str, Any], origin: str) -> SystemSettings:

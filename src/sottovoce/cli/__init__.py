@@ -3,6 +3,7 @@
 import errno
 import importlib
 import inspect
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -65,6 +66,9 @@ HELP = "sottovoce: speech enhancement that learns from the recordings people hav
 
 def main() -> int:
     """Run the command line of this process and return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file's name may be no text, and is shown all the same
     try:
         with interruption.raised():
             code = _run(sys.argv[1:])
@@ -76,6 +80,13 @@ def main() -> int:
     except BrokenPipeError:
         failure = "standard output was closed before its end"
     except OSError as error:
+        if error.filename is not None:
+            print(
+                f"sottovoce: cannot use {error.filename} ({error.strerror}): check that it exists, and that you may "
+                "read or write it",
+                file=sys.stderr,
+            )
+            return 1
         if error.errno != errno.ENOSPC:
             raise
         failure = f"standard output or a file cannot be written ({error.strerror})"

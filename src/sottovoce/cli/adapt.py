@@ -8,6 +8,7 @@ from sottovoce import interruption, terminal
 from sottovoce.cli.arguments import Output
 from sottovoce.errors import DataError
 from sottovoce.extras import require
+from sottovoce.paths import is_folder, require_writable
 
 
 def adapt(
@@ -40,10 +41,11 @@ def adapt(
     import shlex
 
     require("train", "Adapting")
+    require_writable(output)
     from sottovoce.weights import CHECKPOINTS, DEFAULT_SPEECH
 
     checkpoint = CHECKPOINTS.get(model, Path(model))
-    if checkpoint.is_dir():
+    if is_folder(checkpoint):
         checkpoint /= "checkpoint.safetensors"
     if checkpoint.suffix == ".onnx":
         raise DataError(

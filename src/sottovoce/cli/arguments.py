@@ -8,6 +8,7 @@ from tyro.constructors import PrimitiveConstructorSpec
 
 from sottovoce.engine.options import EnhanceOptions
 from sottovoce.errors import DataError
+from sottovoce.paths import require_writable
 
 STANDARD = Path("-")
 """Standard input or output, in place of a file."""
@@ -42,15 +43,16 @@ DEFAULT_OPTIONS = EnhanceOptions()
 
 
 def refuse_existing(*paths: Path, overwrite: bool) -> None:
-    """Keep the files that are there already.
+    """Keep the files that are there already, and see that the others can be made.
 
     Args:
         paths: Files to be written.
         overwrite: They may be replaced.
 
     Raises:
-        DataError: One of them exists and may not be replaced.
+        DataError: One of them exists and may not be replaced, or cannot be written.
     """
     for path in paths:
+        require_writable(path)
         if path.exists() and not overwrite:
             raise DataError(f"Found {path}, which is kept: name another output, or add --overwrite.")

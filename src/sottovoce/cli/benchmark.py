@@ -7,6 +7,7 @@ import sys
 from sottovoce import terminal
 from sottovoce.cli.arguments import Output
 from sottovoce.extras import require
+from sottovoce.paths import require_writable
 
 
 def benchmark(
@@ -68,6 +69,7 @@ def benchmark(
     """
     require("train", "A benchmark")
     require("metrics", "A benchmark", "pesq", "pystoi", "scipy")
+    require_writable(output)
     from rich.console import Console
     from rich.table import Table
 

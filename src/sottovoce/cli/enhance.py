@@ -12,6 +12,7 @@ from sottovoce import interruption, terminal
 from sottovoce.cli.arguments import DEFAULT_OPTIONS, STANDARD, Inputs, Options, Output
 from sottovoce.engine.options import EnhanceOptions
 from sottovoce.errors import ConfigError
+from sottovoce.paths import is_folder
 from sottovoce.signal.output import OutputOptions
 
 Writing = Annotated[OutputOptions, tyro.conf.arg(name="")]
@@ -83,7 +84,7 @@ def enhance(
     start = time.perf_counter()
 
     def saved() -> str:
-        return "what is finished is kept; --resume goes on from there" if output.is_dir() else ""
+        return "what is finished is kept; --resume goes on from there" if is_folder(output) else ""
 
     with interruption.noted(saved), terminal.progress() as show:
         results = enhance_files(
@@ -130,7 +131,7 @@ def _enhance_pipe(
     from sottovoce.engine.pipes import enhance_pipe
     from sottovoce.signal.pipes import RawSound
 
-    if len(inputs) != 1 or inputs[0].is_dir():
+    if len(inputs) != 1 or is_folder(inputs[0]):
         raise ConfigError("found several recordings with standard input or output (-), expected one")
     source_raw = None
     if raw is not None and inputs[0] == STANDARD:

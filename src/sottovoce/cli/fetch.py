@@ -7,6 +7,7 @@ import tyro
 from sottovoce import terminal
 from sottovoce.cli.arguments import Output
 from sottovoce.extras import require
+from sottovoce.paths import require_writable
 
 
 def fetch(corpus: Annotated[str, tyro.conf.arg(metavar="CORPUS")], /, *, output: Output) -> None:
@@ -24,6 +25,7 @@ def fetch(corpus: Annotated[str, tyro.conf.arg(metavar="CORPUS")], /, *, output:
         output: Folder to make.
     """
     require("corpora", "Fetching a corpus")
+    require_writable(output)
     from sottovoce.data.corpora import fetch as download
 
     with terminal.progress() as show:

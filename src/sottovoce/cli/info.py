@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from sottovoce import terminal
+from sottovoce.paths import is_folder
 
 if TYPE_CHECKING:
     from sottovoce.engine.model import ModelMetadata
@@ -25,7 +26,7 @@ def info(file: Annotated[str, tyro.conf.arg(metavar="FILE")] = "default", /) -> 
     from sottovoce.weights import MODELS
 
     path = Path(file)
-    if file not in MODELS and path.suffix.lower() != ".onnx" and not path.is_dir():
+    if file not in MODELS and path.suffix.lower() != ".onnx" and not is_folder(path):
         lines = _describe_recording(path)
     else:
         import sottovoce

@@ -9,6 +9,7 @@ from sottovoce import terminal
 from sottovoce.cli.arguments import Output
 from sottovoce.errors import ConfigError
 from sottovoce.extras import require
+from sottovoce.paths import require_writable
 
 
 def mix(
@@ -56,6 +57,7 @@ def mix(
 
     if rooms is not None and simulated_rooms is not None:
         raise ConfigError("Found --rooms and --simulated-rooms, expected one of them.")
+    require_writable(output)
     if simulated_rooms:
         require("train", "Simulating rooms", "pyroomacoustics")
     with terminal.progress() as show:

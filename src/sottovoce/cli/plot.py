@@ -1,11 +1,13 @@
 """The command `plot`."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from sottovoce.cli.arguments import Output, refuse_existing
+from sottovoce.errors import AudioError
 from sottovoce.extras import require
 
 
@@ -16,10 +18,11 @@ def plot(
     *,
     output: Output,
     overwrite: bool = False,
-) -> None:
+) -> int:
     """Draw waveforms and spectrograms of recordings side by side, on shared scales.
 
-    Of a recording with several channels the first is drawn.
+    Of a recording with several channels the first is drawn. What cannot be read is named and left out, and the exit
+    code is then 1.
 
     Example:
         sottovoce plot noisy.wav enhanced.wav -o picture.png
@@ -35,9 +38,18 @@ def plot(
     from sottovoce.signal.audio import read
 
     refuse_existing(output, overwrite=overwrite)
-    signals = []
+    signals, problems = [], []
     for path in (before, *after):
-        waveform, rate = read(path)
+        try:
+            waveform, rate = read(path)
+        except AudioError as error:
+            problems.append(error)
+            continue
         # The folder tells noisy/1.wav from enhanced/1.wav.
         signals.append(("/".join(path.parts[-2:]), waveform[0], rate))
+    if not signals:
+        raise problems[0]
+    for problem in problems:
+        print(f"sottovoce: left out: {problem}", file=sys.stderr)
     plots.save(plots.recordings(signals), output, overwrite=overwrite)
+    return 1 if problems else 0

@@ -7,6 +7,7 @@ from pathlib import Path
 from sottovoce import interruption, terminal
 from sottovoce.cli.arguments import Output
 from sottovoce.extras import require
+from sottovoce.paths import require_writable
 
 
 def train(
@@ -42,6 +43,7 @@ def train(
     import shlex
 
     require("train", "Training")
+    require_writable(output)
     from sottovoce.config import find_settings, load_settings
 
     settings = load_settings(find_settings(config))

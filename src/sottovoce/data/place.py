@@ -17,6 +17,7 @@ from sottovoce.atomic import replacing
 from sottovoce.data.harvest import NoiseStretch
 from sottovoce.data.manifest import Manifest
 from sottovoce.errors import AudioError, DataError
+from sottovoce.paths import is_folder, resolved
 from sottovoce.signal import audio, levels, segments
 from sottovoce.signal.resampling import resample
 
@@ -124,9 +125,9 @@ def take_excerpts(
     """
     infos = []
     problems: list[str] = []
-    inside = folder.resolve()
-    for path in [source] if source.is_file() else audio.find_audio(source):
-        if path.resolve().is_relative_to(inside):
+    inside = resolved(folder)
+    for path in audio.find_audio(source) if is_folder(source) else [source]:
+        if resolved(path).is_relative_to(inside):
             continue
         try:
             infos.append(audio.probe(path))

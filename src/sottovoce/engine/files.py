@@ -10,6 +10,7 @@ from pathlib import Path
 from sottovoce.engine.enhancer import Enhancer, Stream
 from sottovoce.engine.options import EnhanceOptions
 from sottovoce.errors import AudioError, ConfigError, ModelError
+from sottovoce.paths import is_folder, resolved
 from sottovoce.signal.audio import (
     AUDIO_SUFFIXES,
     AudioInfo,
@@ -190,7 +191,7 @@ def _warn_of_newcomers(inputs: Sequence[Path], output: Path, pairs: Sequence[tup
     """Say which recordings came into the folders while the others were enhanced."""
     known = {source for source, _ in pairs}
     try:
-        newcomers = [source for source, _ in _pairs_in_folder(list(filter(Path.is_dir, inputs)), output)]
+        newcomers = [source for source, _ in _pairs_in_folder(list(filter(is_folder, inputs)), output)]
     except AudioError:  # the folder was emptied
         return
     newcomers = [source for source in newcomers if source not in known]
@@ -213,7 +214,7 @@ def _pair_outputs(inputs: Sequence[Path], output: Path) -> list[tuple[Path, Path
     """Find the recordings and name the output of each."""
     if not inputs:
         raise AudioError("found no input, expected recordings or folders of recordings")
-    is_file = len(inputs) == 1 and not inputs[0].is_dir() and not output.is_dir() and output.suffix != ""
+    is_file = len(inputs) == 1 and not is_folder(inputs[0]) and not is_folder(output) and output.suffix != ""
     if is_file:
         pairs = [(inputs[0], output)]
     else:
@@ -225,10 +226,10 @@ def _pair_outputs(inputs: Sequence[Path], output: Path) -> list[tuple[Path, Path
                 f"found no recording in {', '.join(map(str, inputs))} but what lies in the output folder {output}: "
                 "name another output"
             )
-    sources = {source.resolve(): source for source, _ in pairs}
+    sources = {resolved(source): source for source, _ in pairs}
     targets: dict[Path, Path] = {}
     for source, target in pairs:
-        if target.resolve() in sources:
+        if resolved(target) in sources:
             raise AudioError(f"the output {target} is an input as well: name another output, originals are kept")
         if target in targets:
             raise AudioError(
@@ -241,14 +242,15 @@ def _pair_outputs(inputs: Sequence[Path], output: Path) -> list[tuple[Path, Path
 def _pairs_in_folder(inputs: Sequence[Path], output: Path) -> Iterator[tuple[Path, Path]]:
     for path in inputs:
         # The output may lie in the input folder; what an earlier run wrote there is no input.
-        inside = path.is_dir() and path.resolve() in output.resolve().parents
-        for source in find_audio(path) if path.is_dir() else [path]:
-            if inside and source.resolve().is_relative_to(output.resolve()):
+        has_many = is_folder(path)
+        inside = has_many and resolved(path) in resolved(output).parents
+        for source in find_audio(path) if has_many else [path]:
+            if inside and resolved(source).is_relative_to(resolved(output)):
                 continue
-            target = output / (source.relative_to(path) if path.is_dir() else source.name)
-            if target.suffix.lower() not in AUDIO_SUFFIXES:
+            target = output / (source.relative_to(path) if has_many else source.name)
+            if target.suffix.lower() not in AUDIO_SUFFIXES and not is_folder(source):
                 # Beside the talk.wav that somebody made of it, talk.mp4 becomes talk.mp4.wav.
-                has_twin = path.is_dir() and source.with_suffix(".wav").exists()
+                has_twin = has_many and source.with_suffix(".wav").exists()
                 target = target.with_name(f"{target.name if has_twin else target.stem}.wav")
             yield source, target
 

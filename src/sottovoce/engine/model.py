@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from sottovoce.engine.graph import read_properties
 from sottovoce.errors import ModelError
+from sottovoce.paths import is_folder
 from sottovoce.signal.stft import MultiResolutionSTFT
 from sottovoce.weights import MODELS
 
@@ -333,9 +334,9 @@ class Model:
             ModelError: The file is missing or cannot be used: see above.
         """
         path = Path(path)
-        if path.is_dir():
+        if is_folder(path):
             path /= "model.onnx"
-            if not path.exists():
+            if not path.is_file():
                 raise ModelError(
                     f"found no model.onnx in the folder {path.parent}: give the folder that `sottovoce train` or "
                     "`sottovoce adapt` wrote, when its run has finished, or a model file"

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import soundfile as sf
 
 from sottovoce.errors import AudioError
+from sottovoce.paths import require_sound_file, unreadable
 from sottovoce.signal.audio import pyav
 from sottovoce.signal.audio.containers import Head, find_defect, missing_head, sound_length, stated_frames
 from sottovoce.signal.audio.formats import (
@@ -45,20 +47,29 @@ def find_audio(folder: Path) -> list[Path]:
         folder: An existing folder.
 
     Returns:
-        Paths in sorted order, those that need PyAV included; files whose name begins with a dot are left out.
+        Paths in sorted order, those that need PyAV included; files whose name begins with a dot are left out. Folders
+        and files that cannot be looked into are among them, so that whoever reads them says so.
 
     Raises:
         AudioError: The folder is missing, is a file, or holds no recording.
     """
-    if not folder.is_dir():
-        found = "a file" if folder.exists() else "nothing"
-        raise AudioError(f"found {found} at {folder}, expected a folder with recordings")
+    try:
+        if not stat.S_ISDIR(folder.stat().st_mode):
+            raise AudioError(f"found a file at {folder}, expected a folder with recordings")
+        os.scandir(folder).close()
+    except FileNotFoundError:
+        raise AudioError(f"found nothing at {folder}, expected a folder with recordings") from None
+    except OSError as error:
+        raise unreadable(folder, error) from error
     suffixes = (*AUDIO_SUFFIXES, *PYAV_SUFFIXES)
-    paths = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
-    )
+    unreadable_folders: list[OSError] = []
+    paths = [
+        Path(parent, name)
+        for parent, _, names in os.walk(folder, onerror=unreadable_folders.append)
+        for name in names
+        if not name.startswith(".") and Path(name).suffix.lower() in suffixes
+    ]
+    paths = sorted([*paths, *(Path(error.filename) for error in unreadable_folders)])
     if not paths:
         raise AudioError(f"found no recording in the folder {folder}, expected {listing(suffixes)} files")
     return paths
@@ -208,16 +219,11 @@ class _WithHead:
 
 def _require_sound(path: Path) -> None:
     """Refuse what is not a file with something in it, and what its container shows to be cut."""
+    require_sound_file(path)
     try:
-        if path.is_dir():
-            raise AudioError(f"found a folder at {path}, expected a sound file: name a file in it")
-        if not path.exists():
-            raise AudioError(f"found nothing at {path}, expected a sound file: check the name")
-        if path.stat().st_size == 0:
-            raise AudioError(f"{path} is empty (0 bytes), expected a sound file: copy or record it again")
         defect = find_defect(path)
     except OSError as error:
-        raise AudioError(f"cannot read {path} ({error.strerror}): check that you may read it") from error
+        raise unreadable(path, error) from error
     if defect is not None:
         raise AudioError(
             f"{path} {defect}: copy it again, or convert what is there with `ffmpeg -i {path.name} out.wav`"

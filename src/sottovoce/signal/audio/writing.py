@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from sottovoce.atomic import publish, temporary_beside
 from sottovoce.errors import AudioError
+from sottovoce.paths import is_folder, require_usable_name
 from sottovoce.signal.audio.containers import find_defect
 from sottovoce.signal.audio.formats import AudioInfo, choose_format, exceeds_limit, too_long
 from sottovoce.signal.audio.layout import flac_comment, write_layout
@@ -66,6 +67,7 @@ class Writer:
         options = options or OutputOptions()
         metadata = metadata or Metadata()
         self.path = Path(path)
+        require_usable_name(self.path)
         self.sample_rate = sample_rate
         self.channels = channels
         self.format, self.subtype = choose_format(self.path, sample_rate, channels, like)
@@ -228,9 +230,15 @@ class Writer:
             self._unkept.append("ambisonic layout" if layout.is_ambisonic else "speakers of the channels")
 
     def _refuse_existing(self) -> None:
-        if self.path.is_dir():
+        if is_folder(self.path):
             raise AudioError(f"cannot write {self.path}: found a folder, expected a file name")
-        if not self._overwrite and self.path.exists():
+        try:
+            self.path.lstat()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise AudioError(f"cannot write {self.path} ({error.strerror or error}): name another output") from error
+        if not self._overwrite:
             raise self._exists()
 
     def _exists(self) -> AudioError:
