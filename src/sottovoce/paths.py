@@ -15,6 +15,11 @@ def is_folder(path: Path) -> bool:
     return os.path.isdir(path)  # noqa: PTH112
 
 
+def is_file(path: Path) -> bool:
+    """Say whether there is a file; unlike `Path.is_file`, also of names that the system refuses."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
 def resolved(path: Path) -> Path:
     """Follow all links; unlike `Path.resolve`, also those that lead back to themselves, as far as it goes."""
     return Path(os.path.realpath(path))

@@ -167,7 +167,7 @@ def test_bad_input_gets_one_sentence(command, content, words):
         (["a.wav", "-o", "-", "--raw", "s16le", "--channels", "1"], "--rate or --channels"),
         (["a.wav", "-o", "b.wav", "--raw", "s16le"], "for a pipe"),
         (["-", "-o", "-", "--resume"], "--resume"),
-        (["-", "-o", "-", "--raw", "s16le", "--rate", "0"], "expected a rate"),
+        (["-", "-o", "-", "--raw", "s16le", "--rate", "0"], "found rate 0 Hz"),
     ],
 )
 def test_contradictions_are_refused(command, arguments, words):

@@ -17,7 +17,7 @@ from sottovoce.atomic import replacing
 from sottovoce.data.harvest import NoiseStretch
 from sottovoce.data.manifest import Manifest
 from sottovoce.errors import AudioError, DataError
-from sottovoce.paths import is_folder, resolved
+from sottovoce.paths import is_file, resolved
 from sottovoce.signal import audio, levels, segments
 from sottovoce.signal.resampling import resample
 
@@ -126,7 +126,7 @@ def take_excerpts(
     infos = []
     problems: list[str] = []
     inside = resolved(folder)
-    for path in audio.find_audio(source) if is_folder(source) else [source]:
+    for path in [source] if is_file(source) else audio.find_audio(source):
         if resolved(path).is_relative_to(inside):
             continue
         try:

@@ -86,9 +86,7 @@ class Writer:
             self._part.touch(exist_ok=False)
             self._file = self._open()
         except OSError as error:
-            raise AudioError(
-                f"cannot write {self.path} ({error.strerror}): name a folder that exists and that you may write to"
-            ) from error
+            raise self._unwritable(error) from error
         except sf.SoundFileError as error:
             self._part.unlink(missing_ok=True)
             raise AudioError(f"cannot write {self.path} as {self.format} {self.subtype} ({error})") from error
@@ -237,9 +235,14 @@ class Writer:
         except FileNotFoundError:
             return
         except OSError as error:
-            raise AudioError(f"cannot write {self.path} ({error.strerror or error}): name another output") from error
+            raise self._unwritable(error) from error
         if not self._overwrite:
             raise self._exists()
+
+    def _unwritable(self, error: OSError) -> AudioError:
+        return AudioError(
+            f"cannot write {self.path} ({error.strerror or error}): name a folder that exists and that you may write to"
+        )
 
     def _exists(self) -> AudioError:
         return AudioError(f"{self.path} exists and is kept: name another output, or allow overwriting")
