@@ -6,7 +6,7 @@ export PYTHON
 VENV    := .venv
 BIN     := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
-RECIPE  := pyproject.toml constraints.txt
+RECIPE  := pyproject.toml experiments/sspd2023/pyproject.toml constraints.txt
 
 # The recording that the demo enhances and draws.
 RECORDING := $(firstword $(sort $(shell find examples/real -name '*.flac' -o -name '*.wav')))
@@ -85,5 +85,5 @@ $(VENV)/.installed-metrics: $(VENV)/.installed-core $(RECIPE)
 $(VENV)/.installed-dev: $(VENV)/pyvenv.cfg $(RECIPE)
 	@.ci/system-packages.sh compiler
 	@echo "Installing everything that developing needs in $(VENV) (extra: dev; a few minutes) ..."
-	@$(INSTALL) -e '.[dev]'
+	@$(INSTALL) -e '.[dev]' -e experiments/sspd2023
 	@touch $@ $(VENV)/.installed-core $(VENV)/.installed-metrics

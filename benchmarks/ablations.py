@@ -32,20 +32,22 @@ from _scoring import (
     write_scores,
 )
 
-from sottovoce.benchmark.training import train_system
 from sottovoce.config import SystemSettings, dump_settings, find_settings, load_settings
 from sottovoce.data.manifest import scan
 from sottovoce.metrics import plots
 from sottovoce.metrics.report import differences, markdown_table
 from sottovoce.metrics.scores import FileScores
-from sottovoce.models.checkpoint import load_checkpoint
+from sottovoce.models.joint import JointAutoencoder
 from sottovoce.training.run import Provenance, export_with, train
+from sspd2023.settings import ExperimentSettings, load_row
+from sspd2023.training import load_system, train_system
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 RESULTS = Path(__file__).parent / "results" / "ablations"
 BASE = "default_short"
+SUPERVISED = "default_supervised"
 EVERY = 4  # neither the ratios nor the kinds of noise, which take turns, come in fours
 SHOWN = ("pesq_wb", "stoi", "si_sdr_db", "csig", "covl")
 LEAD_IN_GUARD_SECONDS = 0.1
@@ -80,7 +82,7 @@ class Row:
 INGREDIENTS = (
     Row(BASE, "the default's ingredients"),
     Row("seed 2", "the same with another seed", seed=2),
-    Row("supervised", "recordings and their clean versions in place of pseudo-pairs", "default_supervised"),
+    Row("supervised", "recordings and their clean versions in place of pseudo-pairs", SUPERVISED),
     Row("pseudo-pairs only", "no shared latent, no loss on the recordings themselves", "default_pseudo_pairs_only"),
     Row("no pseudo-pairs", "recordings alone teach, speech decoded from the latent", "default_no_pseudo_pairs"),
     Row("no mask", "speech decoded from the latent", "default_no_mask"),
@@ -194,8 +196,8 @@ def main() -> int:
 
 
 def settings_of(name: str) -> SystemSettings:
-    """Settings of `conf/ablations`."""
-    return load_settings(find_settings(f"ablations/{name}"))
+    """Settings of `conf/ablations`; those that learn from pairs are the experiment's."""
+    return load_row(f"ablations/{name}") if name == SUPERVISED else load_settings(find_settings(f"ablations/{name}"))
 
 
 def earlier(folder: Path, sets: dict[str, list[Item]]) -> dict[str, list[FileScores]]:
@@ -229,9 +231,10 @@ def train_row(row: Row, data: Path, work: Path) -> None:
         mixtures = without_lead_in(data, work / "data" / "without_lead_in")
     print(f"{row.name}: training", flush=True)
     provenance = Provenance("not for use", (), f"benchmarks/ablations.py --row {row.name!r}")
-    if settings.training.data.pairs:
-        checkpoint = train_system(speech, mixtures, target.parent, settings, clean=data / "hidden")
-        export_with(target, load_checkpoint(checkpoint)[0], settings, provenance)
+    if isinstance(settings, ExperimentSettings):
+        network, _ = load_system(train_system(speech, mixtures, target.parent, settings, clean=data / "hidden"))
+        assert isinstance(network, JointAutoencoder)
+        export_with(target, network, settings, provenance)
     else:
         train(speech, mixtures, target.parent, settings, provenance)
 

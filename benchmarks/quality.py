@@ -38,11 +38,11 @@ from _scoring import (
     write_scores,
 )
 
-from sottovoce.benchmark.systems import SYSTEMS
 from sottovoce.metrics import plots
 from sottovoce.metrics.report import markdown_table, mean
 from sottovoce.metrics.scores import FileScores
 from sottovoce.weights import MODELS
+from sspd2023.systems import SYSTEMS
 
 RATE = 16000
 RESULTS = Path(__file__).parent / "results" / "quality"

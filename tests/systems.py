@@ -9,9 +9,14 @@ from torch import nn
 from sottovoce.config import find_settings, load_settings, parse_settings
 from sottovoce.models.joint import JointAutoencoder
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "examples"
 RATE = 16000
 
+SETTINGS = {
+    "default": find_settings("default"),
+    "poster": ROOT / "experiments" / "sspd2023" / "src" / "sspd2023" / "conf" / "poster.yaml",
+}
 SMALL_FRONTENDS = {
     "default": {
         "windows": [64],
@@ -68,7 +73,7 @@ def changed(content, change):
 
 def small_settings(name="default", **change):
     """Return the settings of a system of the same structure as one of `conf/`, but a thousandth of its size."""
-    content = load_settings(find_settings(name)).model_dump(mode="json")
+    content = load_settings(SETTINGS[name]).model_dump(mode="json")
     content = changed(content, {"frontend": SMALL_FRONTENDS[name], "model": SMALL_MODELS[name]})
     return parse_settings(changed(content, change), "tests")
 

@@ -222,8 +222,8 @@ def test_a_mistake_in_the_base_is_named_by_the_file_that_was_asked_for(tmp_path)
 
 
 def test_a_base_can_be_named(tmp_path):
-    (tmp_path / "mine.yaml").write_text("base: poster_cpu\nname: mine\nmodel: {latent: 8}", encoding="utf-8")
-    mine, base = load_settings(tmp_path / "mine.yaml"), load_settings(CONF / "poster_cpu.yaml")
+    (tmp_path / "mine.yaml").write_text("base: example\nname: mine\nmodel: {latent: 8}", encoding="utf-8")
+    mine, base = load_settings(tmp_path / "mine.yaml"), load_settings(CONF / "example.yaml")
     assert mine.model.latent == 8
     assert mine.training == base.training
     (tmp_path / "mine.yaml").write_text("base: postre\nname: mine", encoding="utf-8")
@@ -232,10 +232,10 @@ def test_a_base_can_be_named(tmp_path):
 
 
 def test_settings_are_found_by_name_or_path():
-    assert find_settings("poster") == CONF / "poster.yaml"
-    assert find_settings("baselines/sse") == CONF / "baselines" / "sse.yaml"
+    assert find_settings("live") == CONF / "live.yaml"
+    assert find_settings("ablations/live_8ms") == CONF / "ablations" / "live_8ms.yaml"
     assert find_settings("some/where.yaml").as_posix() == "some/where.yaml"
-    with pytest.raises(ConfigError, match=r"found the settings 'postre', expected one of .*default.*poster"):
+    with pytest.raises(ConfigError, match=r"found the settings 'postre', expected one of .*default.*live"):
         find_settings("postre")
 
 

@@ -16,7 +16,13 @@ from .systems import build, changed, small_settings
 # All that was removed, as every checkpoint of that time holds it.
 OFF = {
     "joint_weights": {"pseudo_loudness": 0.0, "remixed": 0.0, "alignment": 0.0, "adversarial": 0.0},
-    "training": {"late_share": 0.3, "teacher_decay": 0.998, "optimiser": {"weight_average": 0.0}},
+    "training": {
+        "late_share": 0.3,
+        "teacher_decay": 0.998,
+        "optimiser": {"weight_average": 0.0},
+        "data": {"pairs": False, "vary_pairs": False},
+    },
+    "baseline": None,
 }
 
 
@@ -50,6 +56,12 @@ def test_removed_keys_that_were_in_use_are_refused(default, change, words):
     assert "\n" not in message
     for word in [*words, "removed", "c8d5ff2"]:
         assert word in message
+
+
+@pytest.mark.parametrize("change", [{"baseline": {"kind": "pvq"}}, {"training": {"data": {"pairs": True}}}])
+def test_what_the_experiment_alone_does_is_refused(default, change):
+    with pytest.raises(ConfigError, match=r"^old\.yaml: (baseline|training\.data\.pairs): .*sspd2023 alone"):
+        parse_settings(changed(default, change), "old.yaml")
 
 
 @pytest.mark.parametrize("training", [None, 3, [], {"optimiser": None}])

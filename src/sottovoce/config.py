@@ -1,7 +1,7 @@
 """Frozen settings of a system and its training, read from and written to YAML."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -170,50 +170,6 @@ class ModelSettings(Settings):
         return self
 
 
-class MaskingSettings(Settings):
-    """A mask on the mixture, learned from pairs with the backbone E_M, G and D_A."""
-
-    kind: Literal["masking"] = "masking"
-    target: Literal["irm", "cirm"] = Field("irm", description="Ideal ratio mask, or its complex version.")
-
-
-class VectorQuantisedSettings(Settings):
-    """P-VQ: a pre-trained encoder of waveforms, a vector-quantised bottleneck, and a decoder of waveforms."""
-
-    kind: Literal["pvq"] = "pvq"
-    channels: int = Field(32, ge=1, description="Channels of the first layer; each doubles them, up to the width.")
-    layers: int = Field(4, ge=1, description="Layers of the encoder, each a quarter of the rate of the one before.")
-    kernel: int = Field(8, ge=1)
-    stride: int = Field(4, ge=1)
-    width: int = Field(256, ge=1, description="Channels of the bottleneck.")
-    heads: int = Field(4, ge=1, description="Attention heads of the transformer.")
-    blocks: int = Field(2, ge=1, description="Layers of the transformer.")
-    context: int = Field(250, ge=1, description="Frames that attention sees: 4 s.")
-    codes: int = Field(1024, ge=2, description="Entries of the codebook.")
-    commitment: float = Field(0.25, ge=0, description="Weight of the encoder's distance from its codes.")
-    decay: float = Field(0.95, gt=0, lt=1, description="Of the moving averages that the codebook follows.")
-    masked_share: float = Field(0.5, gt=0, lt=1, description="Share of the frames hidden in the pre-training.")
-
-    @model_validator(mode="after")
-    def _layers_fit(self) -> Self:
-        if self.kernel < self.stride:
-            raise ValueError(f"kernel is at least the stride ({self.stride}); found {self.kernel}")
-        if self.width % self.heads:
-            raise ValueError(f"width is a multiple of heads ({self.heads}); found {self.width}")
-        return self
-
-
-class CrossDomainSettings(Settings):
-    """CF: spectra and self-supervised features together, and a recurrent network for the mask."""
-
-    kind: Literal["cf"] = "cf"
-    width: int = Field(256, ge=1, description="Channels of the linear layer and of each recurrent direction.")
-    layers: int = Field(2, ge=1, description="Recurrent layers.")
-    features: VectorQuantisedSettings = Field(
-        VectorQuantisedSettings(), description="The encoder that is pre-trained, whose layers are the features."
-    )
-
-
 class SpeechWeights(Settings):
     """Weights of the loss terms of the speech stage."""
 
@@ -306,11 +262,6 @@ class DataSettings(Settings):
     pseudo_band_limited_share: float = Field(
         0.0, ge=0, le=1, description="Share of pseudo-mixtures without high frequencies, as after a telephone or coder."
     )
-    vary_pairs: bool = Field(
-        False,
-        description="Give pairs the variety of pseudo-pairs: speed, colour, what is left of the noise, and, for half "
-        "of them, what is not speech in another recording.",
-    )
     level_db: Range = Field((-45.0, -15.0), description="Range of the level of clips, full scale 0 dB.")
     held_back_share: float = Field(0.1, ge=0, lt=1, description="Share of speakers and sessions kept for the checks.")
     workers: int | None = Field(
@@ -319,9 +270,6 @@ class DataSettings(Settings):
         le=64,
         description="Processes that draw batches beside the training; by default one, or for a GPU, which would wait "
         "for it, one on every core but that of the training, and no more than 16.",
-    )
-    pairs: bool = Field(
-        False, description="Supervised, to compare with: mixtures and their own clean versions instead of pseudo-pairs."
     )
 
 
@@ -340,8 +288,8 @@ class TrainingSettings(Settings):
     """Stages, their lengths and what is logged."""
 
     seed: int = Field(1, ge=0)
-    speech_steps: int = Field(1500, ge=1, description="Steps of the speech stage, or of a baseline's pre-training.")
-    joint_steps: int = Field(6000, ge=1, description="Steps of the joint stage, or of a baseline's training.")
+    speech_steps: int = Field(1500, ge=1, description="Steps of the speech stage.")
+    joint_steps: int = Field(6000, ge=1, description="Steps of the joint stage.")
     check_every: int = Field(500, ge=1, description="Steps between health checks, pictures and checkpoints.")
     optimiser: OptimiserSettings = OptimiserSettings()
     data: DataSettings = DataSettings()
@@ -353,9 +301,6 @@ class SystemSettings(Settings):
     name: str
     frontend: FrontendSettings = FrontendSettings()
     model: ModelSettings
-    baseline: MaskingSettings | VectorQuantisedSettings | CrossDomainSettings | None = Field(
-        None, discriminator="kind", description="A system to compare with, trained in place of the joint one."
-    )
     speech_weights: SpeechWeights = SpeechWeights()
     joint_weights: JointWeights = JointWeights()
     training: TrainingSettings = TrainingSettings()
@@ -372,14 +317,14 @@ class SystemSettings(Settings):
         for name in ("pseudo_ratio_mask", "pseudo_dereverberation_mask"):
             if getattr(self.joint_weights, name) and not self.model.mask_pretask:
                 raise ValueError(f"joint_weights.{name} has no decoder: set model.mask_pretask to true")
-        if isinstance(self.baseline, MaskingSettings) and not self.training.data.pairs:
-            raise ValueError("baseline: a masking network learns from pairs alone: set training.data.pairs to true")
-        if self.training.data.pairs and not self.training.data.pseudo_clips:
-            raise ValueError("training.data.pairs has nothing to draw: training.data.pseudo_clips is 0")
         for name in ("speech_weights", "joint_weights"):
             if not any(weight for _, weight in getattr(self, name)):
                 raise ValueError(f"{name} are all 0: nothing would be learned")
         return self
+
+
+Kind = TypeVar("Kind", bound=SystemSettings)
+"""The settings of this package, or those of another one that has more of them."""
 
 
 def _merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
@@ -430,8 +375,13 @@ def parse_settings(content: dict[str, Any], origin: str) -> SystemSettings:
         ConfigError: A key is unknown or was removed, a value has a wrong type, unit or range, or settings contradict
             each other.
     """
+    return parse_settings_as(SystemSettings, content, origin)
+
+
+def parse_settings_as(kind: type[Kind], content: dict[str, Any], origin: str) -> Kind:
+    """Check a mapping of settings of any kind, as `parse_settings` does."""
     try:
-        return SystemSettings.model_validate(upgraded(content, origin))
+        return kind.model_validate(upgraded(content, origin, kind.model_fields))
     except ValidationError as error:
         first, *others = error.errors()
         key = ".".join(str(part) for part in first["loc"]) or "settings"
@@ -453,7 +403,12 @@ def load_settings(path: Path) -> SystemSettings:
     Raises:
         ConfigError: The file is missing or wrong; the message names key and value.
     """
-    return parse_settings(_read_mapping(path), str(path))
+    return load_settings_as(SystemSettings, path)
+
+
+def load_settings_as(kind: type[Kind], path: Path) -> Kind:
+    """Read settings of any kind from YAML, as `load_settings` does."""
+    return parse_settings_as(kind, _read_mapping(path), str(path))
 
 
 def find_settings(name: str) -> Path:

@@ -8,6 +8,8 @@ import pytest
 
 from sottovoce import cli
 
+from .test_extras import Absent
+
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
 def test_summary_is_the_first_line_of_the_help(name):
@@ -31,3 +33,17 @@ def test_an_unknown_command(monkeypatch, capsys):
 def test_the_package_is_the_command():
     process = subprocess.run([sys.executable, "-m", "sottovoce"], check=True, capture_output=True, text=True)
     assert process.stdout.startswith("sottovoce: speech enhancement")
+
+
+def test_a_command_of_a_package_that_is_not_installed(monkeypatch, capsys):
+    for module in ("sspd2023", "sspd2023.command"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Absent(["sspd2023"]), *sys.meta_path])
+    monkeypatch.setattr(sys, "argv", ["sottovoce", "benchmark", "--quick", "-o", "results"])
+    assert cli.main() == 1
+    printed = capsys.readouterr()
+    assert printed.err == (
+        "sottovoce: `sottovoce benchmark` needs the package 'sspd2023', which is not installed: run `pip install "
+        "./experiments/sspd2023` in a copy of the repository\n"
+    )
+    assert printed.out == ""

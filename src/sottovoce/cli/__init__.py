@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sottovoce import interruption
-from sottovoce.errors import SottovoceError
+from sottovoce.errors import MissingExtraError, SottovoceError
 
 
 class Command(NamedTuple):
@@ -26,8 +26,22 @@ class Command(NamedTuple):
     summary: str
 
     def load(self, name: str) -> Callable[..., int | None]:
-        """Import the module and return the function; its result is the exit code, None for 0."""
-        function: Callable[..., int | None] = getattr(importlib.import_module(self.module), name)
+        """Import the module and return the function; its result is the exit code, None for 0.
+
+        Raises:
+            MissingExtraError: The module belongs to a package of its own, which is not installed.
+        """
+        package = self.module.partition(".")[0]
+        try:
+            module = importlib.import_module(self.module)
+        except ModuleNotFoundError as error:
+            if error.name != package:
+                raise
+            raise MissingExtraError(
+                f"`sottovoce {name}` needs the package {package!r}, which is not installed: run `pip install "
+                f"./experiments/{package}` in a copy of the repository"
+            ) from error
+        function: Callable[..., int | None] = getattr(module, name)
         return function
 
 
@@ -55,7 +69,7 @@ COMMANDS = {
         "Make a model better for one place, from noisy recordings of it; no clean version of anything is needed.",
     ),
     "benchmark": Command(
-        "sottovoce.cli.benchmark",
+        "sspd2023.command",
         "Repeat the published experiment: train all compared systems, score them, write tables and figures.",
     ),
     "fetch": Command("sottovoce.cli.fetch", "Download a public corpus, and check that it is whole."),

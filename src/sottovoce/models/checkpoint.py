@@ -7,14 +7,14 @@ import torch
 from torch import nn
 
 from sottovoce.atomic import replacing
-from sottovoce.config import SystemSettings, parse_settings
+from sottovoce.config import Kind, SystemSettings, parse_settings_as
 from sottovoce.errors import ConfigError, ModelError
 from sottovoce.extras import require
 from sottovoce.models.joint import JointAutoencoder
 
 
 def save_checkpoint(path: Path, model: nn.Module, settings: SystemSettings, dtype: torch.dtype = torch.float32) -> None:
-    """Write all networks of a system, or of a baseline, and its settings.
+    """Write all networks of a system and its settings.
 
     Args:
         path: File to write, `.safetensors`.
@@ -32,11 +32,12 @@ def save_checkpoint(path: Path, model: nn.Module, settings: SystemSettings, dtyp
         temporary.write_bytes(save(tensors, {"sottovoce": json.dumps(settings.model_dump(mode="json"))}))
 
 
-def read_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], SystemSettings]:
+def read_checkpoint(path: Path, kind: type[Kind]) -> tuple[dict[str, torch.Tensor], Kind]:
     """Read what `save_checkpoint` wrote.
 
     Args:
         path: File written by `save_checkpoint`.
+        kind: Of the settings.
 
     Returns:
         Values by name, and settings.
@@ -60,7 +61,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], SystemSettings
     if "sottovoce" not in metadata:
         raise ModelError(foreign)
     try:
-        settings = parse_settings(json.loads(metadata["sottovoce"]), str(path))
+        settings = parse_settings_as(kind, json.loads(metadata["sottovoce"]), str(path))
     except (ConfigError, json.JSONDecodeError) as error:
         raise ModelError(
             f"{path} has settings that this version cannot use ({error}): use the version that wrote it, or train "
@@ -79,12 +80,10 @@ def load_checkpoint(path: Path) -> tuple[JointAutoencoder, SystemSettings]:
         The system in evaluation mode, float32, and its settings.
 
     Raises:
-        ModelError: The file is missing, foreign or cut, or holds a baseline.
+        ModelError: The file is missing, foreign or cut, or holds another system.
         MissingExtraError: safetensors is not installed.
     """
-    tensors, settings = read_checkpoint(path)
-    if settings.baseline is not None:
-        raise ModelError(f"{path} holds a baseline ({settings.baseline.kind}), expected a joint system")
+    tensors, settings = read_checkpoint(path, SystemSettings)
     model = JointAutoencoder(settings.frontend, settings.model)
     try:
         model.load_state_dict(tensors)

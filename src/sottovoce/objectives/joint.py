@@ -25,16 +25,15 @@ LossTerms = dict[str, Tensor]
 
 
 class UnpairedTensors(NamedTuple):
-    """Clips of one step; no part of it knows the clean version of a mixture, unless the settings ask for pairs.
+    """Clips of one step; no part of it knows the clean version of a mixture.
 
     Attributes:
         speech: Clean speech of anyone, `(B, T)`.
         mixtures: Noisy recordings, `(M, T)`.
         noise: Noise-only stretches of noisy recordings, `(K, T)`; K may be 0.
-        pseudo_mixtures: Clean speech, in a simulated room, plus noise, `(P, T)`; P may be 0. With pairs, noisy
-            recordings.
-        pseudo_targets: Its speech with early sound, `(P, T)`; with pairs, the clean versions.
-        pseudo_reverberant: Its speech in the room, without noise, `(P, T)`; with pairs, the clean versions.
+        pseudo_mixtures: Clean speech, in a simulated room, plus noise, `(P, T)`; P may be 0.
+        pseudo_targets: Its speech with early sound, `(P, T)`.
+        pseudo_reverberant: Its speech in the room, without noise, `(P, T)`.
     """
 
     speech: Tensor

@@ -139,15 +139,13 @@ def adapt(
         DataError: There is too little to learn from, or `out` holds something else.
         ModelError: The checkpoint cannot be used.
         AudioError: There is no recording at `mixtures`.
-        ConfigError: `steps` is not above 0, or the checkpoint was trained with pairs.
+        ConfigError: `steps` is not above 0.
     """
     if steps < 1:
         raise ConfigError(f"found {steps} steps, expected 1 or more.")
     if checkpoint.resolve().is_relative_to(out.resolve()):
         raise DataError(f"found the model to start from, {checkpoint}, in {out}: give another folder for the new one")
     old, original = load_checkpoint(checkpoint)
-    if original.training.data.pairs:
-        raise ConfigError(f"{checkpoint} was trained with pairs, expected a system that learns without: choose another")
     rate = original.frontend.sample_rate
 
     def tell(task: str) -> Callable[[int, int], None] | None:

@@ -12,9 +12,9 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
 from sottovoce.atomic import replacing
-from sottovoce.config import SystemSettings, dump_settings, load_settings
+from sottovoce.config import SystemSettings, dump_settings, load_settings_as
 from sottovoce.data.unpaired import UnpairedClips
-from sottovoce.errors import ConfigError, DataError
+from sottovoce.errors import DataError
 from sottovoce.interruption import Deferred
 from sottovoce.models.checkpoint import save_checkpoint
 from sottovoce.models.export import export_model
@@ -82,12 +82,7 @@ def train(
 
     Raises:
         DataError: A folder has nothing usable, or `out` holds a run with other settings or on other recordings.
-        ConfigError: The settings are those of a baseline, or ask for pairs.
     """
-    if settings.baseline is not None or settings.training.data.pairs:
-        raise ConfigError(
-            f"found the settings of a system to compare with, {settings.name}: `sottovoce benchmark` trains it"
-        )
     _record(out, settings)
     data = prepare(speech, mixtures, out, settings, on_preparation)
     model = untrained(settings)
@@ -188,7 +183,7 @@ def _record(out: Path, settings: SystemSettings) -> None:
     """Keep the settings in the run's folder, or see that they are those of the run in it."""
     out.mkdir(parents=True, exist_ok=True)
     recorded = out / "settings.yaml"
-    if recorded.exists() and load_settings(recorded) != settings:
+    if recorded.exists() and load_settings_as(type(settings), recorded) != settings:
         raise DataError(f"found a run with other settings in {out}: give another folder, or settings {recorded}")
     with replacing(recorded) as temporary:
         temporary.write_text(dump_settings(settings), encoding="utf-8")

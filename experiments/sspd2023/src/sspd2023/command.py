@@ -1,0 +1,106 @@
+"""The command `sottovoce benchmark`."""
+
+import logging
+import os
+import sys
+
+from sottovoce import terminal
+from sottovoce.cli.arguments import Output
+from sottovoce.extras import require
+from sottovoce.paths import require_writable
+
+
+def benchmark(
+    *,
+    output: Output,
+    protocol: tuple[str, ...] = ("poster",),
+    speech: tuple[str, ...] = (),
+    noise: tuple[str, ...] = (),
+    rooms: tuple[str, ...] = (),
+    test_speech: tuple[str, ...] = (),
+    test_noise: tuple[str, ...] = (),
+    test_rooms: tuple[str, ...] = (),
+    systems: tuple[str, ...] = ("main",),
+    seeds: tuple[int, ...] = (1, 2, 3),
+    steps: tuple[int, int] | None = None,
+    clean_signals: int = 28,
+    clean_seconds: float = 30.0,
+    mixtures: int = 392,
+    mixture_seconds: float = 30.0,
+    test_mixtures: int = 140,
+    test_seconds: float = 5.0,
+    protocol_seed: int = 1,
+    quick: bool = False,
+    jobs: int = os.cpu_count() or 1,
+) -> None:
+    """Repeat the published experiment: train all compared systems, score them, write tables and figures.
+
+    Needs clean speech, noises and measured rooms; without any, the recordings of the repository's examples/ serve.
+    Speakers, noises and rooms of the test are never heard in training. The same command goes on with an interrupted
+    benchmark, and does nothing twice. A corpus is written as NAME:FOLDER (docs/corpora.md lists the names),
+    or as a plain folder with a sub-folder per talker, kind of noise or room.
+
+    Example:
+        sottovoce benchmark --quick -o results/quick
+        sottovoce benchmark --speech daps:/data/daps --noise noisex92:/data/noisex --rooms /data/rooms -o results/poster
+
+    Args:
+        output: Folder of the benchmark: protocol, trained systems, scores, results.md, results.csv, costs.md, figures.
+        protocol: Conditions: poster (unseen noises and rooms, reverberant), matched (the training's noises and rooms),
+            dry (unseen noises, no rooms).
+        speech: Clean speech.
+        noise: Noises.
+        rooms: Measured room impulse responses.
+        test_speech: Speech of the test alone; otherwise talkers are divided by seed.
+        test_noise: Noises of the test alone; otherwise kinds are divided by seed.
+        test_rooms: Rooms of the test alone; otherwise rooms are divided by seed.
+        systems: Rows: main, ablations, all, or names such as joint or log_mmse.
+        seeds: Seeds of the trainings; ablations take the first.
+        steps: Steps of the two stages of every training, in place of those of the settings.
+        clean_signals: Clean signals for the speech autoencoder.
+        clean_seconds: The longest that one of them is.
+        mixtures: Noisy recordings to learn from.
+        mixture_seconds: Length of each.
+        test_mixtures: Mixtures to test with, at -5, 0 and 5 dB in turn.
+        test_seconds: Length of each.
+        protocol_seed: Seed of the split and of all mixtures.
+        quick: Scale everything down, to see in some minutes that it all works; the scores mean nothing.
+        jobs: Number of processes.
+    """
+    require("train", "A benchmark")
+    require("metrics", "A benchmark", "pesq", "pystoi", "scipy")
+    require_writable(output)
+    from rich.console import Console
+    from rich.table import Table
+
+    from sspd2023 import experiment
+    from sspd2023.protocol import Counts
+
+    counts = Counts(clean_signals, clean_seconds, mixtures, mixture_seconds, test_mixtures, test_seconds)
+    wanted = experiment.Experiment(
+        conditions=protocol,
+        sources=experiment.SourceNames(speech, noise, rooms, test_speech, test_noise, test_rooms),
+        systems=systems,
+        seeds=seeds,
+        steps=steps,
+        counts=counts,
+        protocol_seed=protocol_seed,
+    )
+    if quick:
+        wanted = experiment.quick(wanted)
+    logging.getLogger("sottovoce").setLevel(logging.WARNING)
+    with terminal.progress() as show:
+        report = experiment.conduct(
+            wanted,
+            output,
+            jobs=jobs,
+            on_progress=lambda task, done, total: show(task, done, total, f" {done} of {total}"),
+        )
+    for title, (heading, *rows) in report.tables.items():
+        table = Table(*heading, title=title)
+        for row in rows:
+            table.add_row(*row)
+        Console().print(table)
+    for note in report.notes:
+        print(f"sottovoce: note: {note}", file=sys.stderr)
+    print(f"Wrote {', '.join(str(path) for path in report.files)}.")

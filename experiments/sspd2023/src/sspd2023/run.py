@@ -1,0 +1,514 @@
+"""Trains and scores systems under conditions: in parallel, resumable, cached by content."""
+
+import functools
+import hashlib
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from multiprocessing import get_context
+from multiprocessing.queues import Queue
+from pathlib import Path
+from queue import Empty
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sottovoce.atomic import replacing
+from sottovoce.config import dump_settings
+from sottovoce.errors import DataError
+from sottovoce.metrics.scores import Scores, score
+from sottovoce.signal import audio
+from sottovoce.signal.resampling import resample
+from sspd2023.baselines.system import SAMPLE_RATE, System
+from sspd2023.protocol import Protocol, TestMixture
+from sspd2023.results import Cost, Result
+from sspd2023.settings import ExperimentSettings
+from sspd2023.systems import SYSTEMS, Entry
+
+if TYPE_CHECKING:
+    from sottovoce.models.joint import JointAutoencoder
+    from sspd2023.baselines.network import Baseline
+
+_log = logging.getLogger(__name__)
+Progress = Callable[[str, int, int], None]
+"""Called with a task ("training" or "scoring"), units done and units in all."""
+
+# What a result depends on: another version of it is another cache, and so is a package that is missing.
+_TRAINING_PACKAGES = ("sottovoce", "numpy", "torch")
+_SCORING_PACKAGES = ("sottovoce", "numpy", "scipy", "torch", "onnxruntime", "pesq", "pystoi", "speechmos")
+
+_CHUNK = 20  # Mixtures that one process scores before it takes the next task.
+_POLL_SECONDS = 0.5
+
+_messages: "Queue[tuple[str, int | str]] | None" = None
+
+
+@dataclass(frozen=True)
+class Training:
+    """A system to be trained on the training part of a protocol.
+
+    Attributes:
+        settings: All settings, with their seed.
+        protocol: Whose training part it is trained on.
+        folder: Of the run, named by everything that the result depends on.
+    """
+
+    settings: ExperimentSettings
+    protocol: Protocol
+    folder: Path
+
+    @property
+    def checkpoint(self) -> Path:
+        """Written when the training is finished."""
+        return self.folder / "checkpoint.safetensors"
+
+    @property
+    def steps(self) -> int:
+        """Steps of all stages."""
+        from sspd2023.training import stage_steps
+
+        return sum(stage_steps(self.settings).values())
+
+    def steps_done(self) -> int:
+        """Steps of the stages that are finished."""
+        from sspd2023.training import stage_steps
+
+        steps = stage_steps(self.settings).items()
+        return sum(count for stage, count in steps if (self.folder / "stages" / stage / "finished.pt").exists())
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """Some test mixtures of a condition to be enhanced by a system and scored.
+
+    Attributes:
+        system: Name of the row.
+        seed: Of the training; None without.
+        condition: Name of the condition.
+        tests: The mixtures.
+        checkpoint: Of the trained networks; None without.
+        table: Where the scores are kept, named by everything that they depend on.
+        heard: Files of what is kept to be heard and drawn, by name of the mixture.
+    """
+
+    system: str
+    seed: int | None
+    condition: str
+    tests: tuple[TestMixture, ...]
+    checkpoint: Path | None
+    table: Path
+    heard: dict[str, Path]
+
+    def missing(self) -> list[TestMixture]:
+        """Mixtures whose scores, or whose sound if that is to be kept, are not there yet."""
+        scored = {line["file"] for line in _read_table(self.table)}
+        return [test for test in self.tests if test.name not in scored or not _there(self.heard.get(test.name))]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a benchmark found.
+
+    Attributes:
+        results: One per system, seed, condition and test mixture.
+        costs: One per system.
+        heard: Files to be heard and drawn, by condition, system and name of the mixture; of the first seed.
+    """
+
+    results: list[Result]
+    costs: list[Cost]
+    heard: dict[tuple[str, str, str], Path]
+
+
+def plan_trainings(
+    protocols: Sequence[Protocol],
+    systems: Sequence[str],
+    seeds: Sequence[int],
+    settings: Mapping[str, ExperimentSettings],
+    folder: Path,
+) -> dict[tuple[str, str, int], Training]:
+    """Which trainings the rows need; conditions with equal training data, and rows with equal settings, share one.
+
+    Args:
+        protocols: The conditions.
+        systems: Names of rows.
+        seeds: Seeds of the main rows; the first one serves ablations and ceilings.
+        settings: Settings by the name that `SYSTEMS` gives.
+        folder: The benchmark's folder.
+
+    Returns:
+        By condition, row and seed.
+    """
+    trainings = {}
+    for protocol in protocols:
+        for system in systems:
+            name = SYSTEMS[system].settings
+            for seed in SYSTEMS[system].seeds(seeds):
+                if name is None or seed is None:
+                    continue
+                training = settings[name].training.model_copy(update={"seed": seed})
+                seeded = settings[name].model_copy(update={"training": training})
+                key = _digest(dump_settings(seeded), protocol.training_fingerprint, *_versions(_TRAINING_PACKAGES))
+                run = folder / "systems" / f"{seeded.name}-{seed}-{key}"
+                trainings[protocol.condition.name, system, seed] = Training(seeded, protocol, run)
+    return trainings
+
+
+def run(
+    protocols: Sequence[Protocol],
+    systems: Sequence[str],
+    seeds: Sequence[int],
+    settings: Mapping[str, ExperimentSettings],
+    folder: Path,
+    *,
+    jobs: int = 1,
+    on_progress: Progress | None = None,
+) -> Outcome:
+    """Train what needs training, then enhance and score every test mixture; what is done already is not done again.
+
+    Args:
+        protocols: The conditions.
+        systems: Names of rows, of `SYSTEMS`.
+        seeds: Seeds of the trainings.
+        settings: Settings by the name that `SYSTEMS` gives.
+        folder: Where runs and scores are kept; the same folder goes on with an interrupted benchmark.
+        jobs: Number of processes, each of one thread.
+        on_progress: Called with a task, units done and units in all.
+
+    Returns:
+        All results, in the order of conditions, systems, seeds and mixtures, and costs.
+
+    Raises:
+        DataError: A task failed, or a process ended abruptly; what is done is kept.
+    """
+    trainings = plan_trainings(protocols, systems, seeds, settings, folder)
+    scorings: list[Scoring] = []
+    for protocol in protocols:
+        for system in systems:
+            for seed in SYSTEMS[system].seeds(seeds):
+                training = None if seed is None else trainings[protocol.condition.name, system, seed]
+                scorings += _scorings(protocol, system, seed, training, folder, first=seed in (None, seeds[0]))
+    tracker = _Tracker(list(trainings.values()), scorings, on_progress)
+    failures = _execute(list({t.folder: t for t in trainings.values()}.values()), scorings, jobs, tracker)
+    if failures:
+        raise DataError(
+            f"found {len(failures)} tasks that failed, the first: {failures[0]}. All others are done and kept: repeat "
+            "the command, or leave these systems out."
+        )
+    return _collect(scorings, trainings)
+
+
+def _scorings(
+    protocol: Protocol, system: str, seed: int | None, training: Training | None, folder: Path, *, first: bool
+) -> Iterator[Scoring]:
+    entry = SYSTEMS[system]
+    origin = [training.folder.name] if training is not None else []
+    origin += [_sha256(entry.model)] if entry.model is not None else []
+    origin += _versions([*_SCORING_PACKAGES, *([entry.package] if entry.package else [])])
+    kept = {test.snr_db: test.name for test in reversed(protocol.tests)}.values() if first else ()
+    for start in range(0, len(protocol.tests), _CHUNK):
+        tests = protocol.tests[start : start + _CHUNK]
+        key = _digest(system, *origin, *(f"{test.name} {_sha256(test.noisy)} {_sha256(test.clean)}" for test in tests))
+        yield Scoring(
+            system,
+            seed,
+            protocol.condition.name,
+            tests,
+            None if training is None else training.checkpoint,
+            folder / "scores" / f"{system}-{key}.jsonl",
+            {
+                test.name: folder / "listening" / protocol.condition.name / f"{system}-{key}" / f"{test.name}.flac"
+                for test in tests
+                if test.name in kept
+            },
+        )
+
+
+class _Tracker:
+    """Adds up what the processes report."""
+
+    def __init__(self, trainings: list[Training], scorings: list[Scoring], report: Progress | None) -> None:
+        distinct = {training.folder: training for training in trainings}.values()
+        self._total = {
+            "training": sum(training.steps for training in distinct),
+            "scoring": sum(len(scoring.tests) for scoring in scorings),
+        }
+        self._done = {
+            "training": sum(training.steps_done() for training in distinct),
+            "scoring": sum(len(scoring.tests) - len(scoring.missing()) for scoring in scorings),
+        }
+        self._report = report
+        self._warned: set[str] = set()
+
+    def warn(self, text: str) -> None:
+        """Pass a warning on, once: all trainings look at the same recordings."""
+        if text not in self._warned:
+            _log.warning("%s", text)
+        self._warned.add(text)
+
+    def add(self, task: str, units: int) -> None:
+        """Count what was done."""
+        self._done[task] = min(self._done[task] + units, self._total[task])
+        if self._report is not None:
+            self._report(task, self._done[task], self._total[task])
+
+
+def _execute(trainings: list[Training], scorings: list[Scoring], jobs: int, tracker: _Tracker) -> list[str]:
+    """Trainings first, since they take longest; a system is scored as soon as it is trained.
+
+    Returns:
+        A sentence for each task that failed; all others are finished.
+    """
+    context = get_context("spawn")
+    messages: Queue[tuple[str, int | str]] = context.Queue()
+    untrained = [training for training in trainings if not training.checkpoint.exists()]
+    unscored = [scoring for scoring in scorings if scoring.missing()]
+    waiting = {training.checkpoint for training in untrained}
+    failures: list[str] = []
+    if not untrained and not unscored:
+        return failures
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=(messages, os.getpid())) as pool:
+        futures: dict[Future[None], Training | Scoring] = {pool.submit(_train, t): t for t in untrained}
+        futures |= {pool.submit(_score, s): s for s in unscored if s.checkpoint not in waiting}
+        try:
+            while futures:
+                done, _ = wait(futures, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
+                for future in done:
+                    task = futures.pop(future)
+                    problem = future.exception()
+                    if isinstance(problem, BrokenProcessPool):
+                        raise problem
+                    if problem is not None:
+                        what = task.folder.name if isinstance(task, Training) else f"scoring of {task.system}"
+                        failures.append(f"{what}: {problem or type(problem).__name__}")
+                    elif isinstance(task, Training):
+                        ready = [s for s in unscored if s.checkpoint == task.checkpoint]
+                        futures |= {pool.submit(_score, scoring): scoring for scoring in ready}
+                _drain(messages, tracker)
+        except BrokenProcessPool as error:
+            raise DataError(
+                "A process of the benchmark ended abruptly, perhaps for want of memory: repeat the same command, which "
+                "goes on where it stopped, with fewer jobs."
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+    _drain(messages, tracker)
+    return failures
+
+
+def _drain(messages: "Queue[tuple[str, int | str]]", tracker: _Tracker) -> None:
+    try:
+        while True:
+            task, told = messages.get_nowait()
+            if isinstance(told, int):
+                tracker.add(task, told)
+            else:
+                tracker.warn(told)
+    except Empty:
+        return
+
+
+def _begin(messages: "Queue[tuple[str, int | str]]", parent: int) -> None:
+    """Set a process up: it tells what it does, and ends with its parent."""
+    global _messages  # noqa: PLW0603 (what a process of the pool is given at its start)
+    _messages = messages
+
+    def watch() -> None:
+        # A pool's processes outlive a parent that was killed, and would go on in folders that its successor uses.
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _tell(task: str, told: int | str) -> None:
+    if _messages is not None:
+        _messages.put((task, told))
+
+
+class _Warnings(logging.Handler):
+    """Sends warnings of a training to who started it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _tell("training", record.getMessage())
+
+
+def _train(task: Training) -> None:
+    import torch
+
+    from sspd2023.training import train_system
+
+    torch.set_num_threads(1)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    log = logging.getLogger("sottovoce")
+    log.handlers, log.propagate = [_Warnings(logging.WARNING)], False
+    protocol = task.protocol
+    clean = protocol.clean if task.settings.pairs else None
+    told: dict[str, int] = {}
+
+    def tell(stage: str, step: int, *_: object) -> None:
+        _tell("training", step - told.get(stage, 0))
+        told[stage] = step
+
+    train_system(protocol.speech, protocol.mixtures, task.folder, task.settings, clean=clean, on_progress=tell)
+
+
+def _score(task: Scoring) -> None:
+    entry = SYSTEMS[task.system]
+    network = None if task.checkpoint is None else _load(task.checkpoint)
+    kept = _read_table(task.table)
+    scored = {line["file"] for line in kept}
+    missing = task.missing()
+    task.table.parent.mkdir(parents=True, exist_ok=True)
+    # An interrupted run leaves at most one cut line, which is not kept.
+    with replacing(task.table) as temporary:
+        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+    with task.table.open("a", encoding="utf-8") as table:
+        for test in missing:
+            noisy, clean = (_read(path) for path in (test.noisy, test.clean))
+            system = build(entry, network, clean)
+            start = time.process_time()
+            enhanced = system.enhance(noisy, SAMPLE_RATE)
+            cpu_seconds = time.process_time() - start
+            if test.name in task.heard:
+                _keep(task.heard[test.name], enhanced)
+            if test.name not in scored:
+                line = {
+                    "file": test.name,
+                    "scores": asdict(score(clean, enhanced)),
+                    "cpu_seconds": cpu_seconds,
+                    "seconds": len(noisy) / SAMPLE_RATE,
+                }
+                table.write(json.dumps(line) + "\n")
+                table.flush()
+            _tell("scoring", 1)
+
+
+def build(entry: Entry, network: "JointAutoencoder | Baseline | None", reference: NDArray[np.float32]) -> System:
+    """The system of a row, ready for one mixture.
+
+    Args:
+        entry: The row.
+        network: Its trained networks in evaluation mode; None for a row without training.
+        reference: Clean speech of the mixture `(samples,)`, which only oracles and ceilings look at.
+
+    Returns:
+        The system.
+    """
+    from sottovoce.models.joint import JointAutoencoder
+    from sspd2023.networks import Network, SpeechCeiling
+
+    if entry.make is not None:
+        return entry.make(reference)
+    assert network is not None
+    if entry.ceiling:
+        assert isinstance(network, JointAutoencoder)
+        return SpeechCeiling(network, reference)
+    return Network(network)
+
+
+def _load(checkpoint: Path) -> "JointAutoencoder | Baseline":
+    import torch
+
+    from sspd2023.training import load_system
+
+    torch.set_num_threads(1)
+    return load_system(checkpoint)[0]
+
+
+def _read(path: Path) -> NDArray[np.float32]:
+    waveform, rate = audio.read(path)
+    return resample(waveform[0], rate, SAMPLE_RATE)
+
+
+def _keep(path: Path, waveform: NDArray[np.float32]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with audio.Writer(path, SAMPLE_RATE, 1, overwrite=True) as writer:
+        writer.write(np.clip(waveform, -1.0, 1.0)[np.newaxis])
+
+
+def _there(path: Path | None) -> bool:
+    return path is None or path.exists()
+
+
+def _read_table(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a table of scores, or none where there is no table yet."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+    return [json.loads(line) for line in lines]
+
+
+def _collect(scorings: list[Scoring], trainings: dict[tuple[str, str, int], Training]) -> Outcome:
+    results: list[Result] = []
+    spent: dict[str, list[float]] = {}
+    for scoring in scorings:
+        lines = {line["file"]: line for line in _read_table(scoring.table)}
+        for test in scoring.tests:
+            line = lines[test.name]
+            scores = Scores(**line["scores"])
+            results.append(Result(scoring.condition, scoring.system, scoring.seed, test.name, test.snr_db, scores))
+            sums = spent.setdefault(scoring.system, [0.0, 0.0])
+            sums[0] += line["cpu_seconds"]
+            sums[1] += line["seconds"]
+    settings = {system: training.settings for (_, system, _), training in trainings.items()}
+    costs = [
+        Cost(system, parameters(SYSTEMS[system], settings.get(system)), cpu / seconds)
+        for system, (cpu, seconds) in spent.items()
+    ]
+    heard = {(s.condition, s.system, name): path for s in scorings for name, path in s.heard.items()}
+    return Outcome(results, costs, heard)
+
+
+def parameters(entry: Entry, settings: ExperimentSettings | None) -> int | None:
+    """Number of trained values that enhancing needs.
+
+    Args:
+        entry: The row.
+        settings: Settings of its training; None for a row without.
+
+    Returns:
+        The number; None where nothing is trained, or where a peer does not tell.
+    """
+    if entry.model is not None:
+        from sottovoce.engine.model import Model
+
+        return Model.load(entry.model).metadata.parameters
+    if settings is None:
+        return None
+    from sottovoce.models.joint import JointAutoencoder, count_parameters
+    from sspd2023.baselines import build_network
+
+    network = build_network(settings)
+    if entry.ceiling and isinstance(network, JointAutoencoder):
+        return count_parameters(network.speech_parts())
+    return count_parameters(network.run_time_parts())
+
+
+def _versions(packages: Sequence[str]) -> list[str]:
+    """Versions of packages, as far as they are installed."""
+    found = []
+    for package in packages:
+        try:
+            found.append(f"{package} {version(package.replace('_', '-'))}")
+        except PackageNotFoundError:
+            found.append(f"{package} is missing")
+    return found
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+@functools.cache
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,238 @@
+"""Benchmarks of tiny systems: trained once, cached, resumable after any kill, the same in one process or in two."""
+
+import dataclasses
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+pytest.importorskip("lightning")
+pytest.importorskip("pystoi")
+
+from tests.training.conftest import SETTINGS
+
+from sottovoce.config import dump_settings
+from sottovoce.errors import DataError
+from sspd2023 import run as run_module
+from sspd2023.protocol import Counts, build
+from sspd2023.results import to_csv
+from sspd2023.settings import ExperimentSettings
+from sspd2023.split import Sources
+from sspd2023.systems import SYSTEMS
+
+from .corpora import make_noise, make_rooms, make_speech
+
+# 1.25 s: DNSMOS repeats short signals up to 9.01 s, and this becomes one segment.
+COUNTS = Counts(3, 2.0, 4, 2.0, 2, 1.25, (0.0, 5.0))
+ROWS = ("unprocessed", "joint", "irm", "oracle_irm", "joint_ceiling")
+FEW = ("unprocessed", "joint")
+
+
+def tiny(**change):
+    data = SETTINGS["training"]["data"] | {"held_back_share": 0.0}
+    training = SETTINGS["training"] | {"speech_steps": 2, "joint_steps": 2, "data": data}
+    pairs = {"pairs": "as recorded"} if "baseline" in change else {}
+    return ExperimentSettings.model_validate(SETTINGS | {"training": training} | pairs | change)
+
+
+SYSTEM_SETTINGS = {"poster_cpu": tiny(), "baselines/irm": tiny(name="irm", baseline={"kind": "masking"})}
+
+
+@pytest.fixture(scope="module")
+def corpora(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpora")
+    make_speech(folder / "speech", 6, 3)
+    make_noise(folder / "noise", 3)
+    make_rooms(folder / "rooms", 3)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def protocols(corpora, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("protocol")
+    sources = Sources(*(run_scan(corpora / name) for name in ("speech", "noise", "rooms")))
+    return [build(sources, name, COUNTS, folder, 1) for name in ("poster", "matched")]
+
+
+def run_scan(folder):
+    from sottovoce.data.manifest import scan
+
+    return scan(folder, min_seconds=0.01)
+
+
+def run(protocols, folder, rows=ROWS, seeds=(1, 2), **options):
+    return run_module.run(protocols, rows, seeds, SYSTEM_SETTINGS, folder, **options)
+
+
+@pytest.fixture(scope="module")
+def finished(protocols, tmp_path_factory):
+    folder, told = tmp_path_factory.mktemp("benchmark"), []
+    outcome = run(protocols, folder, on_progress=lambda *progress: told.append(progress))
+    return outcome, folder, told
+
+
+def test_every_row_is_there(finished):
+    outcome, _, told = finished
+    counts = {
+        (condition, row): sum(r.condition == condition and r.system == row for r in outcome.results)
+        for condition in ("poster", "matched")
+        for row in ROWS
+    }
+    assert counts == {
+        (condition, row): 2 * len(SYSTEMS[row].seeds((1, 2))) for condition in ("poster", "matched") for row in ROWS
+    }
+    assert {cost.system for cost in outcome.costs} == set(ROWS)
+    assert all(cost.cpu_seconds_per_second >= 0 for cost in outcome.costs)
+    last = {task: (done, total) for task, done, total in told}
+    assert last == {"training": (16, 16), "scoring": (28, 28)}
+
+
+def test_a_system_is_trained_once_for_both_conditions_and_its_ceiling(finished):
+    _, folder, _ = finished
+    assert sorted(path.name.rsplit("-", 1)[0] for path in (folder / "systems").iterdir()) == [
+        "irm-1",
+        "irm-2",
+        "tiny-1",
+        "tiny-2",
+    ]
+
+
+def test_what_is_done_is_not_done_again(protocols, finished):
+    outcome, folder, _ = finished
+    written = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    assert run(protocols, folder) == outcome
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == written
+
+
+def test_oracle_and_seeds_mean_what_they_say(finished):
+    outcome, _, _ = finished
+    by_row = {row: [r.scores.si_sdr_db for r in outcome.results if r.system == row] for row in ROWS}
+    assert all(oracle > noisy for oracle, noisy in zip(by_row["oracle_irm"], by_row["unprocessed"], strict=True))
+    joint = [r for r in outcome.results if r.system == "joint" and r.condition == "poster"]
+    assert {r.seed for r in joint} == {1, 2}
+    assert len({r.scores.si_sdr_db for r in joint}) == 4
+
+
+def some(outcome):
+    """What a smaller benchmark finds: two rows, one condition, one seed."""
+    return [r for r in outcome.results if r.condition == "poster" and r.system in FEW and r.seed in (None, 1)]
+
+
+def test_two_processes_give_the_table_of_one(protocols, finished, tmp_path):
+    outcome, _, _ = finished
+    again = run(protocols[:1], tmp_path, rows=FEW, seeds=(1,), jobs=2)
+    assert to_csv(again.results) == to_csv(some(outcome))
+
+
+@pytest.mark.slow
+def test_a_benchmark_that_is_killed_twice_ends_like_an_unbroken_one(corpora, protocols, finished, tmp_path):
+    outcome, _, _ = finished
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from sspd2023.protocol import Counts, build\n"
+        "from sspd2023.run import run\n"
+        "from sspd2023.split import Sources\n"
+        "from sottovoce.config import load_settings_as\n"
+        "from sspd2023.settings import ExperimentSettings\n"
+        "from sottovoce.data.manifest import scan\n"
+        "if __name__ == '__main__':\n"
+        f"    corpora, protocol, out = Path({str(corpora)!r}), Path({str(protocols[0].folder)!r}), Path(sys.argv[1])\n"
+        "    sources = Sources(*(scan(corpora / n, min_seconds=0.01) for n in ('speech', 'noise', 'rooms')))\n"
+        f"    protocols = [build(sources, 'poster', {COUNTS!r}, protocol, 1)]\n"
+        "    settings = {n: load_settings_as(ExperimentSettings, Path(sys.argv[2]) / f) for n, f in\n"
+        "                (('poster_cpu', 'joint.yaml'), ('baselines/irm', 'irm.yaml'))}\n"
+        f"    run(protocols, {FEW!r}, (1,), settings, out)\n"
+    )
+    for name, settings in (
+        ("joint.yaml", SYSTEM_SETTINGS["poster_cpu"]),
+        ("irm.yaml", SYSTEM_SETTINGS["baselines/irm"]),
+    ):
+        (tmp_path / name).write_text(dump_settings(settings))
+    out = tmp_path / "out"
+    for progress in ("systems/*/stages/*/finished.pt", "scores/*.jsonl"):
+        process = subprocess.Popen([sys.executable, str(script), str(out), str(tmp_path)], start_new_session=True)
+        deadline = time.monotonic() + 120
+        while not any(path.stat().st_size for path in out.glob(progress)):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert to_csv(run(protocols[:1], out, rows=FEW, seeds=(1,)).results) == to_csv(some(outcome))
+
+
+def test_a_cut_line_is_scored_again(protocols, tmp_path):
+    first = run(protocols[:1], tmp_path, rows=("unprocessed", "oracle_irm"), seeds=(1,))
+    table = next((tmp_path / "scores").glob("oracle_irm*"))
+    lines = table.read_text().splitlines(keepends=True)
+    table.write_text("".join(lines[:-1]) + lines[-1][:20])
+    again = run(protocols[:1], tmp_path, rows=("unprocessed", "oracle_irm"), seeds=(1,))
+    assert to_csv(again.results) == to_csv(first.results)
+    assert len([json.loads(line) for line in table.read_text().splitlines()]) == 2
+
+
+def test_processes_end_with_their_parent(protocols, tmp_path):
+    """A benchmark that is killed leaves nobody who goes on in its folder."""
+    code = "from sspd2023.run import _begin; import time; _begin(None, {parent}); time.sleep(60)"
+    process = subprocess.Popen([sys.executable, "-c", code.format(parent=1234567)])
+    assert process.wait(timeout=30) == 1
+
+
+def test_a_process_that_dies_is_told_in_a_sentence(protocols, tmp_path):
+    def kill(*_):
+        for child in multiprocessing.active_children():
+            os.kill(child.pid, signal.SIGKILL)
+
+    with pytest.raises(DataError, match="fewer jobs"):
+        run(protocols[:1], tmp_path, rows=FEW, seeds=(1,), on_progress=kill)
+
+
+def test_a_row_that_fails_is_told_and_the_others_are_kept(protocols, tmp_path):
+    settings = {"poster_cpu": tiny(), "baselines/irm": tiny(name="irm", baseline={"kind": "masking"})}
+    broken = settings["poster_cpu"].model_copy(deep=True)
+    training = broken.training.model_copy(
+        update={"data": broken.training.data.model_copy(update={"pseudo_t60_seconds": (0.001, 0.002)})}
+    )
+    settings["poster_cpu"] = broken.model_copy(update={"training": training})
+    rows = ("unprocessed", "joint", "irm")
+    with pytest.raises(DataError, match=r"1 tasks that failed, the first: tiny-1.*no room of usual size"):
+        run_module.run(protocols[:1], rows, (1,), settings, tmp_path)
+    assert len(list((tmp_path / "scores").glob("irm-*.jsonl"))) == 1
+
+
+def test_what_a_score_depends_on_is_in_its_name(protocols, tmp_path, monkeypatch):
+    def names():
+        entry = next(run_module._scorings(protocols[0], "default", None, None, tmp_path, first=True))
+        return entry.table.name
+
+    first = names()
+    assert names() == first
+    model = tmp_path / "other.onnx"
+    model.write_bytes(b"another model")
+    monkeypatch.setitem(SYSTEMS, "default", dataclasses.replace(SYSTEMS["default"], model=model))
+    second = names()
+    monkeypatch.setattr(run_module, "version", lambda package: "0")
+    assert len({first, second, names()}) == 3
+
+
+def test_sound_that_was_deleted_is_made_again(protocols, tmp_path):
+    outcome = run(protocols[:1], tmp_path, rows=("unprocessed", "oracle_irm"), seeds=(1,))
+    assert {test for _, _, test in outcome.heard} == {"0", "1"}
+    heard = outcome.heard["poster", "oracle_irm", "0"]
+    content = heard.read_bytes()
+    heard.unlink()
+    assert run(protocols[:1], tmp_path, rows=("unprocessed", "oracle_irm"), seeds=(1,)).results == outcome.results
+    assert heard.read_bytes() == content
+
+
+def test_ablations_take_the_first_seed(protocols, tmp_path):
+    settings = {"ablations/shift_32": tiny(name="shift_32"), "poster_cpu": tiny()}
+    planned = run_module.plan_trainings(protocols, ["joint", "shift_32"], (3, 4), settings, tmp_path)
+    assert {(system, seed) for _, system, seed in planned} == {("joint", 3), ("joint", 4), ("shift_32", 3)}

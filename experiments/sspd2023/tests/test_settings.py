@@ -1,0 +1,48 @@
+"""Settings of all rows load, change something, and name what does not go together."""
+
+import pytest
+import yaml
+
+from sottovoce.config import dump_settings, parse_settings_as
+from sottovoce.errors import ConfigError
+from sspd2023.settings import CONF, ExperimentSettings, load_row
+from sspd2023.systems import SYSTEMS
+
+FILES = {path.relative_to(CONF).with_suffix("").as_posix(): path for path in sorted(CONF.rglob("*.yaml"))}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_settings_load(name):
+    settings = load_row(name)
+    assert settings.name == name.rpartition("/")[2]
+    assert parse_settings_as(ExperimentSettings, yaml.safe_load(dump_settings(settings)), "dump") == settings
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.startswith("ablations/")])
+def test_an_ablation_changes_something(name):
+    base = yaml.safe_load(FILES[name].read_text(encoding="utf-8"))["base"]
+    if not base.endswith(".yaml"):  # the product's
+        return
+    base = load_row((FILES[name].parent / base).resolve().relative_to(CONF.resolve()).with_suffix("").as_posix())
+    assert load_row(name).model_dump(exclude={"name"}) != base.model_dump(exclude={"name"})
+
+
+def test_every_row_has_its_settings():
+    assert {entry.settings for entry in SYSTEMS.values() if entry.settings} <= FILES.keys()
+
+
+def refusal(change):
+    content = load_row("baselines/irm").model_dump(mode="json") | change
+    with pytest.raises(ConfigError) as caught:
+        parse_settings_as(ExperimentSettings, content, "mine.yaml")
+    return str(caught.value)
+
+
+def test_masking_networks_learn_from_pairs_alone():
+    assert "learns from pairs alone" in refusal({"pairs": None})
+    assert "pairs" in refusal({"pairs": "always"})
+
+
+def test_unknown_settings_are_named():
+    with pytest.raises(ConfigError, match=r"'baselines/ire', expected one of .*baselines/irm"):
+        load_row("baselines/ire")

@@ -1,0 +1,112 @@
+"""Compared systems are trained alike: reproducible, resumable, and pairs only for those that ask for them."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("lightning")
+
+from tests.data.synthetic import write
+from tests.training.conftest import SETTINGS, make_recordings, talkers
+
+from sottovoce.errors import ConfigError, ModelError
+from sottovoce.models.checkpoint import load_checkpoint, read_checkpoint
+from sottovoce.training import run as run_module
+from sottovoce.training.log import read_table
+from sspd2023.settings import ExperimentSettings
+from sspd2023.training import train_system
+
+PVQ = {"kind": "pvq", "channels": 4, "width": 8, "heads": 2, "blocks": 1, "codes": 8}
+BASELINES = {
+    "irm": {"kind": "masking", "target": "irm"},
+    "pvq": PVQ,
+    "cf": {"kind": "cf", "width": 8, "layers": 1, "features": PVQ},
+}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Clean speech, and mixtures with their hidden clean versions."""
+    folder = tmp_path_factory.mktemp("compared")
+    talkers(folder / "speech", ("anna", "bert", "carl"), 1)
+    return folder / "speech", make_recordings(folder, 2)
+
+
+def settings(kind):
+    training = SETTINGS["training"]
+    data = training["data"] | {"held_back_share": 0.0}
+    change = {"baseline": BASELINES[kind], "pairs": "as recorded" if kind == "irm" else None}
+    return ExperimentSettings.model_validate(
+        SETTINGS | change | {"training": training | {"data": data, "check_every": 3}}
+    )
+
+
+def run(folders, out, kind):
+    speech, made = folders
+    return train_system(speech, made / "noisy", out, settings(kind), clean=made / "clean" if kind == "irm" else None)
+
+
+@pytest.mark.parametrize("kind", BASELINES)
+def test_a_baseline_is_trained_and_kept(folders, tmp_path, kind):
+    path = run(folders, tmp_path / "run", kind)
+    tensors, found = read_checkpoint(path, ExperimentSettings)
+    assert found.baseline.kind == settings(kind).baseline.kind
+    assert all(np.isfinite(value.float().numpy()).all() for value in tensors.values())
+    stages = [row["stage"] for row in read_table(tmp_path / "run" / "losses.csv")]
+    assert list(dict.fromkeys(stages)) == (["training"] if kind == "irm" else ["pretraining", "training"])
+    assert not (tmp_path / "run" / "model.onnx").exists()
+    with pytest.raises(ModelError, match="a system to compare with"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("kind", BASELINES)
+def test_an_interrupted_training_ends_like_an_unbroken_one(folders, tmp_path, monkeypatch, kind):
+    unbroken = run(folders, tmp_path / "unbroken", kind).read_bytes()
+    real = run_module.RunLog.on_train_batch_end
+
+    def stop(self, trainer, *rest):
+        real(self, trainer, *rest)
+        if self._stage.name == "training" and trainer.global_step == 4:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module.RunLog, "on_train_batch_end", stop)
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            run(folders, tmp_path / "broken", kind)
+    assert run(folders, tmp_path / "broken", kind).read_bytes() == unbroken
+
+
+def test_an_unpaired_system_must_not_be_given_pairs(folders, tmp_path):
+    speech, made = folders
+    with pytest.raises(ConfigError, match="must not see clean versions"):
+        train_system(speech, made / "noisy", tmp_path / "run", settings("pvq"), clean=made / "clean")
+
+
+def test_a_supervised_system_asks_for_pairs(folders, tmp_path):
+    speech, made = folders
+    with pytest.raises(ConfigError, match="learns from pairs"):
+        train_system(speech, made / "noisy", tmp_path / "run", settings("irm"))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("kind", ["pvq", "cf"])
+def test_unpaired_baselines_never_open_a_clean_version(folders, tmp_path, kind):
+    """Hidden clean versions that are replaced by noise change nothing."""
+    first = run(folders, tmp_path / "first", kind).read_bytes()
+    kept = {path: path.read_bytes() for path in (folders[1] / "clean").iterdir()}
+    try:
+        for path in kept:
+            path.unlink()
+            write(path, np.random.default_rng(0).standard_normal(12 * 16000).astype(np.float32) * 0.1)
+        second = run(folders, tmp_path / "second", kind).read_bytes()
+    finally:
+        for path, content in kept.items():
+            path.write_bytes(content)
+    assert first == second
+
+
+def test_pairs_that_are_asked_for_have_an_effect(folders, tmp_path):
+    speech, made = folders
+    first = run(folders, tmp_path / "first", "irm").read_bytes()
+    # The mixtures as their own clean versions: another target, so other weights.
+    second = train_system(speech, made / "noisy", tmp_path / "second", settings("irm"), clean=made / "noisy")
+    assert first != second.read_bytes()

@@ -1,1 +1,0 @@
-"""The experiment of the published system: protocol, runs, tables and figures."""
