@@ -14,9 +14,9 @@ from sottovoce.paths import is_folder, resolved
 from sottovoce.signal.audio import (
     AUDIO_SUFFIXES,
     AudioInfo,
-    Writer,
     blocks,
     find_audio,
+    open_writer,
     probe,
     read_metadata,
 )
@@ -128,11 +128,9 @@ def enhance_files(
             if _state(source) is None:
                 raise AudioError(f"{source} was there when this run began and is gone now: it was moved or deleted")
             _refuse_changed(source, state)
-            writer = Writer(
+            writer = open_writer(
                 target,
-                info.sample_rate,
-                info.channels,
-                like=info,
+                info,
                 metadata=read_metadata(info),
                 options=output_options,
                 overwrite=overwrite or resume,

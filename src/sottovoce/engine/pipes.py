@@ -6,7 +6,7 @@ from pathlib import Path
 from sottovoce.engine.enhancer import Enhancer, Stream
 from sottovoce.engine.files import make_folder
 from sottovoce.engine.options import EnhanceOptions
-from sottovoce.signal.audio import Metadata, Writer, blocks, probe, read_metadata
+from sottovoce.signal.audio import MediaWriter, Metadata, Writer, blocks, open_writer, probe, read_metadata
 from sottovoce.signal.limits import block_frames
 from sottovoce.signal.output import OutputOptions
 from sottovoce.signal.pipes import PipeReader, PipeWriter, RawSound
@@ -55,17 +55,9 @@ def enhance_pipe(
         info, metadata = reader.info, reader.metadata
         pieces = reader.blocks(block_frames(info.sample_rate, info.channels))
     stream = Stream(enhancer, info.sample_rate, info.channels, options, live=live)
-    writer: Writer | PipeWriter
+    writer: Writer | MediaWriter | PipeWriter
     if isinstance(target, Path):
-        writer = Writer(
-            target,
-            info.sample_rate,
-            info.channels,
-            like=info,
-            metadata=metadata,
-            options=output_options,
-            overwrite=overwrite,
-        )
+        writer = open_writer(target, info, metadata=metadata, options=output_options, overwrite=overwrite)
         make_folder(target.parent)
     else:
         frames = None if info.needs_pyav or info.frames == 0 else info.frames

@@ -90,7 +90,7 @@ def film(path, *tracks, codec="pcm_s16le", default=0, picture_seconds=2.0, langu
             picture = container.add_stream("mpeg4", rate=25)
             picture.width, picture.height, picture.pix_fmt = 64, 48, "yuv420p"
             for number in range(round(picture_seconds * 25)):
-                frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 2 * number, np.uint8), format="rgb24")
+                frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 2 * number % 256, np.uint8), format="rgb24")
                 packets += [(packet, [(0, 0)]) for packet in picture.encode(frame)]
             packets += [(packet, [(0, 0)]) for packet in picture.encode(None)]
         for number, pieces in enumerate(tracks):

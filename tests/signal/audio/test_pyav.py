@@ -54,6 +54,19 @@ class TestPyAV:
         assert not probe(path).needs_pyav
         assert read(path)[0].shape == (1, 1000)
 
+    @pytest.mark.parametrize("layout", ["5.1", "7.1"])
+    def test_every_channel_is_read(self, tmp_path, layout):
+        av = pytest.importorskip("av")
+        channels = av.AudioLayout(layout).nb_channels
+        sound = np.concatenate([tone(0.2, 200 + 100 * number) for number in range(channels)])
+        with av.open(str(tmp_path / "a.mka"), "w") as container:
+            stream = container.add_stream("pcm_f32le", rate=48000, layout=layout)
+            packed = np.ascontiguousarray(sound.T).reshape(1, -1)
+            frame = av.AudioFrame.from_ndarray(packed, format="flt", layout=layout)
+            frame.sample_rate = 48000
+            container.mux([*stream.encode(frame), *stream.encode(None)])
+        np.testing.assert_array_equal(read(tmp_path / "a.mka")[0], sound)
+
     def test_garbage(self, tmp_path):
         pytest.importorskip("av")
         (tmp_path / "a.m4a").write_bytes(b"no sound" * 100)

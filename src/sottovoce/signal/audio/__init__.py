@@ -1,6 +1,7 @@
 """Sound files: found, probed, read and written by blocks."""
 
 from sottovoce.signal.audio.formats import AUDIO_SUFFIXES, PYAV_SUFFIXES, AudioInfo, Float32Array
+from sottovoce.signal.audio.media import MediaWriter, open_writer
 from sottovoce.signal.audio.metadata import Metadata
 from sottovoce.signal.audio.reading import blocks, find_audio, probe, read, read_metadata
 from sottovoce.signal.audio.writing import Writer, quantise
@@ -10,10 +11,12 @@ __all__ = [
     "PYAV_SUFFIXES",
     "AudioInfo",
     "Float32Array",
+    "MediaWriter",
     "Metadata",
     "Writer",
     "blocks",
     "find_audio",
+    "open_writer",
     "probe",
     "quantise",
     "read",

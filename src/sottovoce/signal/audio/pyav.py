@@ -197,16 +197,16 @@ def _say_which(path: Path, tracks: "Sequence[AudioStream]", chosen: "AudioStream
 
 def _in_time(info: AudioInfo, container: "InputContainer", stream: "AudioStream") -> Iterator[Float32Array]:
     """Samples of a track from the beginning of its container on, with silence where it has none."""
-    clock, planes = _Clock(container), _Planes(info.sample_rate, stream.layout)
+    clock, floats = _Clock(container), _Floats(info.sample_rate, stream.layout)
     for frame in container.decode(stream):
         hole = round(clock.advance(frame, frame.samples / frame.sample_rate) * info.sample_rate)
         if hole:
-            yield from planes.end()
+            yield from floats.end()
             silence = np.zeros((info.channels, min(hole, _SILENCE_FRAMES)), np.float32)
             for begin in range(0, hole, _SILENCE_FRAMES):
                 yield silence[:, : hole - begin]
-        yield from planes.push(frame)
-    yield from planes.end()
+        yield from floats.push(frame)
+    yield from floats.end()
     if clock.jumped_seconds:
         log.warning(
             "%s: its timestamps jump by %.1f hours, which was taken for damage: behind that, sound and picture may be "
@@ -260,7 +260,7 @@ class _Clock:
         return hole_seconds
 
 
-class _Planes:
+class _Floats:
     """Makes float32 samples of frames, whose sample format, rate and channels may change within a track.
 
     Args:
@@ -271,6 +271,7 @@ class _Planes:
     def __init__(self, sample_rate: int, layout: "AudioLayout") -> None:
         self._sample_rate = sample_rate
         self._layout = layout
+        self._channels = layout.nb_channels
         self._kind: tuple[str, str, int] | None = None
 
     def push(self, frame: "AudioFrame") -> Iterator[Float32Array]:
@@ -279,7 +280,7 @@ class _Planes:
         kind = frame.format.name, frame.layout.name, frame.sample_rate
         if kind != self._kind:
             yield from self.end()
-            self._resampler = av.AudioResampler(format="fltp", layout=self._layout, rate=self._sample_rate)
+            self._resampler = av.AudioResampler(format="flt", layout=self._layout, rate=self._sample_rate)
             self._kind = kind
         yield from self._arrays(frame)
 
@@ -290,8 +291,9 @@ class _Planes:
             self._kind = None
 
     def _arrays(self, frame: "AudioFrame | None") -> Iterator[Float32Array]:
-        for planes in self._resampler.resample(frame):
-            yield planes.to_ndarray().astype(np.float32, copy=False)
+        for packed in self._resampler.resample(frame):
+            # In one plane, as PyAV takes 8 planes for 9.
+            yield np.asarray(packed.to_ndarray(), np.float32).reshape(-1, self._channels).T
 
 
 def regroup(pieces: Iterable[Float32Array], block_frames: int) -> Iterator[Float32Array]:

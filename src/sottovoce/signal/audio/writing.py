@@ -1,7 +1,6 @@
 """Sound files are written by blocks, and appear whole or not at all."""
 
 import contextlib
-import logging
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -12,21 +11,27 @@ from numpy.typing import NDArray
 
 from sottovoce.atomic import publish, temporary_beside
 from sottovoce.errors import AudioError
-from sottovoce.paths import is_folder, require_usable_name
+from sottovoce.paths import require_usable_name
 from sottovoce.signal.audio.containers import find_defect
 from sottovoce.signal.audio.formats import AudioInfo, choose_format, exceeds_limit, too_long
 from sottovoce.signal.audio.layout import flac_comment, write_layout
 from sottovoce.signal.audio.lossy import Encoding, encoding_of_bit_rate, encoding_of_quality
 from sottovoce.signal.audio.metadata import Metadata, write_metadata
 from sottovoce.signal.audio.reading import open_sound
+from sottovoce.signal.audio.targets import (
+    LOSSY_PEAK,
+    disk_error,
+    existing,
+    limit,
+    refuse_existing,
+    unwritable,
+    warn_limited,
+    warn_unkept,
+)
 from sottovoce.signal.output import OutputOptions
-
-log = logging.getLogger(__name__)
 
 # libsndfile's Vorbis encoder takes memory on the stack for what one call writes.
 _WRITE_FRAMES = 16384
-# 20 dB above full scale. Far beyond, libsndfile's MP3 encoder ends the process and its Opus encoder gives silence.
-_LOSSY_PEAK = 10
 _INTEGER_BITS = {"PCM_U8": 8, "PCM_S8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32, "ULAW": 16, "ALAW": 16}
 
 
@@ -78,7 +83,7 @@ class Writer:
         self._overwrite = overwrite
         self._frames = 0
         self._limited = 0
-        self._refuse_existing()
+        refuse_existing(self.path, overwrite=self._overwrite)
 
     def __enter__(self) -> Self:
         self._part = temporary_beside(self.path.with_suffix(".part"))
@@ -86,7 +91,7 @@ class Writer:
             self._part.touch(exist_ok=False)
             self._file = self._open()
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise unwritable(self.path, error) from error
         except sf.SoundFileError as error:
             self._part.unlink(missing_ok=True)
             raise AudioError(f"cannot write {self.path} as {self.format} {self.subtype} ({error})") from error
@@ -112,7 +117,7 @@ class Writer:
                 self._file.write(samples)
             # soundfile asserts that libsndfile took every sample.
             except (sf.SoundFileError, AssertionError) as error:
-                raise self._disk_error() from error
+                raise disk_error(self.path, self._frames / self.sample_rate) from error
             self._frames += samples.shape[0]
 
     def __exit__(
@@ -165,11 +170,12 @@ class Writer:
         if self.subtype in ("FLOAT", "DOUBLE"):
             return block.astype(np.float32)
         bits = _INTEGER_BITS.get(self.subtype)
-        self._limited += int(np.count_nonzero(np.abs(block) > (_LOSSY_PEAK if bits is None else 1)))
+        samples, count = limit(block, LOSSY_PEAK if bits is None else 1)
+        self._limited += count
         if bits is None:
-            return np.clip(block.astype(np.float32), np.float32(-_LOSSY_PEAK), np.float32(_LOSSY_PEAK))
+            return samples
         # libsndfile truncates where it should round, so the integers are made here: read and written is the same.
-        return quantise(block, bits) << (32 - bits)
+        return quantise(samples, bits) << (32 - bits)
 
     def _commit(self) -> None:
         if self._frames == 0:
@@ -178,35 +184,24 @@ class Writer:
         try:
             self._file.close()
         except sf.SoundFileError as error:
-            raise self._disk_error() from error
+            raise disk_error(self.path, self._frames / self.sample_rate) from error
         # An encoder may notice only while it closes, and say nothing, that the disk took no more.
         if not self._is_whole():
-            raise self._disk_error()
+            raise disk_error(self.path, self._frames / self.sample_rate)
         try:
             self._write_metadata()
         except OSError as error:
-            raise self._disk_error() from error
+            raise disk_error(self.path, self._frames / self.sample_rate) from error
         if not self._is_whole():
             raise AudioError(f"cannot write {self.path} with the metadata of its recording: leave out the metadata")
         try:
             publish(self._part, self.path, overwrite=self._overwrite)
         except FileExistsError:
-            raise self._exists() from None
+            raise existing(self.path) from None
         except OSError as error:
             raise AudioError(f"cannot write {self.path} ({error.strerror}): name another file") from error
-        if self._unkept:
-            log.warning(
-                "%s: left out, since this kind of file has no place for it: %s",
-                self.path,
-                ", ".join(dict.fromkeys(self._unkept)),
-            )
-        if self._limited:
-            log.warning(
-                "%s: %d samples were beyond %s and were limited to ±%d; 32-bit float WAV would keep them",
-                self.path,
-                self._limited,
-                *(("full scale", 1) if self.subtype in _INTEGER_BITS else ("20 dB above full scale", _LOSSY_PEAK)),
-            )
+        warn_unkept(self.path, self._unkept)
+        warn_limited(self.path, self._limited, 1 if self.subtype in _INTEGER_BITS else LOSSY_PEAK)
 
     def _is_whole(self) -> bool:
         try:
@@ -226,32 +221,6 @@ class Writer:
         # Whoever reads one or two channels needs no layout.
         if not is_kept and (self.channels > 2 or layout.is_ambisonic):
             self._unkept.append("ambisonic layout" if layout.is_ambisonic else "speakers of the channels")
-
-    def _refuse_existing(self) -> None:
-        if is_folder(self.path):
-            raise AudioError(f"cannot write {self.path}: found a folder, expected a file name")
-        try:
-            self.path.lstat()
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise self._unwritable(error) from error
-        if not self._overwrite:
-            raise self._exists()
-
-    def _unwritable(self, error: OSError) -> AudioError:
-        return AudioError(
-            f"cannot write {self.path} ({error.strerror or error}): name a folder that exists and that you may write to"
-        )
-
-    def _exists(self) -> AudioError:
-        return AudioError(f"{self.path} exists and is kept: name another output, or allow overwriting")
-
-    def _disk_error(self) -> AudioError:
-        return AudioError(
-            f"cannot write {self.path}: the disk is full or failed after {self._frames / self.sample_rate:.1f} seconds "
-            "of sound, and nothing was kept; free some space or name another folder"
-        )
 
 
 def _choose_encoding(
