@@ -101,14 +101,18 @@ def duration(seconds: float) -> str:
 
 @contextlib.contextmanager
 def own_words_only() -> Iterator[None]:
-    """Keep what PortAudio and ALSA write about their inner troubles away from standard error; Python's own stays."""
+    """Keep what libraries write past Python about their inner troubles away from standard error; Python's own stays."""
+    descriptor = 2
+    if sys.stderr is None or not _writes_to(sys.stderr, descriptor):
+        yield
+        return
     sys.stderr.flush()
-    descriptor, ours = 2, os.dup(2)
+    ours = os.dup(descriptor)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     before = sys.stderr
     try:
         os.dup2(nowhere, descriptor)
-        sys.stderr = os.fdopen(ours, "w", buffering=1, encoding=before.encoding, closefd=False)
+        sys.stderr = os.fdopen(ours, "w", buffering=1, encoding=before.encoding, errors=before.errors, closefd=False)
         yield
     finally:
         sys.stderr.flush()
@@ -116,6 +120,13 @@ def own_words_only() -> Iterator[None]:
         os.dup2(ours, descriptor)
         os.close(ours)
         os.close(nowhere)
+
+
+def _writes_to(file: TextIO, descriptor: int) -> bool:
+    try:
+        return file.fileno() == descriptor
+    except OSError:  # it is none of the system's
+        return False
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 
+import mutagen
 import numpy as np
 import pytest
 import soundfile as sf
@@ -56,6 +57,35 @@ def test_full_band_can_be_switched_off(tmp_path, sottovoce):
     kept, lost = (sf.read(tmp_path / name)[0][4800:-4800] for name in ("b.wav", "c.wav"))
     np.testing.assert_allclose(kept, np.stack([tone, -tone], axis=1)[4800:-4800], atol=1e-6)
     assert np.abs(lost).max() < 1e-3
+
+
+def test_metadata_stays_unless_unwanted(tmp_path, sottovoce, capsys):
+    path = save(tmp_path / "a.flac")
+    tags = mutagen.File(path)
+    tags["title"], tags["mood"] = "Interview", "calm"
+    tags.save()
+    assert sottovoce("enhance", path, "-o", tmp_path / "b.flac") == 0
+    assert mutagen.File(tmp_path / "b.flac").tags == tags.tags
+    assert sottovoce("enhance", path, "-o", tmp_path / "c.flac", "--no-metadata") == 0
+    assert "title" not in (mutagen.File(tmp_path / "c.flac").tags or {})
+    assert capsys.readouterr().err == ""
+    assert sottovoce("enhance", path, "-o", tmp_path / "d.wav") == 0
+    assert capsys.readouterr().err == (
+        f"sottovoce: {tmp_path / 'd.wav'}: left out, since this kind of file has no place for it: MOOD\n"
+    )
+
+
+def test_size_of_lossy_files(tmp_path, sottovoce, capsys):
+    path = save(tmp_path / "a.mp3", 48000, bitrate_mode="CONSTANT", compression_level=0.2)
+    wanted = {"same": [], "small": ["--bitrate", 64], "low": ["--quality", 0], "high": ["--quality", 1]}
+    for name, options in wanted.items():
+        assert sottovoce("enhance", path, "-o", tmp_path / f"{name}.mp3", *options) == 0
+    rates = {name: probe(tmp_path / f"{name}.mp3").bit_rate for name in wanted}
+    assert rates["same"] == pytest.approx(probe(path).bit_rate, rel=0.05)
+    assert rates["small"] == pytest.approx(64_000, rel=0.1)
+    assert rates["low"] < rates["high"]
+    assert sottovoce("enhance", path, "-o", tmp_path / "x.mp3", "--quality", 1, "--bitrate", 64) == 1
+    assert "found both quality and bitrate" in capsys.readouterr().err
 
 
 def test_reports_failures_and_goes_on(tmp_path, sottovoce, capsys):

@@ -11,7 +11,17 @@ import soundfile as sf
 
 from sottovoce.errors import AudioError, DataError
 from sottovoce.metrics.dnsmos import _session
-from sottovoce.metrics.scores import MEASURES, Job, Scores, match, notes, score, score_files, score_jobs
+from sottovoce.metrics.scores import (
+    MEASURES,
+    Job,
+    Scores,
+    match,
+    notes,
+    score,
+    score_files,
+    score_jobs,
+    silent_channels,
+)
 from sottovoce.signal.resampling import resample
 
 DATA = Path(os.environ.get("SOTTOVOCE_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
@@ -54,6 +64,32 @@ def test_a_handful_of_pairs_agree_with_the_reference_scores():
 @pytest.mark.slow
 def test_all_pairs_agree_with_the_reference_scores():
     published({f"{number:04d}" for number in range(50)})
+
+
+@pytest.mark.parametrize("silent", [1, 3])
+def test_a_channel_without_speech_is_left_out(tmp_path, clean, silent):
+    noisy = clean + 0.01 * np.random.default_rng(0).standard_normal(len(clean)).astype(np.float32)
+    for name, sound in {"clean": clean, "noisy": noisy}.items():
+        channels = np.stack([sound, 0.5 * sound, 0.25 * sound], axis=1)
+        channels[:, silent - 1] = 0 if name == "clean" else 1e-3
+        sf.write(tmp_path / f"{name}.wav", channels, 16000, subtype="FLOAT")
+        sf.write(tmp_path / f"others-{name}.wav", np.delete(channels, silent - 1, 1), 16000, subtype="FLOAT")
+    expected = score_files(tmp_path / "others-clean.wav", tmp_path / "others-noisy.wav", with_dnsmos=False)
+    job = Job("a", "estimate", tmp_path / "clean.wav", tmp_path / "noisy.wav")
+    (result,), problems = score_jobs([job], with_dnsmos=False)
+    assert not problems
+    assert astuple(result.scores) == pytest.approx(astuple(expected), nan_ok=True)
+    assert not math.isnan(result.scores.pesq_wb)
+    assert silent_channels([result, result]) == [
+        f"a: the reference is silent in channel {silent}: the scores are those of the others."
+    ]
+
+
+def test_a_recording_without_speech_is_undefined(tmp_path):
+    sf.write(tmp_path / "a.wav", np.zeros((16000, 2)), 16000)
+    (result,), _ = score_jobs([Job("a", "estimate", tmp_path / "a.wav", tmp_path / "a.wav")], with_dnsmos=False)
+    assert math.isnan(result.scores.pesq_wb)
+    assert not silent_channels([result])
 
 
 def test_every_measure_of_a_silent_estimate_is_undefined(clean):

@@ -4,6 +4,7 @@ import errno
 import importlib
 import inspect
 import io
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import NamedTuple
 
 from sottovoce import interruption
 from sottovoce.errors import MissingExtraError, SottovoceError
+from sottovoce.terminal import own_words_only
 
 
 class Command(NamedTuple):
@@ -83,8 +85,10 @@ def main() -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a file's name may be no text, and is shown all the same
+    # Its remarks, such as on fonts, would be written by whoever has no other place for them.
+    logging.getLogger("matplotlib").addHandler(logging.NullHandler())
     try:
-        with interruption.raised():
+        with interruption.raised(), own_words_only():
             code = _run(sys.argv[1:])
             if sys.stdout is not None:
                 sys.stdout.flush()

@@ -63,7 +63,7 @@ def evaluate(
         print(f"sottovoce: left out: {problem}", file=sys.stderr)
     if not results:
         raise DataError(f"Found no recording in {estimate} that can be scored: see above.")
-    notes = scores.notes()
+    notes = [*scores.notes(), *scores.silent_channels(results)]
     heading, *rows = report.table(results)
     table = Table(*heading, title=f"mean ± 95 % confidence interval, {len(results) // len(systems)} file(s)")
     for row in rows:

@@ -71,7 +71,7 @@ def live(
         channels=channels,
         block_seconds=block_ms / 1000,
     )
-    with terminal.own_words_only(), session:
+    with session:
         start = time.monotonic()
         latency = session.latency
         try:

@@ -16,7 +16,7 @@ from sottovoce.errors import AudioError, DataError, MissingExtraError, Sottovoce
 from sottovoce.extras import is_installed
 from sottovoce.metrics.composite import composite, llr, wss
 from sottovoce.metrics.dnsmos import Dnsmos, dnsmos
-from sottovoce.metrics.intrusive import SAMPLE_RATE, FloatArray, pesq, pesq_raw, segmental_snr, si_sdr, stoi
+from sottovoce.metrics.intrusive import SAMPLE_RATE, FloatArray, is_silent, pesq, pesq_raw, segmental_snr, si_sdr, stoi
 from sottovoce.signal.audio import find_audio, read
 from sottovoce.signal.resampling import resample
 
@@ -74,6 +74,8 @@ class FileScores:
     file: str
     system: str
     scores: Scores
+    silent_channels: tuple[int, ...] = ()
+    """Channels, from 1, in which the reference is silent: no measure is defined there, and the others are scored."""
 
 
 def score(reference: FloatArray, estimate: FloatArray, *, with_dnsmos: bool = True) -> Scores:
@@ -132,26 +134,14 @@ def score_files(reference: Path, estimate: Path, *, with_dnsmos: bool = True) ->
         with_dnsmos: As in `score`.
 
     Returns:
-        Scores, the mean over channels.
+        Scores, the mean over the channels; those in which the reference is silent are left out, unless all are.
 
     Raises:
         AudioError: A file cannot be read, or the two differ in channels or duration.
         MissingExtraError: The package pystoi is not installed.
     """
-    clean, noisy = (_read_16k(path) for path in (reference, estimate))
-    if len(clean) != len(noisy):
-        raise AudioError(
-            f"{estimate}: found {len(noisy)} channel(s), expected {len(clean)} as in its reference {reference}."
-        )
-    length = min(clean.shape[-1], noisy.shape[-1])
-    if max(clean.shape[-1], noisy.shape[-1]) - length > _LENGTH_TOLERANCE:
-        raise AudioError(
-            f"{estimate}: found {noisy.shape[-1] / SAMPLE_RATE:.3f} s, expected {clean.shape[-1] / SAMPLE_RATE:.3f} s "
-            f"as in its reference {reference}; cut both to the same aligned stretch."
-        )
-    pairs = zip(clean[:, :length], noisy[:, :length], strict=True)
-    channels = [astuple(score(*pair, with_dnsmos=with_dnsmos)) for pair in pairs]
-    return Scores(*(float(value) for value in np.mean(channels, axis=0)))
+    scores, _ = _score_channels(reference, estimate, with_dnsmos)
+    return scores
 
 
 def match(reference: Path, systems: Mapping[str, Path]) -> tuple[list[Job], list[str]]:
@@ -215,7 +205,7 @@ def score_jobs(
         DataError: A process ended abruptly.
         MissingExtraError: The package pystoi is not installed.
     """
-    results: dict[Job, Scores | str] = {}
+    results: dict[Job, tuple[Scores, tuple[int, ...]] | str] = {}
     if workers == 1:
         for job in jobs:
             results[job] = _attempt(job, with_dnsmos)
@@ -241,9 +231,9 @@ def score_jobs(
                 pool.shutdown(cancel_futures=True)
     failed = {job.file for job, result in results.items() if isinstance(result, str)}
     scored = [
-        FileScores(job.file, job.system, result)
+        FileScores(job.file, job.system, *result)
         for job in jobs
-        if isinstance(result := results[job], Scores) and job.file not in failed
+        if not isinstance(result := results[job], str) and job.file not in failed
     ]
     return scored, [result for job in jobs if isinstance(result := results[job], str)]
 
@@ -259,13 +249,46 @@ def notes() -> list[str]:
     return [sentence for package, sentence in consequences.items() if not is_installed(package)]
 
 
-def _attempt(job: Job, with_dnsmos: bool) -> Scores | str:
+def silent_channels(results: Sequence[FileScores]) -> list[str]:
+    """One sentence for each recording of which not all channels could be scored."""
+    files = {result.file: result.silent_channels for result in results if result.silent_channels}
+    return [
+        f"{file}: the reference is silent in channel {', '.join(map(str, silent))}: the scores are those of the others."
+        for file, silent in files.items()
+    ]
+
+
+def _attempt(job: Job, with_dnsmos: bool) -> tuple[Scores, tuple[int, ...]] | str:
     try:
-        return score_files(job.reference, job.estimate, with_dnsmos=with_dnsmos)
+        return _score_channels(job.reference, job.estimate, with_dnsmos)
     except MissingExtraError:
         raise
     except SottovoceError as error:
         return str(error)
+
+
+def _score_channels(reference: Path, estimate: Path, with_dnsmos: bool) -> tuple[Scores, tuple[int, ...]]:
+    """Mean scores of a recording, and the numbers of the channels that were left out of the mean."""
+    clean, noisy = (_read_16k(path) for path in (reference, estimate))
+    if len(clean) != len(noisy):
+        raise AudioError(
+            f"{estimate}: found {len(noisy)} channel(s), expected {len(clean)} as in its reference {reference}."
+        )
+    length = min(clean.shape[-1], noisy.shape[-1])
+    if max(clean.shape[-1], noisy.shape[-1]) - length > _LENGTH_TOLERANCE:
+        raise AudioError(
+            f"{estimate}: found {noisy.shape[-1] / SAMPLE_RATE:.3f} s, expected {clean.shape[-1] / SAMPLE_RATE:.3f} s "
+            f"as in its reference {reference}; cut both to the same aligned stretch."
+        )
+    silent = tuple(number for number, channel in enumerate(clean, 1) if is_silent(channel))
+    if len(silent) == len(clean):
+        silent = ()
+    channels = [
+        astuple(score(pair[0][:length], pair[1][:length], with_dnsmos=with_dnsmos))
+        for number, pair in enumerate(zip(clean, noisy, strict=True), 1)
+        if number not in silent
+    ]
+    return Scores(*(float(value) for value in np.mean(channels, axis=0))), silent
 
 
 def _read_16k(path: Path) -> FloatArray:
