@@ -81,7 +81,10 @@ def test_settings_are_frozen(default):
         ({"model": {"mixture_encoder": {"kind": "recurrent"}}}, ["model.mixture_encoder", "recurrent"]),
         ({"training": {"data": {"pseudo_snr_db": [1, 2, 3]}}}, ["training.data.pseudo_snr_db", "[1, 2, 3]"]),
         # Out of range.
-        ({"training": {"data": {"pseudo_speed": [0.1, 1.0]}}}, ["training.data.pseudo_speed", "0.5 to 2", "0.1"]),
+        (
+            {"training": {"data": {"pseudo_speed": [0.1, 1.0]}}},
+            ["training.data.pseudo_speed.0", "equal to 0.5", "found 0.1"],
+        ),
         ({"frontend": {"hop": 0}}, ["frontend.hop", "greater than 0", "found 0"]),
         ({"frontend": {"hop": -256}}, ["frontend.hop", "found -256"]),
         ({"frontend": {"compression": 1.5}}, ["frontend.compression", "found 1.5"]),
@@ -104,6 +107,21 @@ def test_settings_are_frozen(default):
         ({"model": {"speech_encoder": {"widths": [0]}}}, ["model.speech_encoder.widths.0", "found 0"]),
         ({"training": {"data": {"pseudo_snr_db": [20, -5]}}}, ["pseudo_snr_db", "20 to -5"]),
         ({"training": {"data": {"pseudo_clips": 0}}}, ["model.mask", "pseudo_clips is 0"]),
+        # What would take terabytes, days, or no number at all.
+        ({"frontend": {"windows": [2**40]}}, ["frontend.windows.0", "16384"]),
+        ({"frontend": {"windows": list(range(16384, 0, -2))}}, ["frontend.windows", "at most 8 items"]),
+        ({"model": {"latent": 10**9}}, ["model.latent", "4096", "found 1000000000"]),
+        ({"model": {"speech_encoder": {"widths": [4096] * 20}}}, ["model.speech_encoder", "weights, expected 268"]),
+        ({"model": {"mask": {"blocks": 10**9}}}, ["model.mask.bands.blocks", "64"]),
+        ({"training": {"joint_steps": 10**12}}, ["training.joint_steps", "100000000"]),
+        ({"training": {"seed": 2**70}}, ["training.seed", "4294967296"]),
+        ({"training": {"data": {"speech_clips": 10**9}}}, ["training.data.speech_clips", "1000"]),
+        ({"training": {"data": {"pseudo_rooms": 10**9}}}, ["training.data.pseudo_rooms", "10000"]),
+        ({"training": {"data": {"pseudo_t60_seconds": [0.1, 1e9]}}}, ["pseudo_t60_seconds.1", "equal to 60"]),
+        ({"training": {"data": {"pseudo_snr_db": [-1e9, 0]}}}, ["pseudo_snr_db.0", "-200"]),
+        ({"training": {"optimiser": {"betas": [0.9, 1.0]}}}, ["betas.1", "less than 1"]),
+        ({"training": {"optimiser": {"learning_rate": float("nan")}}}, ["learning_rate", "finite"]),
+        ({"joint_weights": {"cycle": float("inf")}}, ["joint_weights.cycle", "finite"]),
     ],
 )
 def test_a_mistake_is_named(default, change, words):
@@ -250,3 +268,27 @@ def test_a_base_that_leads_nowhere_is_refused(tmp_path, base, words):
     path.write_text(f"base: {base}\nname: mine\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=words):
         load_settings(path)
+
+
+def unbounded(schema, path=""):
+    """Names of the numbers, and of the lists, of a JSON schema that may be as large as one likes."""
+    if schema.get("type") in ("integer", "number"):
+        if not schema.keys() & {"maximum", "exclusiveMaximum", "const"}:
+            yield path
+    elif schema.get("type") == "array" and "maxItems" not in schema:
+        yield path
+    for key, inner in schema.items():
+        if key in {"properties", "$defs"}:
+            for name, part in inner.items():
+                yield from unbounded(part, f"{path}.{name}")
+        elif isinstance(inner, dict):
+            yield from unbounded(inner, f"{path}.{key}")
+        elif isinstance(inner, list):
+            for part in inner:
+                if isinstance(part, dict):
+                    yield from unbounded(part, path)
+
+
+def test_no_number_and_no_list_is_without_a_bound():
+    assert list(unbounded(SystemSettings.model_json_schema())) == []
+    assert list(unbounded({"properties": {"a": {"type": "integer"}, "b": {"type": "array"}}})) == [".a", ".b"]

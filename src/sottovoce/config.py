@@ -1,5 +1,6 @@
 """Frozen settings of a system and its training, read from and written to YAML."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -8,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from sottovoce.errors import ConfigError
 from sottovoce.older_settings import upgraded
 from sottovoce.paths import resolved
+from sottovoce.yaml_file import read_mapping, shown
 
 
 def _in_samples(value: object) -> object:
@@ -21,9 +23,22 @@ def _in_samples(value: object) -> object:
     return value
 
 
-Samples = Annotated[int, BeforeValidator(_in_samples), Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
-Weight = Annotated[float, Field(ge=0)]
+# Bounds of what no training needs, so that a slip of the keyboard is named before it takes memory and days.
+_MAX_BASES = 10
+_MAX_WEIGHTS = 2**28  # of one part of a system: a GiB
+_MAX_STEPS = 10**8
+_MAX_CLIPS = 1000
+_MAX_WIDTH = 4096
+_MAX_LAYERS = 64
+_MAX_KERNEL = 64
+
+Samples = Annotated[int, Field(gt=0, le=2**14), BeforeValidator(_in_samples)]
+Windows = Annotated[tuple[Samples, ...], Field(max_length=8)]
+Width = Annotated[int, Field(ge=1, le=_MAX_WIDTH)]
+Layers = Annotated[int, Field(ge=1, le=_MAX_LAYERS)]
+Kernel = Annotated[int, Field(ge=1, le=_MAX_KERNEL)]
+Steps = Annotated[int, Field(ge=1, le=_MAX_STEPS)]
+Weight = Annotated[float, Field(ge=0, le=1e6)]
 
 
 def _ordered(value: tuple[float, float]) -> tuple[float, float]:
@@ -34,36 +49,54 @@ def _ordered(value: tuple[float, float]) -> tuple[float, float]:
     return value
 
 
-Range = Annotated[tuple[float, float], AfterValidator(_ordered)]
+_Decibel = Annotated[float, Field(ge=-200, le=200)]
+_Speed = Annotated[float, Field(ge=0.5, le=2)]  # beyond these, speech is none
+_Seconds = Annotated[float, Field(gt=0, le=60)]
+Decibels = Annotated[tuple[_Decibel, _Decibel], AfterValidator(_ordered)]
+Speeds = Annotated[tuple[_Speed, _Speed], AfterValidator(_ordered)]
+Seconds = Annotated[tuple[_Seconds, _Seconds], AfterValidator(_ordered)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
-def _a_speed(value: tuple[float, float]) -> tuple[float, float]:
-    """Refuse speeds at which speech is none."""
-    if not 0.5 <= value[0] <= value[1] <= 2.0:
-        raise ValueError(f"is a range of speeds from 0.5 to 2, found {value[0]:g} to {value[1]:g}")
+def _printable(value: str) -> str:
+    """Refuse control characters, which would act on the terminal that shows them."""
+    if not value.isprintable():
+        raise ValueError(f"is text without control characters, found {value!r}")
     return value
 
 
-def _a_pause(value: tuple[float, float]) -> tuple[float, float]:
-    """Refuse pauses without length."""
-    if value[0] <= 0:
-        raise ValueError(f"is a range of lengths above 0 s, found {value[0]:g} to {value[1]:g}")
-    return value
+_SettingsT = TypeVar("_SettingsT", bound="Settings")
+
+
+def of_bounded_size(part: _SettingsT, weights: int) -> _SettingsT:
+    """Refuse a part of a system whose weights would fill a computer's memory.
+
+    Args:
+        part: Its settings.
+        weights: About so many weights it has.
+
+    Returns:
+        The same settings.
+
+    Raises:
+        ValueError: There are too many.
+    """
+    if weights > _MAX_WEIGHTS:
+        raise ValueError(f"has {weights:,} weights, expected {_MAX_WEIGHTS:,} at most: make it narrower or shorter")
+    return part
 
 
 class Settings(BaseModel):
     """Base of all settings: frozen, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class FrontendSettings(Settings):
     """From samples to the feature maps that the encoders see, and back."""
 
     sample_rate: int = Field(16000, ge=8000, le=48000, description="Rate at which the system works, in Hz.")
-    windows: tuple[Samples, ...] = Field(
-        (512,), min_length=1, description="Window lengths in samples, even, longest first."
-    )
+    windows: Windows = Field((512,), min_length=1, description="Window lengths in samples, even, longest first.")
     synthesis_window: Samples | None = Field(
         None,
         description="Length of the synthesis window in samples, even: the end of the longest window, which alone is "
@@ -76,7 +109,7 @@ class FrontendSettings(Settings):
         description="Phase at the input: none; cosine and sine; both times amplitude^p; or, times amplitude^p too, the "
         "phase's differences to the frame before and the bin below.",
     )
-    loss_windows: tuple[Samples, ...] = Field((1024, 256), description="Windows of the multi-resolution losses.")
+    loss_windows: Windows = Field((1024, 256), description="Windows of the multi-resolution losses.")
     level_horizon_seconds: float = Field(3.0, gt=0, le=60, description="Time over which the running level is taken.")
 
     @property
@@ -111,38 +144,48 @@ class ConvolutionSettings(Settings):
     """A plain stack of convolutions over time, frequency bins as channels."""
 
     kind: Literal["convolution"] = "convolution"
-    widths: tuple[Count, ...] = Field(min_length=1, description="Channels after each layer.")
-    kernel: int = Field(3, ge=1, description="Frames that a layer sees.")
+    widths: tuple[Width, ...] = Field(min_length=1, max_length=_MAX_LAYERS, description="Channels after each layer.")
+    kernel: Kernel = Field(3, description="Frames that a layer sees.")
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        return of_bounded_size(self, sum(a * b for a, b in pairwise(self.widths)) * self.kernel)
 
 
 class TemporalSettings(Settings):
     """A residual stack of gated dilated convolutions over time."""
 
     kind: Literal["temporal"] = "temporal"
-    width: int = Field(128, ge=1, description="Channels of the stack.")
-    dilations: tuple[Count, ...] = Field((1, 2, 4, 8, 16), description="Frames between the taps of each layer.")
-    kernel: int = Field(3, ge=1, description="Taps of a layer.")
+    width: Width = Field(128, description="Channels of the stack.")
+    dilations: tuple[Annotated[int, Field(ge=1, le=1000)], ...] = Field(
+        (1, 2, 4, 8, 16), max_length=_MAX_LAYERS, description="Frames between the taps of each layer."
+    )
+    kernel: Kernel = Field(3, description="Taps of a layer.")
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        return of_bounded_size(self, 2 * self.width**2 * self.kernel * len(self.dilations))
 
 
 class BandSettings(Settings):
     """Recurrent layers along time that all bands of frequency share, and linear layers across the bands; causal."""
 
     kind: Literal["bands"] = "bands"
-    width: int = Field(40, ge=1, description="Channels of a band.")
-    blocks: int = Field(2, ge=0, description="Pairs of a layer along time and one across the bands.")
+    width: Annotated[int, Field(ge=1, le=1024)] = Field(40, description="Channels of a band.")
+    blocks: int = Field(2, ge=0, le=_MAX_LAYERS, description="Pairs of a layer along time and one across the bands.")
 
 
 class ModelSettings(Settings):
     """The joint system: speech autoencoder, mixture autoencoder, shared latent layer."""
 
-    latent: int = Field(64, ge=1, description="Width D of the shared latent space.")
+    latent: Width = Field(64, description="Width D of the shared latent space.")
     causal: bool = Field(True, description="Whether convolutions see the past only; else they are centred.")
     normalisation: Literal["batch", "channel"] = Field(
         "channel", description="Over the batch (folded at export), or over the channels of one frame."
     )
     activation: Literal["softplus", "prelu"] = Field("prelu", description="Non-linearity of the plain stacks.")
     equalise: bool = Field(False, description="Whether encoder layers are divided by their own running mean.")
-    equalise_horizon_seconds: float = Field(1.0, gt=0, description="Time over which that running mean is taken.")
+    equalise_horizon_seconds: float = Field(1.0, gt=0, le=60, description="Time over which that running mean is taken.")
     speech_encoder: ConvolutionSettings
     mixture_encoder: ConvolutionSettings | TemporalSettings | BandSettings = Field(discriminator="kind")
     speech_decoder: ConvolutionSettings
@@ -152,14 +195,14 @@ class ModelSettings(Settings):
         description="Phase of decoded speech: the input's (without D_P), D_P's correction of it, or D_P's alone.",
     )
     shared_layer: bool = Field(True, description="Whether both encoders end in one shared layer G.")
-    noise_code: int = Field(0, ge=0, description="Width of a latent that only the mixture decoder sees.")
+    noise_code: int = Field(0, ge=0, le=_MAX_WIDTH, description="Width of a latent that only the mixture decoder sees.")
     mask: TemporalSettings | BandSettings | None = Field(
         None, discriminator="kind", description="Mask on the mixture, guided by D_A; none decodes speech."
     )
     mask_pretask: bool = Field(
         False, description="Whether two masks are decoded from the latent: against noise, and against reverberation."
     )
-    latent_noise: float = Field(1.0, ge=0, description="Deviation of the noise on latents, in training only.")
+    latent_noise: float = Field(1.0, ge=0, le=1000, description="Deviation of the noise on latents, in training only.")
 
     @model_validator(mode="after")
     def _bands_fit(self) -> Self:
@@ -204,32 +247,36 @@ class DataSettings(Settings):
     """What a training step draws."""
 
     clip_seconds: float = Field(2.0, ge=0.25, le=30, description="Length of every clip.")
-    speech_clips: int = Field(20, ge=1, description="Clean clips of a step.")
-    mixture_clips: int = Field(14, ge=1, description="Clips of noisy recordings of a step.")
-    noise_clips: int = Field(6, ge=0, description="Noise-only stretches of the recordings of a step.")
-    pseudo_clips: int = Field(0, ge=0, description="Pseudo-mixtures of a step: clean speech plus noise.")
-    pseudo_snr_db: Range = Field((-5.0, 15.0), description="Range of the pseudo-mixtures' SNR.")
+    speech_clips: int = Field(20, ge=1, le=_MAX_CLIPS, description="Clean clips of a step.")
+    mixture_clips: int = Field(14, ge=1, le=_MAX_CLIPS, description="Clips of noisy recordings of a step.")
+    noise_clips: int = Field(6, ge=0, le=_MAX_CLIPS, description="Noise-only stretches of the recordings of a step.")
+    pseudo_clips: int = Field(0, ge=0, le=_MAX_CLIPS, description="Pseudo-mixtures of a step: clean speech plus noise.")
+    pseudo_snr_db: Decibels = Field((-5.0, 15.0), description="Range of the pseudo-mixtures' SNR.")
     pseudo_room_share: float = Field(0.5, ge=0, le=1, description="Share of pseudo-mixtures in a simulated room.")
-    pseudo_rooms: int = Field(64, ge=1, description="Number of simulated rooms.")
-    pseudo_t60_seconds: Range = Field((0.15, 0.9), description="Range of their reverberation time.")
-    pseudo_early_ms: float = Field(50.0, ge=0, description="Reflections up to here belong to the pseudo-target.")
+    pseudo_rooms: int = Field(64, ge=1, le=10_000, description="Number of simulated rooms.")
+    pseudo_t60_seconds: Seconds = Field((0.15, 0.9), description="Range of their reverberation time.")
+    pseudo_early_ms: float = Field(
+        50.0, ge=0, le=1000, description="Reflections up to here belong to the pseudo-target."
+    )
     pseudo_target_t60_seconds: float = Field(
         0.0,
         ge=0,
+        le=10,
         description="Reverberation time to which later reflections fade in the target; 0 leaves none of them.",
     )
     pseudo_attenuation_db: float | None = Field(
         None,
         gt=0,
+        le=200,
         description="How far below the mixture what is removed stays audible in the target; null to remove it wholly.",
     )
     pseudo_colour: float = Field(
         0.375, ge=0, lt=0.5, description="Range of the coefficients of the random filters; 0 for no filter."
     )
-    pseudo_speed: Annotated[Range, AfterValidator(_a_speed)] = Field(
+    pseudo_speed: Speeds = Field(
         (1.0, 1.0), description="Range of the speed at which pseudo-mixtures' speech is played: other voices from few."
     )
-    pseudo_noise_speed: Annotated[Range, AfterValidator(_a_speed)] = Field(
+    pseudo_noise_speed: Speeds = Field(
         (1.0, 1.0), description="Range of the speed at which their noise is played: other sources from few."
     )
     pseudo_noise_reversed_share: float = Field(
@@ -250,7 +297,7 @@ class DataSettings(Settings):
     pseudo_pause_share: float = Field(
         0.0, ge=0, le=1, description="Share of pseudo-mixtures in which nobody speaks for a while before a word."
     )
-    pseudo_pause_seconds: Annotated[Range, AfterValidator(_a_pause)] = Field(
+    pseudo_pause_seconds: Seconds = Field(
         (0.3, 5.0), description="Range of these pauses; those longer than a clip allows stand at its beginning."
     )
     pseudo_quiet_share: float = Field(
@@ -262,7 +309,7 @@ class DataSettings(Settings):
     pseudo_band_limited_share: float = Field(
         0.0, ge=0, le=1, description="Share of pseudo-mixtures without high frequencies, as after a telephone or coder."
     )
-    level_db: Range = Field((-45.0, -15.0), description="Range of the level of clips, full scale 0 dB.")
+    level_db: Decibels = Field((-45.0, -15.0), description="Range of the level of clips, full scale 0 dB.")
     held_back_share: float = Field(0.1, ge=0, lt=1, description="Share of speakers and sessions kept for the checks.")
     workers: int | None = Field(
         None,
@@ -276,21 +323,21 @@ class DataSettings(Settings):
 class OptimiserSettings(Settings):
     """Adam and its learning rate."""
 
-    learning_rate: float = Field(1e-3, gt=0)
-    final_learning_rate: float = Field(1e-5, ge=0, description="Reached by a half cosine at the last step.")
-    warmup_steps: int = Field(0, ge=0)
-    betas: tuple[float, float] = (0.9, 0.99)
-    weight_decay: float = Field(0.0, ge=0)
-    gradient_clip: float = Field(5.0, gt=0, description="Largest norm of a gradient.")
+    learning_rate: float = Field(1e-3, gt=0, le=10)
+    final_learning_rate: float = Field(1e-5, ge=0, le=10, description="Reached by a half cosine at the last step.")
+    warmup_steps: int = Field(0, ge=0, le=_MAX_STEPS)
+    betas: tuple[Decay, Decay] = (0.9, 0.99)
+    weight_decay: float = Field(0.0, ge=0, le=10)
+    gradient_clip: float = Field(5.0, gt=0, le=1e6, description="Largest norm of a gradient.")
 
 
 class TrainingSettings(Settings):
     """Stages, their lengths and what is logged."""
 
-    seed: int = Field(1, ge=0)
-    speech_steps: int = Field(1500, ge=1, description="Steps of the speech stage.")
-    joint_steps: int = Field(6000, ge=1, description="Steps of the joint stage.")
-    check_every: int = Field(500, ge=1, description="Steps between health checks, pictures and checkpoints.")
+    seed: int = Field(1, ge=0, lt=2**32)
+    speech_steps: Steps = Field(1500, description="Steps of the speech stage.")
+    joint_steps: Steps = Field(6000, description="Steps of the joint stage.")
+    check_every: Steps = Field(500, description="Steps between health checks, pictures and checkpoints.")
     optimiser: OptimiserSettings = OptimiserSettings()
     data: DataSettings = DataSettings()
 
@@ -298,7 +345,7 @@ class TrainingSettings(Settings):
 class SystemSettings(Settings):
     """Everything that makes a trained system: the whole of a YAML file of `conf/`."""
 
-    name: str
+    name: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
     frontend: FrontendSettings = FrontendSettings()
     model: ModelSettings
     speech_weights: SpeechWeights = SpeechWeights()
@@ -339,26 +386,17 @@ def _merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read_mapping(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    import yaml
-
-    if resolved(path) in seen:
-        raise ConfigError(f"found settings that are based on themselves: {path}")
-
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"found no readable settings at {path} ({error.strerror}), expected a YAML file") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"found no valid YAML in {path}: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"found {type(content).__name__} in {path}, expected a mapping of settings")
+    content = read_mapping(path)
     base = content.pop("base", None)
     if base is None:
         return content
-    if not isinstance(base, str):
-        raise ConfigError(f"{path}: base: expected the name of settings or a YAML file, found {base!r}")
+    if not isinstance(base, str) or not base.isprintable():
+        raise ConfigError(f"{path}: base: expected the name of settings or a YAML file, found {shown(repr(base))}")
+    seen = (*seen, resolved(path))
     other = path.parent / base if base.endswith((".yaml", ".yml")) else find_settings(base)
-    return _merge(_read_mapping(other, (*seen, resolved(path))), content)
+    if resolved(other) in seen or len(seen) > _MAX_BASES:
+        raise ConfigError(f"found settings that are based on themselves, or on more than {_MAX_BASES} others: {path}")
+    return _merge(_read_mapping(other, seen), content)
 
 
 def parse_settings(content: dict[str, Any], origin: str) -> SystemSettings:
@@ -384,11 +422,28 @@ def parse_settings_as(kind: type[Kind], content: dict[str, Any], origin: str) ->
         return kind.model_validate(upgraded(content, origin, kind.model_fields))
     except ValidationError as error:
         first, *others = error.errors()
-        key = ".".join(str(part) for part in first["loc"]) or "settings"
-        found = "" if first["type"] in ("missing", "value_error") else f", found {first['input']!r}"
+        key = ".".join(shown(str(part)) for part in first["loc"]) or "settings"
+        found = "" if first["type"] in ("missing", "value_error") else f", found {shown(repr(first['input']))}"
         problem = "unknown key" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
         more = f" (and {len(others)} more)" if others else ""
         raise ConfigError(f"{origin}: {key}: {problem}{found}{more}") from error
+
+
+def changed(settings: Kind, change: dict[str, Any], origin: str) -> Kind:
+    """Give some settings other values, which are checked.
+
+    Args:
+        settings: Any settings.
+        change: Nested mapping of the new values.
+        origin: Where they come from, for messages.
+
+    Returns:
+        The new settings.
+
+    Raises:
+        ConfigError: A value has a wrong type or range, or contradicts another.
+    """
+    return parse_settings_as(type(settings), _merge(settings.model_dump(), change), origin)
 
 
 def load_settings(path: Path) -> SystemSettings:

@@ -44,11 +44,11 @@ def train(
 
     require("train", "Training")
     require_writable(output)
-    from sottovoce.config import find_settings, load_settings
+    from sottovoce.config import changed, find_settings, load_settings
 
     settings = load_settings(find_settings(config))
     if seed is not None:
-        settings = settings.model_copy(update={"training": settings.training.model_copy(update={"seed": seed})})
+        settings = changed(settings, {"training": {"seed": seed}}, "--seed")
 
     with interruption.ending_at_once():
         from sottovoce.training.checkpoints import when_interrupted, when_resumed

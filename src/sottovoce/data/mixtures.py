@@ -24,6 +24,9 @@ Target = Literal["dry", "early"]
 TABLE = "mixtures.csv"
 """Name of the table beside the folders `noisy` and `clean`."""
 
+_MAX_COUNT = 1_000_000
+_MAX_SECONDS = 36_000.0
+_MAX_RATIO_DB = 200.0
 _PAUSE_MEDIAN_SECONDS = 0.8
 _PAUSE_SPREAD = 0.7
 _PAUSE_RANGE_SECONDS = (0.2, 5.0)
@@ -257,11 +260,18 @@ def make_mixtures(
         DataError: The folder exists, or a number is out of its range.
         AudioError: A file cannot be read, or the recordings of a noise are silent.
     """
-    if count < 1 or not snr_db or not 0.0 <= room_share <= 1.0 or (seconds is not None and seconds <= 0.0):
+    if not 1 <= count <= _MAX_COUNT or not snr_db or not 0.0 <= room_share <= 1.0 or seed < 0:
         raise DataError(
-            f"found {count} mixtures, {len(snr_db)} ratios, {room_share:g} of them in rooms, each of {seconds} "
-            "seconds: expected at least one mixture and one ratio, a share from 0 to 1, and a length above 0."
+            f"found {count} mixtures, {len(snr_db)} ratios, {room_share:g} of them in rooms, and the seed {seed}: "
+            f"expected 1 to {_MAX_COUNT:,} mixtures, at least one ratio, a share from 0 to 1, and a seed of 0 or more."
         )
+    if not (seconds is None or 0.0 < seconds <= _MAX_SECONDS) or not 8000 <= sample_rate <= 192_000:
+        raise DataError(
+            f"found mixtures of {seconds} seconds at {sample_rate} Hz: expected at most {_MAX_SECONDS:g} seconds, and a "
+            "rate from 8000 to 192000 Hz."
+        )
+    if not all(-_MAX_RATIO_DB <= ratio_db <= _MAX_RATIO_DB for ratio_db in snr_db):
+        raise DataError(f"found the ratios {tuple(snr_db)}, expected -{_MAX_RATIO_DB:g} to {_MAX_RATIO_DB:g} dB.")
     if not 0.0 <= noise_part[0] < noise_part[1] <= 1.0:
         raise DataError(
             f"found the part from {noise_part[0]:g} to {noise_part[1]:g} of each noise recording, expected two shares "

@@ -143,7 +143,7 @@ class ModelMetadata:
             ValueError: The text is no JSON, too long or too deep, or of another format version; a key is missing or
                 unknown; or a value has another type or is out of its range.
         """
-        content = _parsed(text)
+        content = parse_json(text)
         found = content.get("format_version") if isinstance(content, dict) else None
         if not isinstance(content, dict) or found != FORMAT_VERSION:
             raise ValueError(f"format version: {_found(found)}, expected {FORMAT_VERSION}")
@@ -185,8 +185,18 @@ def seal(payload: bytes) -> bytes:
     return payload + _TAIL_HEAD + hashlib.sha256(payload).hexdigest().encode()
 
 
-def _parsed(text: str) -> object:
-    """A value from JSON of bounded size and depth."""
+def parse_json(text: str) -> object:
+    """Read JSON from anybody.
+
+    Args:
+        text: JSON.
+
+    Returns:
+        Its value, of bounded size and depth.
+
+    Raises:
+        ValueError: The text is no JSON, too long or too deep, or holds numbers that JSON does not have.
+    """
     if len(text) > _MAX_JSON_CHARACTERS:
         raise ValueError(f"found {len(text):,} characters of JSON, expected {_MAX_JSON_CHARACTERS:,} at most")
 

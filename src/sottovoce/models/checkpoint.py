@@ -8,6 +8,7 @@ from torch import nn
 
 from sottovoce.atomic import replacing
 from sottovoce.config import Kind, SystemSettings, parse_settings_as
+from sottovoce.engine.model import parse_json
 from sottovoce.errors import ConfigError, ModelError
 from sottovoce.extras import require
 from sottovoce.models.joint import JointAutoencoder
@@ -61,8 +62,9 @@ def read_checkpoint(path: Path, kind: type[Kind]) -> tuple[dict[str, torch.Tenso
     if "sottovoce" not in metadata:
         raise ModelError(foreign)
     try:
-        settings = parse_settings_as(kind, json.loads(metadata["sottovoce"]), str(path))
-    except (ConfigError, json.JSONDecodeError) as error:
+        content = parse_json(metadata["sottovoce"])
+        settings = parse_settings_as(kind, content if isinstance(content, dict) else {}, str(path))
+    except (ConfigError, ValueError) as error:
         raise ModelError(
             f"{path} has settings that this version cannot use ({error}): use the version that wrote it, or train "
             "it again"

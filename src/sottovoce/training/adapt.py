@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sottovoce.atomic import replacing
-from sottovoce.config import SystemSettings
+from sottovoce.config import SystemSettings, changed
 from sottovoce.data.manifest import Manifest
 from sottovoce.data.place import BAND_CENTRES_HZ, Place, listen, take_excerpts
 from sottovoce.data.rooms import simulate_room
@@ -284,23 +284,19 @@ def _keep_start(out: Path, checkpoint: Path) -> None:
 def _settings(settings: SystemSettings, steps: int, seed: int) -> SystemSettings:
     """A short joint stage, on pseudo-mixtures above all."""
     training = settings.training
-    data = training.data.model_copy(
-        update={
-            "mixture_clips": 1,
-            "noise_clips": 1,
-            "pseudo_clips": _PSEUDO_CLIPS if training.data.pseudo_clips else 0,
-            "held_back_share": _HELD_BACK_SHARE,
-            # The noise is that of the place; a little of what any place may have keeps the rest from being forgotten.
-            "pseudo_noise_speed": _NOISE_SPEED,
-            "pseudo_noise_reversed_share": 0.0,
-            "pseudo_noise_swelling_share": 0.0,
-            "pseudo_babble_share": 0.0,
-            "pseudo_synthetic_share": min(_OTHER_NOISE_SHARE, training.data.pseudo_synthetic_share),
-        }
-    )
-    optimiser = training.optimiser.model_copy(
-        update={"learning_rate": _LEARNING_RATE, "final_learning_rate": 0.05 * _LEARNING_RATE, "warmup_steps": 10}
-    )
+    data = {
+        "mixture_clips": 1,
+        "noise_clips": 1,
+        "pseudo_clips": _PSEUDO_CLIPS if training.data.pseudo_clips else 0,
+        "held_back_share": _HELD_BACK_SHARE,
+        # The noise is that of the place; a little of what any place may have keeps the rest from being forgotten.
+        "pseudo_noise_speed": _NOISE_SPEED,
+        "pseudo_noise_reversed_share": 0.0,
+        "pseudo_noise_swelling_share": 0.0,
+        "pseudo_babble_share": 0.0,
+        "pseudo_synthetic_share": min(_OTHER_NOISE_SHARE, training.data.pseudo_synthetic_share),
+    }
+    optimiser = {"learning_rate": _LEARNING_RATE, "final_learning_rate": 0.05 * _LEARNING_RATE, "warmup_steps": 10}
     update = {
         "seed": seed,
         "joint_steps": steps,
@@ -309,7 +305,7 @@ def _settings(settings: SystemSettings, steps: int, seed: int) -> SystemSettings
         "data": data,
     }
     name = settings.name if settings.name.endswith(_SUFFIX) else settings.name + _SUFFIX
-    return settings.model_copy(update={"name": name, "training": training.model_copy(update=update)})
+    return changed(settings, {"name": name, "training": update}, "the adaptation")
 
 
 def _as_heard(settings: SystemSettings, place: Place) -> SystemSettings:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sottovoce.atomic import replacing
+from sottovoce.config import changed
 from sottovoce.data.corpora import Kind, read_corpus
 from sottovoce.data.manifest import Manifest
 from sottovoce.errors import ConfigError, DataError
@@ -229,18 +230,17 @@ def _rows(names: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def _settings(name: str, experiment: Experiment) -> ExperimentSettings:
     settings = load_row(name)
-    training = settings.training
     # The table names what was trained on: all of it. The health checks then hear the training's recordings.
     data: dict[str, object] = {**dict(experiment.clips), "workers": 0, "held_back_share": 0.0}
-    if experiment.clips and training.data.pseudo_clips:
+    if experiment.clips and settings.training.data.pseudo_clips:
         data["pseudo_clips"] = dict(experiment.clips)["speech_clips"]
-    update: dict[str, object] = {"data": training.data.model_copy(update=data)}
+    update: dict[str, object] = {"data": data}
     if experiment.steps is not None:
         if min(experiment.steps) < 1:
             raise ConfigError(f"found the steps {experiment.steps}, expected 1 or more for each stage.")
         speech_steps, joint_steps = experiment.steps
         update |= {"speech_steps": speech_steps, "joint_steps": joint_steps}
-    return settings.model_copy(update={"training": training.model_copy(update=update)})
+    return changed(settings, {"training": update}, "--steps")
 
 
 def _sources(names: SourceNames) -> tuple[Sources, list[str]]:

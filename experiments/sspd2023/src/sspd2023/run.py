@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sottovoce.atomic import replacing
-from sottovoce.config import dump_settings
+from sottovoce.config import changed, dump_settings
 from sottovoce.errors import DataError
 from sottovoce.metrics.scores import Scores, score
 from sottovoce.signal import audio
@@ -154,8 +154,7 @@ def plan_trainings(
             for seed in SYSTEMS[system].seeds(seeds):
                 if name is None or seed is None:
                     continue
-                training = settings[name].training.model_copy(update={"seed": seed})
-                seeded = settings[name].model_copy(update={"training": training})
+                seeded = changed(settings[name], {"training": {"seed": seed}}, "--seeds")
                 key = _digest(dump_settings(seeded), protocol.training_fingerprint, *_versions(_TRAINING_PACKAGES))
                 run = folder / "systems" / f"{seeded.name}-{seed}-{key}"
                 trainings[protocol.condition.name, system, seed] = Training(seeded, protocol, run)

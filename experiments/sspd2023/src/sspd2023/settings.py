@@ -5,7 +5,16 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from sottovoce.config import Settings, SystemSettings, load_settings_as
+from sottovoce.config import (
+    Kernel,
+    Layers,
+    Settings,
+    SystemSettings,
+    Weight,
+    Width,
+    load_settings_as,
+    of_bounded_size,
+)
 from sottovoce.errors import ConfigError
 
 CONF = Path(__file__).parent / "conf"
@@ -23,16 +32,18 @@ class VectorQuantisedSettings(Settings):
     """P-VQ: a pre-trained encoder of waveforms, a vector-quantised bottleneck, and a decoder of waveforms."""
 
     kind: Literal["pvq"] = "pvq"
-    channels: int = Field(32, ge=1, description="Channels of the first layer; each doubles them, up to the width.")
-    layers: int = Field(4, ge=1, description="Layers of the encoder, each a quarter of the rate of the one before.")
-    kernel: int = Field(8, ge=1)
-    stride: int = Field(4, ge=1)
-    width: int = Field(256, ge=1, description="Channels of the bottleneck.")
-    heads: int = Field(4, ge=1, description="Attention heads of the transformer.")
-    blocks: int = Field(2, ge=1, description="Layers of the transformer.")
-    context: int = Field(250, ge=1, description="Frames that attention sees: 4 s.")
-    codes: int = Field(1024, ge=2, description="Entries of the codebook.")
-    commitment: float = Field(0.25, ge=0, description="Weight of the encoder's distance from its codes.")
+    channels: Width = Field(32, description="Channels of the first layer; each doubles them, up to the width.")
+    layers: int = Field(
+        4, ge=1, le=8, description="Layers of the encoder, each a quarter of the rate of the one before."
+    )
+    kernel: Kernel = 8
+    stride: int = Field(4, ge=1, le=16)
+    width: Width = Field(256, description="Channels of the bottleneck.")
+    heads: Width = Field(4, description="Attention heads of the transformer.")
+    blocks: Layers = Field(2, description="Layers of the transformer.")
+    context: int = Field(250, ge=1, le=10_000, description="Frames that attention sees: 4 s.")
+    codes: int = Field(1024, ge=2, le=2**16, description="Entries of the codebook.")
+    commitment: Weight = Field(0.25, description="Weight of the encoder's distance from its codes.")
     decay: float = Field(0.95, gt=0, lt=1, description="Of the moving averages that the codebook follows.")
     masked_share: float = Field(0.5, gt=0, lt=1, description="Share of the frames hidden in the pre-training.")
 
@@ -42,18 +53,22 @@ class VectorQuantisedSettings(Settings):
             raise ValueError(f"kernel is at least the stride ({self.stride}); found {self.kernel}")
         if self.width % self.heads:
             raise ValueError(f"width is a multiple of heads ({self.heads}); found {self.width}")
-        return self
+        return of_bounded_size(self, self.width * (self.codes + self.width * (12 * self.blocks + self.kernel)))
 
 
 class CrossDomainSettings(Settings):
     """CF: spectra and self-supervised features together, and a recurrent network for the mask."""
 
     kind: Literal["cf"] = "cf"
-    width: int = Field(256, ge=1, description="Channels of the linear layer and of each recurrent direction.")
-    layers: int = Field(2, ge=1, description="Recurrent layers.")
+    width: Width = Field(256, description="Channels of the linear layer and of each recurrent direction.")
+    layers: Layers = Field(2, description="Recurrent layers.")
     features: VectorQuantisedSettings = Field(
         VectorQuantisedSettings(), description="The encoder that is pre-trained, whose layers are the features."
     )
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        return of_bounded_size(self, 24 * self.width**2 * self.layers)
 
 
 class ExperimentSettings(SystemSettings):
