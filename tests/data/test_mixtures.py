@@ -243,10 +243,22 @@ def test_a_failure_leaves_nothing(tmp_path, corpora):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"count": 0}, {"snr_db": ()}, {"room_share": 1.5}, {"seconds": 0.0}], ids=lambda wrong: next(iter(wrong))
+    "wrong",
+    [
+        {"count": 0},
+        {"count": 10**12},
+        {"snr_db": ()},
+        {"snr_db": (float("nan"),)},
+        {"room_share": 1.5},
+        {"seconds": 0.0},
+        {"seconds": 1e12},
+        {"sample_rate": 10**9},
+        {"seed": -1},
+    ],
+    ids=str,
 )
 def test_numbers_out_of_range_are_told(tmp_path, corpora, wrong):
-    with pytest.raises(DataError, match="expected at least one"):
+    with pytest.raises(DataError, match=r"found .*expected"):
         make_mixtures(*corpora, tmp_path / "out", **({"count": 1, "snr_db": (0,), "seed": 0} | wrong))
 
 

@@ -133,3 +133,14 @@ def test_numbers_survive_exactly(checkpoint):
     loaded, _ = load_checkpoint(checkpoint)
     for name, value in system.state_dict().items():
         np.testing.assert_array_equal(loaded.state_dict()[name], value)
+
+
+@pytest.mark.parametrize("settings", ["[" * 100_000, '{"name": NaN}', "[]", '{"x": ' * 50 + "1" + "}" * 50])
+def test_settings_that_are_no_settings_are_refused(checkpoint, settings):
+    content = checkpoint.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    header["__metadata__"]["sottovoce"] = settings
+    changed = json.dumps(header).encode()
+    checkpoint.write_bytes(len(changed).to_bytes(8, "little") + changed + content[8 + length :])
+    assert "has settings that this version cannot use" in refusal(checkpoint)

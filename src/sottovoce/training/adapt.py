@@ -49,6 +49,7 @@ _UNKNOWN_SNR_DB = (-5.0, 15.0)
 # Rooms of a place: the reverberation time is heard to a factor of two. Shorter ones than the least are not simulated.
 _T60_RATIO = (0.5, 1.5)
 _LEAST_T60_SECONDS = 0.15
+_MAX_T60_SECONDS = 5.0
 _ROOM_SHARE = 0.8
 _CLEAN_SNR_DB = 35.0
 # What an adapted system may lose elsewhere: level of clean speech, and of the noise that it used to take away.
@@ -312,13 +313,12 @@ def _as_heard(settings: SystemSettings, place: Place) -> SystemSettings:
     """Pseudo-mixtures with ratios and rooms like those of the place."""
     changes: dict[str, object] = {"pseudo_snr_db": _snr_range(place)}
     if not math.isnan(place.t60_seconds):
-        shortest, longest = (ratio * place.t60_seconds for ratio in _T60_RATIO)
+        shortest, longest = (ratio * min(place.t60_seconds, _MAX_T60_SECONDS) for ratio in _T60_RATIO)
         changes["pseudo_t60_seconds"] = max(_LEAST_T60_SECONDS, shortest), max(2 * _LEAST_T60_SECONDS, longest)
         changes["pseudo_room_share"] = _ROOM_SHARE
         # Damped, as in the training, a room that has little reverberation would stay as it is.
-        changes["pseudo_target_t60_seconds"] = None
-    data = settings.training.data.model_copy(update=changes)
-    return settings.model_copy(update={"training": settings.training.model_copy(update={"data": data})})
+        changes["pseudo_target_t60_seconds"] = 0.0
+    return changed(settings, {"training": {"data": changes}}, "the adaptation")
 
 
 def _snr_range(place: Place) -> tuple[float, float]:
