@@ -10,13 +10,13 @@ from sottovoce.models.autoencoder import ConvStack
 from sottovoce.models.blocks import FrameConv, Past
 from sottovoce.models.joint import JointAutoencoder, count_parameters, multiply_adds_per_second
 
-from ..systems import build, small_settings, speech
+from ..systems import SETTINGS, build, small_settings, speech
 
 SMALL = ["default", "poster"]
 
 
 def full(name):
-    return build(load_settings(find_settings(name)))
+    return build(load_settings(SETTINGS[name]))
 
 
 @pytest.fixture(scope="module")
