@@ -19,6 +19,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import soundfile
@@ -281,12 +282,12 @@ def listening_page(
         chosen = [("worst", file) for file in ranked[:HEARD_PER_SET]]
         chosen += [("best", file) for file in reversed(ranked[-HEARD_PER_SET:])]
         of_file = {item.file: item for item in items}
-        body.append(f"<h2>{name}</h2>")
+        body.append(f"<h2>{html.escape(name)}</h2>")
         for kind, file in chosen:
             item = of_file[file]
             described = ", ".join(item.groups[group] for group in GROUPS if item.groups.get(group, "none") != "none")
             change = f"{by_key[UNPROCESSED, file].pesq_wb:.2f} → {by_key[DEFAULT, file].pesq_wb:.2f}"
-            body.append(f"<h3>{kind}: {file} {html.escape(described)} (PESQ wb {change})</h3><p>")
+            body.append(f"<h3>{kind}: {html.escape(f'{file} {described}')} (PESQ wb {change})</h3><p>")
             enhanced = enhanced_folder(items, DEFAULT, system, work / name) / f"{file}.flac"
             signals = []
             for label, path in (("noisy", item.noisy), ("enhanced", enhanced), ("clean", item.clean)):
@@ -294,10 +295,13 @@ def listening_page(
                 target = f"{name}_{file}_{label}.ogg"
                 soundfile.write(output / target, waveform, rate, format="OGG", subtype="OPUS")
                 signals.append((label, waveform, rate))
-                body.append(f'{label} <audio controls preload="none" src="{target}"></audio>')
+                body.append(
+                    f'{html.escape(label)} <audio controls preload="none" src="{html.escape(quote(target))}"></audio>'
+                )
             picture = f"{name}_{file}.webp"
             plots.recordings(signals).savefig(output / picture, dpi=PICTURE_DPI)
-            body.append(f'</p><p><img src="{picture}" alt="spectrograms of {file}" width="900" loading="lazy"></p>')
+            shown = f'src="{html.escape(quote(picture))}" alt="spectrograms of {html.escape(file)}"'
+            body.append(f'</p><p><img {shown} width="900" loading="lazy"></p>')
     page = (
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>Sotto voce: best and worst</title>'
         "<style>body{font-family:sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}img{max-width:100%}</style>"

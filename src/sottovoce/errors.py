@@ -1,5 +1,30 @@
 """What went wrong, in one sentence: what was found, what was expected, what to do."""
 
+import unicodedata
+
+# Invisible, but words of several scripts and some pictographs need them.
+_JOINERS = "\u200c\u200d"
+
+
+def printable(text: str) -> str:
+    """Make text safe to show, whoever wrote the names in it.
+
+    Args:
+        text: Any text.
+
+    Returns:
+        The text with escape codes in the place of what moves a cursor, changes colours or the direction of writing,
+        ends a line, or is no text at all.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        character
+        if character.isprintable() or character in _JOINERS or unicodedata.category(character) == "Zs"
+        else character.encode("unicode_escape").decode()
+        for character in text
+    )
+
 
 class SottovoceError(Exception):
     """Base of every error that a user can cause and mend; its message is one clear sentence."""

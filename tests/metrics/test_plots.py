@@ -60,3 +60,18 @@ def test_missing_package_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(MissingExtraError, match=r"matplotlib.*sottovoce\[metrics\]"):
         score_chart({"estimate": means(2.0)})
+
+
+@pytest.mark.parametrize("name", ["cost $5", "$x^2$", "$\\frac{$", "a$b$c$"])
+def test_names_are_shown_as_they_are(name, tmp_path):
+    from matplotlib import rc_context
+
+    with rc_context({"svg.fonttype": "none"}):
+        save(recordings([(name, np.zeros(100, np.float32), 16_000)]), tmp_path / "picture.svg")
+        save(score_chart({name: means(1.0)}, title=name), tmp_path / "chart.svg")
+    for file in ("picture.svg", "chart.svg"):
+        assert f">{name}<" in (tmp_path / file).read_text(encoding="utf-8")
+
+
+def test_names_without_glyphs_are_shown_by_their_numbers(tmp_path):
+    save(recordings([("a\x1b[31m\udcff\n", np.zeros(100, np.float32), 16_000)]), tmp_path / "picture.png")

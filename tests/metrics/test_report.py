@@ -86,3 +86,11 @@ def test_markdown_has_means_notes_and_files():
     assert "Note: Something is missing." in text
     assert "| c | estimate | undefined | 2.0000 |" in text
     assert max(line.count("|") for line in text.splitlines()) == len(MEASURES) + 3
+
+
+def test_names_stay_in_their_cells_and_are_no_markup():
+    nasty = "a|b<script>\n\x1b[31m&\udcff"
+    text = to_markdown([replace(result, file=nasty) for result in results()], notes=[f"{nasty} is silent."])
+    assert r"| a\|b&lt;script&gt;\n\x1b[31m&amp;\udcff | estimate |" in text
+    assert r"Note: a\|b&lt;script&gt;\n\x1b[31m&amp;\udcff is silent." in text
+    text.encode()

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sottovoce.atomic import replacing
-from sottovoce.errors import ConfigError
+from sottovoce.errors import ConfigError, printable
 from sottovoce.extras import require
 from sottovoce.metrics.intrusive import FloatArray
 from sottovoce.metrics.report import Mean
@@ -84,7 +84,7 @@ def score_chart(means: Mapping[str, Mapping[str, Mean]], *, title: str = "") -> 
             places = np.arange(len(names)) + (index - (len(systems) - 1) / 2.0) * width
             values = [means[system][name] for name in names]
             heights = np.nan_to_num([mean.value for mean in values])
-            axis.bar(places, heights, 0.92 * width, color=colour, label=system, zorder=2)
+            axis.bar(places, heights, 0.92 * width, color=colour, label=_plain(system), zorder=2)
             axis.errorbar(
                 places,
                 heights,
@@ -110,7 +110,7 @@ def score_chart(means: Mapping[str, Mapping[str, Mean]], *, title: str = "") -> 
         axis.axhline(0.0, color=INK, linewidth=0.6, zorder=2)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(systems), frameon=False, fontsize=9)
-    figure.suptitle(title, fontsize=12, color=INK)
+    figure.suptitle(_plain(title), fontsize=12, color=INK)
     return figure
 
 
@@ -139,7 +139,7 @@ def recordings(signals: Sequence[tuple[str, FloatArray, int]]) -> "Figure":
         wave.fill_between(
             np.linspace(0.0, len(samples) / rate, len(low)), low, high, color=COLOURS[0], linewidth=0.4, step="mid"
         )
-        wave.set_title(title, fontsize=10, color=INK)
+        wave.set_title(_plain(title), fontsize=10, color=INK)
         wave.set_ylim(-1.05 * (peak or 1.0), 1.05 * (peak or 1.0))
         wave.grid(color=GRID)
         draw_spectrogram(time_frequency, spectrogram - top, len(samples) / rate, rate)
@@ -220,6 +220,11 @@ def noise_spectra(bands_db: NDArray[np.float64], centres_hz: NDArray[np.float64]
     axis.legend(frameon=False, fontsize=8, labelcolor=INK)
     tidy(axis)
     return figure
+
+
+def _plain(name: str) -> str:
+    """A name as matplotlib shows it as it is: between dollar signs it would see mathematics."""
+    return printable(name).replace("$", r"\$")
 
 
 def save(figure: "Figure", path: Path, *, overwrite: bool = True) -> None:

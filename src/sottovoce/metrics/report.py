@@ -4,6 +4,7 @@ The interval is Student's t over files: it needs no seed and, unlike the bootstr
 """
 
 import csv
+import html
 import io
 import math
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sottovoce.errors import printable
 from sottovoce.extras import require
 from sottovoce.metrics.scores import LOWER_IS_BETTER, MEASURES, FileScores, Scores
 
@@ -167,12 +169,12 @@ def to_markdown(results: Sequence[FileScores], *, notes: Sequence[str] = ()) -> 
         "",
         *markdown_table(table(results)),
         "",
-        *(f"Note: {note}\n" for note in notes),
+        *(f"Note: {_cell(note)}\n" for note in notes),
         "## Files",
         "",
         *markdown_table(
             [["file", "system", *MEASURES]]
-            + [[result.file, result.system, *score_cells(result.scores)] for result in results]
+            + [[_cell(result.file), _cell(result.system), *score_cells(result.scores)] for result in results]
         ),
     ]
     return "\n".join(lines) + "\n"
@@ -189,6 +191,11 @@ def score_cells(scores: Scores) -> list[str]:
     """
     values = (getattr(scores, measure) for measure in MEASURES)
     return [UNDEFINED if math.isnan(value) else f"{value:.4f}" for value in values]
+
+
+def _cell(name: str) -> str:
+    """A name that stays in its cell of a table, and is no markup."""
+    return html.escape(printable(name), quote=False).replace("|", r"\|")
 
 
 def markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:
