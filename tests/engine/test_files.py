@@ -398,6 +398,43 @@ def test_folder_of_all_kinds(tmp_path, identity, m4a):
     assert all(result.kept for result in results)
 
 
+@pytest.mark.parametrize("as_folder", [True, False])
+def test_twins_get_names_of_their_own(tmp_path, identity, m4a, as_folder):
+    save(tmp_path / "in" / "other.wav", 1000)
+    for name in ("talk.m4a", "talk.mp4", "below/talk.mp4"):
+        (tmp_path / "in" / name).parent.mkdir(exist_ok=True)
+        shutil.copy(m4a, tmp_path / "in" / name)
+    inputs = [tmp_path / "in"] if as_folder else [tmp_path / "in" / name for name in ("talk.m4a", "talk.mp4")]
+    results = enhance_files(inputs, tmp_path / "out", identity)
+    assert [result.error for result in results] == [None] * len(results)
+    names = ["below/talk.wav", "other.wav"] * as_folder + ["talk.m4a.wav", "talk.mp4.wav"]
+    assert [result.target.relative_to(tmp_path / "out").as_posix() for result in results] == names
+    assert all(probe(result.target).frames for result in results)
+    results = enhance_files(inputs, tmp_path / "out", identity, resume=True)
+    assert all(result.kept for result in results)
+
+
+@pytest.mark.parametrize("name", ["a.caf", "a.w64", "a.aifc", "A.W64"])
+def test_less_usual_kinds_are_found(tmp_path, identity, name):
+    save(tmp_path / "in" / name, 1000)
+    (result,) = enhance_files([tmp_path / "in"], tmp_path / "out", identity)
+    assert (result.error, result.target) == (None, tmp_path / "out" / name)
+    assert (probe(result.target).format, probe(result.target).frames) == (probe(result.source).format, 1000)
+
+
+def test_what_is_passed_over_is_told(tmp_path, identity, caplog):
+    save(tmp_path / "in" / "a.wav", 1000)
+    for name in ("b.amr", "c.AU", "below/d.amr", "notes.txt", "below/cover.jpg", ".hidden", "out/earlier.txt"):
+        (tmp_path / "in" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "in" / name).touch()
+    (result,) = enhance_files([tmp_path / "in"], tmp_path / "in" / "out", identity)
+    assert result.error is None
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path / 'in'}: files that were passed over: 3 of kinds that are not read (.amr, .au), which ffmpeg "
+        "converts; 2 that are no sound by their names"
+    ]
+
+
 def test_folder_tells_what_is_not_installed(tmp_path, identity, monkeypatch):
     monkeypatch.setattr(pyav, "find_spec", lambda name: None)
     save(tmp_path / "in" / "a.wav", 1000)

@@ -2,7 +2,8 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,12 @@ from sottovoce.errors import AudioError, ConfigError, ModelError
 from sottovoce.paths import is_folder, resolved
 from sottovoce.signal.audio import (
     AUDIO_SUFFIXES,
+    UNREAD_SUFFIXES,
     AudioInfo,
     blocks,
     find_audio,
     open_writer,
+    passed_over,
     probe,
     read_metadata,
 )
@@ -73,7 +76,7 @@ def enhance_files(
     Args:
         inputs: Files, and folders that are searched with the folders below them.
         output: A file for one input file, otherwise a folder, in which the folders of the inputs are made again. There,
-            what is read but not written, such as .m4a, becomes .wav.
+            what is read but not written, such as .m4a, becomes .wav: talk.wav, or talk.m4a.wav beside a talk.mp4.
         enhancer: The engine; its model serves all workers.
         options: How to enhance.
         output_options: What is kept beside the sound, and how small lossy files become.
@@ -218,7 +221,7 @@ def _pair_outputs(inputs: Sequence[Path], output: Path) -> list[tuple[Path, Path
     else:
         make_folder(output)
         # A file that is named twice, or is also in a folder that is named, is one recording.
-        pairs = list(dict.fromkeys(_pairs_in_folder(inputs, output)))
+        pairs = _pairs_in_folder(inputs, output)
         if not pairs:
             raise AudioError(
                 f"found no recording in {', '.join(map(str, inputs))} but what lies in the output folder {output}: "
@@ -234,10 +237,14 @@ def _pair_outputs(inputs: Sequence[Path], output: Path) -> list[tuple[Path, Path
                 f"{targets[target]} and {source} would both be written to {target}: enhance them into different folders"
             )
         targets[target] = source
+    for folder in filter(is_folder, inputs):
+        _tell_passed_over(folder, output)
     return pairs
 
 
-def _pairs_in_folder(inputs: Sequence[Path], output: Path) -> Iterator[tuple[Path, Path]]:
+def _pairs_in_folder(inputs: Sequence[Path], output: Path) -> list[tuple[Path, Path]]:
+    """Recordings with their outputs; one that is named twice, or is also in a folder that is named, is one."""
+    found: dict[tuple[Path, Path], Path] = {}
     for path in inputs:
         # The output may lie in the input folder; what an earlier run wrote there is no input.
         has_many = is_folder(path)
@@ -245,12 +252,26 @@ def _pairs_in_folder(inputs: Sequence[Path], output: Path) -> Iterator[tuple[Pat
         for source in find_audio(path) if has_many else [path]:
             if inside and resolved(source).is_relative_to(resolved(output)):
                 continue
-            target = output / (source.relative_to(path) if has_many else source.name)
-            if target.suffix.lower() not in AUDIO_SUFFIXES and not is_folder(source):
-                # Beside the talk.wav that somebody made of it, talk.mp4 becomes talk.mp4.wav.
-                has_twin = has_many and source.with_suffix(".wav").exists()
-                target = target.with_name(f"{target.name if has_twin else target.stem}.wav")
-            yield source, target
+            named = output / (source.relative_to(path) if has_many else source.name)
+            keeps_kind = named.suffix.lower() in AUDIO_SUFFIXES or is_folder(source)
+            found[source, named] = named if keeps_kind else named.with_suffix(".wav")
+    counts = Counter(found.values())
+    # Beside talk.wav or talk.mp4, talk.m4a becomes talk.m4a.wav, and talk.mp4 talk.mp4.wav.
+    return [
+        (source, target if counts[target] == 1 or target == named else named.with_name(f"{named.name}.wav"))
+        for (source, named), target in found.items()
+    ]
+
+
+def _tell_passed_over(folder: Path, output: Path) -> None:
+    """Say what in a folder is taken for no recording."""
+    paths = [path for path in passed_over(folder) if not resolved(path).is_relative_to(resolved(output))]
+    unread = sorted({path.suffix.lower() for path in paths} & set(UNREAD_SUFFIXES))
+    count = sum(path.suffix.lower() in unread for path in paths)
+    parts = [f"{count} of kinds that are not read ({', '.join(unread)}), which ffmpeg converts"] if unread else []
+    parts += [f"{len(paths) - count} that are no sound by their names"] if len(paths) > count else []
+    if parts:
+        log.warning("%s: files that were passed over: %s", folder, "; ".join(parts))
 
 
 def make_folder(folder: Path) -> None:

@@ -79,6 +79,12 @@ AUDIO_SUFFIXES = tuple(_CONTAINERS)
 PYAV_SUFFIXES = (".m4a", ".mp4", ".aac", ".webm", ".mka", ".mkv", ".mov", ".wma", ".3gp")
 """File names' endings that are read when PyAV is installed; they are never written."""
 
+UNREAD_SUFFIXES = (
+    *(".ac3", ".amr", ".ape", ".au", ".avi", ".dsf", ".dts", ".flv", ".m4b", ".m4v", ".mp2", ".mpc", ".mpeg", ".mpg"),
+    *(".mts", ".ra", ".snd", ".spx", ".tta", ".voc", ".wmv", ".wv"),
+)
+"""File names' endings of sound and film that is not looked for in folders."""
+
 
 @dataclass(frozen=True)
 class AudioInfo:

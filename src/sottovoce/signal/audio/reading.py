@@ -75,6 +75,24 @@ def find_audio(folder: Path) -> list[Path]:
     return paths
 
 
+def passed_over(folder: Path) -> list[Path]:
+    """List the files that `find_audio` does not take for recordings by their names.
+
+    Args:
+        folder: An existing folder.
+
+    Returns:
+        Paths in sorted order; files whose name begins with a dot are left out.
+    """
+    suffixes = (*AUDIO_SUFFIXES, *PYAV_SUFFIXES)
+    return sorted(
+        Path(parent, name)
+        for parent, _, names in os.walk(folder)
+        for name in names
+        if not name.startswith(".") and Path(name).suffix.lower() not in suffixes
+    )
+
+
 def probe(path: Path | str) -> AudioInfo:
     """Find out what a recording is, and that it is whole as far as its header can tell.
 
