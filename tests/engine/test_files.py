@@ -414,12 +414,12 @@ def test_twins_get_names_of_their_own(tmp_path, identity, m4a, as_folder):
     assert all(result.kept for result in results)
 
 
-@pytest.mark.parametrize("name", ["a.caf", "a.w64", "a.aifc", "A.W64"])
-def test_less_usual_kinds_are_found(tmp_path, identity, name):
-    save(tmp_path / "in" / name, 1000)
+@pytest.mark.parametrize(("name", "kind"), [("a.caf", "CAF"), ("a.w64", "W64"), ("a.aifc", "AIFF"), ("A.W64", "W64")])
+def test_less_usual_kinds_are_found(tmp_path, identity, name, kind):
+    save(tmp_path / "in" / name, 1000, format=kind)
     (result,) = enhance_files([tmp_path / "in"], tmp_path / "out", identity)
     assert (result.error, result.target) == (None, tmp_path / "out" / name)
-    assert (probe(result.target).format, probe(result.target).frames) == (probe(result.source).format, 1000)
+    assert (probe(result.target).format, probe(result.target).frames) == (kind, 1000)
 
 
 def test_what_is_passed_over_is_told(tmp_path, identity, caplog):
