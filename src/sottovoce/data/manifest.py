@@ -196,12 +196,11 @@ def split(manifest: Manifest, fractions: Sequence[float], rng: np.random.Generat
 
 def _examine(path: Path, folder: Path, min_seconds: float) -> Recording:
     """Read one file in windows, so that damage in its middle is found and a long one fits in memory."""
-    if path.suffix.lower() in audio.PYAV_SUFFIXES:
+    if path.suffix.lower() in audio.PYAV_SUFFIXES or (info := audio.probe(path)).needs_pyav:
         raise AudioError(
             f"{path} would be decoded from its beginning for every piece that is drawn from it: convert it first with "
             f"`ffmpeg -i {path.name} {path.stem}.flac`"
         )
-    info = audio.probe(path)
     if info.frames < min_seconds * info.sample_rate:
         raise AudioError(f"{path} lasts {info.frames / info.sample_rate:.2f} s, expected at least {min_seconds:g} s.")
     window = round(_WINDOW_SECONDS * info.sample_rate)

@@ -1,14 +1,23 @@
 """Reading what libsndfile does not read."""
 
 import shutil
+from fractions import Fraction
 
+import mutagen.mp4
 import numpy as np
 import pytest
+import soundfile as sf
 
 from sottovoce.errors import AudioError
-from sottovoce.signal.audio import blocks, probe, read
+from sottovoce.signal.audio import Writer, blocks, probe, read, read_metadata
 
 from .files import cut, film, noise, save, tone
+
+# The smallest picture: a black pixel.
+PNG = bytes.fromhex(
+    "89504e470d0a1a0a0000000d4948445200000001000000010800000000 3a7e9b55"
+    "0000000a49444154789c6360000000020001 48afa471 0000000049454e44ae426082"
+)
 
 
 class TestPyAV:
@@ -135,3 +144,38 @@ class TestTime:
     def test_one_track_needs_no_word(self, tmp_path, caplog):
         read(film(tmp_path / "a.mkv", [(0.0, tone(0.5))], codec="flac"))
         assert not caplog.records
+
+
+class TestMetadata:
+    @pytest.fixture
+    def recording(self, tmp_path, m4a):
+        path = shutil.copy(m4a, tmp_path / "talk.m4a")
+        tags = mutagen.mp4.MP4(path)
+        tags["\xa9nam"], tags["\xa9ART"], tags["trkn"], tags["\xa9wrt"] = "Zwölf", "Anna", [(3, 9)], "Bo"
+        tags["covr"] = [mutagen.mp4.MP4Cover(PNG, mutagen.mp4.MP4Cover.FORMAT_PNG)]
+        tags.save()
+        return path
+
+    def test_wav_gets_the_tags_that_it_has_a_place_for(self, tmp_path, recording, caplog):
+        info = probe(recording)
+        with Writer(
+            tmp_path / "talk.wav", info.sample_rate, info.channels, like=info, metadata=read_metadata(info)
+        ) as writer:
+            writer.write(0.1 * read(recording)[0])
+        with sf.SoundFile(tmp_path / "talk.wav") as file:
+            assert (file.title, file.artist, file.tracknumber) == ("Zwölf", "Anna", "3/9")
+        assert [record.getMessage() for record in caplog.records] == [
+            f"{tmp_path / 'talk.wav'}: left out, since this kind of file has no place for it: cover, composer"
+        ]
+
+    def test_chapters_are_named(self, tmp_path, recording):
+        av = pytest.importorskip("av")
+        with av.open(str(recording)) as source, av.open(str(tmp_path / "b.m4a"), "w") as target:
+            stream = target.add_stream_from_template(source.streams.audio[0])
+            chapter = {"id": 0, "start": 0, "end": 100, "time_base": Fraction(1, 1000), "metadata": {"title": "One"}}
+            target.set_chapters([chapter])
+            for packet in source.demux(source.streams.audio[0]):
+                if packet.dts is not None:
+                    packet.stream = stream
+                    target.mux(packet)
+        assert read_metadata(probe(tmp_path / "b.m4a")).unkept == ("chapters",)
