@@ -28,7 +28,7 @@ def write(path, text="new", **options):
 @pytest.fixture(autouse=True)
 def forget_cleared_folders():
     """A folder is cleared once in the life of a process."""
-    atomic._clear_leftovers.cache_clear()
+    atomic._clear_leftovers_once.cache_clear()
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def test_what_dead_processes_left_is_cleared(tmp_path, dead):
         path.touch()
     left[2].mkdir()
     (left[2] / "half.flac").touch()
-    atomic._clear_leftovers.cache_clear()
+    atomic._clear_leftovers_once.cache_clear()
     write(tmp_path / "out.txt")
     assert set(tmp_path.iterdir()) == {*kept, tmp_path / "out.txt"}
 
@@ -152,7 +152,7 @@ def test_a_link_to_a_folder_is_deleted_and_not_what_it_leads_to(tmp_path, dead):
     (tmp_path / "precious" / "a.wav").touch()
     (tmp_path / "out").mkdir()
     of_process(tmp_path / "out" / "a", dead).symlink_to(tmp_path / "precious")
-    atomic._clear_leftovers.cache_clear()
+    atomic._clear_leftovers_once.cache_clear()
     write(tmp_path / "out" / "a.txt")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.txt"]
     assert (tmp_path / "precious" / "a.wav").exists()

@@ -56,7 +56,7 @@ def temporary_beside(path: Path) -> Path:
     Returns:
         A path that does not exist, with the suffix of `path`; hidden where a dot hides.
     """
-    _clear_leftovers(path.parent.absolute())
+    _clear_leftovers_once(path.parent.absolute())
     return path.with_name(f".sottovoce-{_MACHINE}-{os.getpid()}-{secrets.token_hex(8)}{path.suffix}")
 
 
@@ -114,9 +114,12 @@ def publish(temporary: Path, path: Path, *, overwrite: bool) -> None:
         temporary.unlink()
 
 
-@functools.cache
-def _clear_leftovers(folder: Path) -> None:
-    """Delete, once for each folder, what dead processes of this machine left unfinished in it."""
+def clear_leftovers(folder: Path) -> None:
+    """Delete what dead processes of this machine left unfinished.
+
+    Args:
+        folder: Where they left it; folders in it are not searched.
+    """
     with contextlib.suppress(OSError):  # another process may clear the same
         for entry in list(os.scandir(folder)):
             match = _TEMPORARY.fullmatch(entry.name)
@@ -126,6 +129,9 @@ def _clear_leftovers(folder: Path) -> None:
                 shutil.rmtree(entry.path, ignore_errors=True)
             else:
                 Path(entry.path).unlink(missing_ok=True)
+
+
+_clear_leftovers_once = functools.cache(clear_leftovers)
 
 
 def _is_running(process: int) -> bool:

@@ -1,5 +1,6 @@
 """Files and folders: everything of a recording stays, but its noise; one bad file stops no other."""
 
+import functools
 import os
 import shutil
 import threading
@@ -12,10 +13,13 @@ import pytest
 import soundfile as sf
 
 from sottovoce.engine import files
-from sottovoce.engine.files import FileResult, enhance_files
+from sottovoce.engine.files import FileResult
 from sottovoce.engine.options import EnhanceOptions
 from sottovoce.errors import AudioError, ConfigError
 from sottovoce.signal.audio import probe, pyav, read
+
+# What worker processes add is in test_workers.py.
+enhance_files = functools.partial(files.enhance_files, isolate=False)
 
 
 def save(path, samples, rate=16000, channels=1, peak=0.5, **options):

@@ -1,5 +1,6 @@
 """Files and folders through an enhancer: by blocks, several at once, each output whole or absent."""
 
+import contextlib
 import logging
 import threading
 from collections import Counter
@@ -7,9 +8,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
+from sottovoce.atomic import clear_leftovers
 from sottovoce.engine.enhancer import Enhancer, Stream
 from sottovoce.engine.options import EnhanceOptions
+from sottovoce.engine.workers import WorkerDiedError, Workers
 from sottovoce.errors import AudioError, ConfigError, ModelError
 from sottovoce.paths import is_folder, resolved
 from sottovoce.signal.audio import (
@@ -27,6 +31,10 @@ from sottovoce.signal.limits import block_frames
 from sottovoce.signal.output import OutputOptions
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Advance = Callable[[float], None]
+"""Takes the seconds of sound that were done since it was called last."""
 
 OnProgress = Callable[[float, float], None]
 """Takes the seconds of sound that are done, and the seconds in all."""
@@ -65,6 +73,7 @@ def enhance_files(
     overwrite: bool = False,
     resume: bool = False,
     jobs: int = 1,
+    isolate: bool = True,
     on_progress: OnProgress = lambda done_seconds, total_seconds: None,
 ) -> list[FileResult]:
     """Enhance recordings; rate, channels, length, sample format and metadata stay.
@@ -85,6 +94,8 @@ def enhance_files(
             output is whole or absent, so its name and time tell; the model and the numbers of the earlier run are not
             compared.
         jobs: Number of recordings at once.
+        isolate: Work on several recordings in other processes, `jobs` at most, each of which takes the memory of one:
+            a recording that makes its decoder or encoder crash is reported, and the others go on.
         on_progress: Called after every block, by one thread at a time.
 
     Returns:
@@ -101,68 +112,178 @@ def enhance_files(
     if resume and overwrite:
         raise ConfigError("found both resume and overwrite, expected one: resume keeps what is finished")
     pairs = _pair_outputs(inputs, output)
-    states = [_state(source) for source, _ in pairs]
-    infos = [_probe_or_error(source) for source, _ in pairs]
-    kept = [resume and _is_finished(source, target) for source, target in pairs]
-    total_seconds = sum(
-        info.seconds for info, is_kept in zip(infos, kept, strict=True) if isinstance(info, AudioInfo) and not is_kept
+    # Beside a single recording there is nothing that a crash could take.
+    workers = Workers(enhancer) if isolate and len(pairs) > 1 else None
+    run = _Run(
+        enhancer,
+        options=options,
+        output_options=output_options,
+        overwrite=overwrite,
+        resume=resume,
+        workers=workers,
+        on_progress=on_progress,
     )
-    done_seconds = 0.0
-    lock, cancelled = threading.Lock(), threading.Event()
-
-    def advance(seconds: float) -> None:
-        nonlocal done_seconds
-        if cancelled.is_set():
-            raise _CancelledError
-        with lock:
-            done_seconds += seconds
-            on_progress(done_seconds, total_seconds)
-
-    def work(
-        pair: tuple[Path, Path], state: tuple[int, int] | None, info: AudioInfo | AudioError, is_kept: bool
-    ) -> FileResult:
-        source, target = pair
-        if isinstance(info, AudioError):
-            return FileResult(source, target, 0.0, str(info))
-        if is_kept:
-            return FileResult(source, target, info.seconds, kept=True)
-        taken = 0
+    with workers or contextlib.nullcontext(), ThreadPoolExecutor(jobs) as pool:
         try:
-            if _state(source) is None:
-                raise AudioError(f"{source} was there when this run began and is gone now: it was moved or deleted")
-            _refuse_changed(source, state)
-            writer = open_writer(
-                target,
-                info,
-                metadata=read_metadata(info),
-                options=output_options,
-                overwrite=overwrite or resume,
-            )
-            make_folder(target.parent)
-            stream = Stream(enhancer, info.sample_rate, info.channels, options)
-            with writer:
-                for block in blocks(source, block_frames(info.sample_rate, info.channels)):
-                    writer.write(stream.push(block))
-                    taken += block.shape[1]
-                    advance(block.shape[1] / info.sample_rate)
-                writer.write(stream.flush())
-                _refuse_changed(source, state)
-        except (AudioError, ModelError) as error:
-            advance(info.seconds - taken / info.sample_rate)
-            # A network may fail on one recording alone.
-            reason = f"{source}: {error}" if isinstance(error, ModelError) else str(error)
-            return FileResult(source, target, info.seconds, reason)
-        return FileResult(source, target, taken / info.sample_rate)
-
-    with ThreadPoolExecutor(jobs) as pool:
-        try:
-            results = list(pool.map(work, pairs, states, infos, kept))
+            # In this process it is the main thread that looks at the recordings, which Ctrl-C reaches.
+            recordings = list(map(run.examine, pairs) if workers is None else pool.map(run.examine, pairs))
+            run.total_seconds = sum(recording.seconds_to_do for recording in recordings)
+            results = list(pool.map(run.work, recordings))
         except BaseException:
-            # Ctrl-C reaches the main thread only: the workers stop at their next block and leave nothing behind.
-            cancelled.set()
+            # Ctrl-C reaches the main thread only: the others stop at their next block and leave nothing behind.
+            run.cancelled.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            if workers is not None:
+                workers.stop()
             raise
     _warn_of_newcomers(inputs, output, pairs)
     return results
+
+
+class _Run:
+    """What the threads of a run share: each gives one recording after the other to a worker, or does it itself."""
+
+    def __init__(
+        self,
+        enhancer: Enhancer,
+        *,
+        options: EnhanceOptions,
+        output_options: OutputOptions | None,
+        overwrite: bool,
+        resume: bool,
+        workers: Workers | None,
+        on_progress: OnProgress,
+    ) -> None:
+        self.cancelled = threading.Event()
+        self.total_seconds = 0.0
+        self._done_seconds = 0.0
+        self._enhancer = enhancer
+        self._options = options
+        self._output_options = output_options
+        self._overwrite = overwrite
+        self._resume = resume
+        self._workers = workers
+        self._on_progress = on_progress
+        self._lock = threading.Lock()
+
+    def examine(self, pair: tuple[Path, Path]) -> "_Recording":
+        try:
+            return self._call(_examine, *pair, self._resume, advance=self._advance)
+        except WorkerDiedError as error:
+            return _Recording(*pair, None, _crashed(pair[0], error))
+
+    def work(self, recording: "_Recording") -> FileResult:
+        source, target, info = recording.source, recording.target, recording.info
+        if isinstance(info, AudioError):
+            return FileResult(source, target, 0.0, str(info))
+        if recording.is_kept:
+            return FileResult(source, target, info.seconds, kept=True)
+        taken_seconds = 0.0
+
+        def advance(seconds: float) -> None:
+            nonlocal taken_seconds
+            taken_seconds += seconds
+            self._advance(seconds)
+
+        overwrite = self._overwrite or self._resume
+        try:
+            return self._call(_enhance, recording, self._options, self._output_options, overwrite, advance=advance)
+        except WorkerDiedError as error:
+            clear_leftovers(target.parent)
+            self._advance(info.seconds - taken_seconds)
+            return FileResult(source, target, info.seconds, str(_crashed(source, error)))
+
+    def _call(self, function: Callable[..., T], *arguments: object, advance: Advance) -> T:
+        self._refuse_cancelled()
+        if self._workers is None:
+            return function(self._enhancer, *arguments, advance=advance)
+        try:
+            return self._workers.call(function, *arguments, advance=advance)
+        except WorkerDiedError:
+            self._refuse_cancelled()
+            raise
+
+    def _advance(self, seconds: float) -> None:
+        self._refuse_cancelled()
+        with self._lock:
+            self._done_seconds += seconds
+            self._on_progress(self._done_seconds, self.total_seconds)
+
+    def _refuse_cancelled(self) -> None:
+        if self.cancelled.is_set():
+            raise _CancelledError
+
+
+@dataclass(frozen=True)
+class _Recording:
+    """What there is to do for one recording.
+
+    Attributes:
+        source: The recording.
+        target: The file for its enhanced version.
+        state: What a change is noticed by.
+        info: What the recording is, or why it cannot be read.
+        is_kept: The enhanced version is that of an earlier run.
+    """
+
+    source: Path
+    target: Path
+    state: tuple[int, int] | None
+    info: AudioInfo | AudioError
+    is_kept: bool = False
+
+    @property
+    def seconds_to_do(self) -> float:
+        return 0.0 if isinstance(self.info, AudioError) or self.is_kept else self.info.seconds
+
+
+def _examine(enhancer: Enhancer, source: Path, target: Path, resume: bool, *, advance: Advance) -> _Recording:
+    """Find out what is to be done for a recording."""
+    state = _state(source)
+    return _Recording(source, target, state, _probe_or_error(source), resume and _is_finished(source, target))
+
+
+def _enhance(
+    enhancer: Enhancer,
+    recording: _Recording,
+    options: EnhanceOptions,
+    output_options: OutputOptions | None,
+    overwrite: bool,
+    *,
+    advance: Advance,
+) -> FileResult:
+    """Enhance one recording by blocks."""
+    source, target, info = recording.source, recording.target, recording.info
+    if isinstance(info, AudioError):
+        raise info
+    taken = 0
+    try:
+        if _state(source) is None:
+            raise AudioError(f"{source} was there when this run began and is gone now: it was moved or deleted")
+        _refuse_changed(source, recording.state)
+        writer = open_writer(target, info, metadata=read_metadata(info), options=output_options, overwrite=overwrite)
+        make_folder(target.parent)
+        stream = Stream(enhancer, info.sample_rate, info.channels, options)
+        with writer:
+            for block in blocks(source, block_frames(info.sample_rate, info.channels)):
+                writer.write(stream.push(block))
+                taken += block.shape[1]
+                advance(block.shape[1] / info.sample_rate)
+            writer.write(stream.flush())
+            _refuse_changed(source, recording.state)
+    except (AudioError, ModelError) as error:
+        advance(info.seconds - taken / info.sample_rate)
+        # A network may fail on one recording alone.
+        reason = f"{source}: {error}" if isinstance(error, ModelError) else str(error)
+        return FileResult(source, target, info.seconds, reason)
+    return FileResult(source, target, taken / info.sample_rate)
+
+
+def _crashed(source: Path, error: WorkerDiedError) -> AudioError:
+    return AudioError(
+        f"{source} made the process crash that worked on it ({error}) and has no enhanced version; it may be damaged: "
+        f"copy it again, or convert it with `ffmpeg -i {source.name} out.wav`"
+    )
 
 
 def _state(source: Path) -> tuple[int, int] | None:

@@ -302,6 +302,7 @@ class Model:
 
         self.metadata = _checked(content, origin)
         self._origin = origin
+        self._content = content
         options = onnxruntime.SessionOptions()
         # One thread without spinning: frames are small, threads across files and streams use the cores better.
         options.intra_op_num_threads = 1
@@ -328,6 +329,10 @@ class Model:
         self._check_shapes(inputs, outputs)
         self._input_names = [node.name for node in inputs]
         self._output_names = [node.name for node in outputs]
+
+    def __reduce__(self) -> tuple[type["Model"], tuple[bytes, str]]:
+        # A session cannot be pickled; its network can be loaded again.
+        return Model, (self._content, self._origin)
 
     @classmethod
     def load(cls, path: Path | str) -> "Model":

@@ -1,0 +1,230 @@
+"""Processes that work for this one, so that a crash takes one recording and not all of them."""
+
+import contextlib
+import logging
+import os
+import pickle
+import queue
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import IO, Any, NoReturn, Self, TypeVar, cast
+
+from sottovoce.engine.enhancer import Enhancer
+
+# Started like this, a process does not run the main program of this one again.
+_PROGRAM = "import sys; sys.path[:] = {path!r}; from sottovoce.engine.workers import serve; serve()"
+# A process that was asked to end, and is not within compiled code, takes as long as a block.
+_END_SECONDS = 2.0
+
+
+T = TypeVar("T")
+
+
+class WorkerDiedError(Exception):
+    """A process ended while it worked; its message says how."""
+
+
+class Workers:
+    """A pool of processes with an enhancer each, as a context manager; one that dies is replaced.
+
+    They are started when they are needed, and cost the memory of a process each.
+
+    Args:
+        enhancer: The engine.
+    """
+
+    def __init__(self, enhancer: Enhancer) -> None:
+        # They log as this process does.
+        level = logging.getLogger("sottovoce").getEffectiveLevel()
+        self._greeting = pickle.dumps((enhancer, level))
+        self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+        self._all: list[_Worker] = []
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def call(self, function: Callable[..., T], *arguments: object, advance: Callable[[float], None]) -> T:
+        """Call a function in a process that is idle, or in a new one.
+
+        Args:
+            function: A function of a module, which takes the enhancer, the arguments, and `advance` by name.
+            *arguments: What can be pickled.
+            advance: Called here with what the function calls it there.
+
+        Returns:
+            What the function returns.
+
+        Raises:
+            WorkerDiedError: The process ended in the meantime.
+            Exception: What the function raises.
+        """
+        worker = self._take()
+        try:
+            outcome: T = worker.call(function, arguments, advance)
+        except _FunctionError as error:
+            self._idle.put(worker)
+            raise error.cause from None
+        except BaseException:
+            # What was begun is not finished, so that nothing else can be asked of it.
+            self._end([worker])
+            raise
+        self._idle.put(worker)
+        return outcome
+
+    def stop(self) -> None:
+        """End all processes; what they were within leaves nothing half-written behind."""
+        with self._lock:
+            workers, self._all = self._all, []
+        self._end(workers)
+
+    def _take(self) -> "_Worker":
+        with contextlib.suppress(queue.Empty):
+            worker = self._idle.get_nowait()
+            if worker.is_running:
+                return worker
+        worker = _Worker(self._greeting)
+        with self._lock:
+            self._all.append(worker)
+        return worker
+
+    def _end(self, workers: "list[_Worker]") -> None:
+        for worker in workers:
+            worker.ask_to_end()
+        for worker in workers:
+            worker.end()
+
+
+class _FunctionError(Exception):
+    """What a function in a worker has raised."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(cause)
+        self.cause = cause
+
+
+class _Worker:
+    """One process, seen from here."""
+
+    def __init__(self, greeting: bytes) -> None:
+        import subprocess  # here, since a single recording needs none
+
+        # What compiled code prints when it ends the process is of no use to anybody here.
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _PROGRAM.format(path=sys.path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        self._tasks = cast(IO[bytes], self._process.stdin)
+        self._answers = cast(IO[bytes], self._process.stdout)
+        self._greeting = greeting
+
+    @property
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
+    def call(
+        self, function: Callable[..., Any], arguments: tuple[object, ...], advance: Callable[[float], None]
+    ) -> Any:
+        try:
+            self._tasks.write(self._greeting + pickle.dumps((function, arguments)))
+            self._tasks.flush()
+            self._greeting = b""
+            while True:
+                kind, content = pickle.load(self._answers)
+                if kind == "advance":
+                    advance(content)
+                elif kind == "log":
+                    name, level, message = content
+                    logging.getLogger(name).log(level, "%s", message)
+                elif kind == "error":
+                    raise _FunctionError(content)
+                else:
+                    return content
+        except (BrokenPipeError, EOFError, pickle.UnpicklingError) as error:
+            raise WorkerDiedError(_cause_of_death(self._process.wait())) from error
+
+    def ask_to_end(self) -> None:
+        self._process.terminate()
+
+    def end(self) -> None:
+        import subprocess
+
+        try:
+            self._process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        with contextlib.suppress(OSError):
+            self._tasks.close()
+        self._answers.close()
+
+
+def _cause_of_death(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"signal {-code}, {signal.strsignal(-code)}"
+    except ValueError:
+        return f"signal {-code}"
+
+
+def serve() -> None:
+    """Be a worker: take functions from standard input and answer on standard output until the input ends."""
+    _heed_signals()
+    tasks = sys.stdin.buffer
+    # Compiled code that prints something would print it between the answers.
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    enhancer, level = pickle.load(tasks)
+
+    def answer(kind: str, content: object) -> None:
+        answers.write(pickle.dumps((kind, content)))
+        answers.flush()
+
+    log = logging.getLogger("sottovoce")
+    log.setLevel(level)
+    log.addHandler(_Forwarding(answer))
+    while True:
+        try:
+            function, arguments = pickle.load(tasks)
+        except EOFError:
+            return
+        try:
+            content = function(enhancer, *arguments, advance=lambda done: answer("advance", done))
+        except Exception as error:
+            answer("error", error)
+        else:
+            answer("result", content)
+
+
+class _Forwarding(logging.Handler):
+    """Sends messages to the process that this one works for."""
+
+    def __init__(self, answer: Callable[[str, object], None]) -> None:
+        super().__init__()
+        self._answer = answer
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._answer("log", (record.name, record.levelno, record.getMessage()))
+
+
+def _heed_signals() -> None:
+    """Ctrl-C is for the process that this one works for, which then ends this one."""
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), end)

@@ -1,0 +1,226 @@
+"""Worker processes: a crash takes one recording, Ctrl-C takes all of them, and nothing half-written is left."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+
+from sottovoce.engine.files import enhance_files
+from sottovoce.engine.workers import WorkerDiedError, Workers
+from sottovoce.errors import AudioError
+from sottovoce.signal.audio import probe
+
+# Functions that workers call, in a module that they can import.
+FUNCTIONS = '''
+import logging, os, time
+from sottovoce.errors import AudioError
+
+def double(enhancer, number, *, advance):
+    advance(number / 2)
+    logging.getLogger("sottovoce.test").warning("%d is doubled by %s", number, enhancer.model.metadata.name)
+    print("a library's own words")
+    os.write(1, b"and those of compiled code")
+    return 2 * number
+
+def process(enhancer, *, advance):
+    return os.getpid()
+
+def fail(enhancer, *, advance):
+    raise AudioError("no sound")
+
+def die(enhancer, *, advance):
+    os.abort()
+
+def end(enhancer, *, advance):
+    os._exit(3)
+
+def spin(enhancer, *, advance):
+    advance(0.0)
+    time.sleep(600)
+
+class Dying:
+    """A network that crashes where it meets loud sound."""
+
+    def __init__(self, model):
+        self._model = model
+
+    def __getattr__(self, name):
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._model, name)
+
+    def run(self, spectra, past):
+        if abs(spectra).max() > 100:
+            os.abort()
+        return self._model.run(spectra, past)
+'''
+
+
+@pytest.fixture(scope="module")
+def functions(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("functions")
+    (folder / "functions_of_workers.py").write_text(FUNCTIONS)
+    sys.path.insert(0, str(folder))
+    import functions_of_workers
+
+    yield functions_of_workers
+    sys.path.remove(str(folder))
+
+
+@pytest.fixture(scope="module")
+def workers(identity):
+    with Workers(identity) as workers:
+        yield workers
+
+
+def unheard(seconds):
+    pass
+
+
+def test_results_progress_and_messages_come_back(workers, functions, caplog):
+    heard = []
+    assert workers.call(functions.double, 21, advance=heard.append) == 42
+    assert heard == [10.5]
+    assert [(r.name, r.levelno, r.message) for r in caplog.records] == [
+        ("sottovoce.test", logging.WARNING, "21 is doubled by identity")
+    ]
+
+
+def test_a_process_is_used_again(workers, functions):
+    first, second = (workers.call(functions.process, advance=unheard) for _ in range(2))
+    assert first == second != os.getpid()
+
+
+def test_an_exception_comes_back_and_the_process_stays(workers, functions):
+    before = workers.call(functions.process, advance=unheard)
+    with pytest.raises(AudioError, match="no sound"):
+        workers.call(functions.fail, advance=unheard)
+    assert workers.call(functions.process, advance=unheard) == before
+
+
+@pytest.mark.parametrize(("name", "words"), [("die", "signal 6"), ("end", "exit code 3")])
+def test_one_that_dies_is_replaced(workers, functions, name, words):
+    before = workers.call(functions.process, advance=unheard)
+    with pytest.raises(WorkerDiedError, match=words):
+        workers.call(getattr(functions, name), advance=unheard)
+    assert workers.call(functions.process, advance=unheard) != before
+
+
+def test_one_that_died_while_it_waited_is_replaced(workers, functions):
+    before = workers.call(functions.process, advance=unheard)
+    os.kill(before, signal.SIGKILL)
+    time.sleep(0.05)
+    assert workers.call(functions.process, advance=unheard) != before
+
+
+def test_an_interruption_ends_the_process(workers, functions):
+    def interrupt(seconds):
+        raise KeyboardInterrupt
+
+    begin = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        workers.call(functions.spin, advance=interrupt)
+    assert time.monotonic() - begin < 5
+
+
+def save(path, peak=0.5):
+    path.parent.mkdir(exist_ok=True)
+    sf.write(path, peak * np.sin(np.arange(16000) / 5), 16000, subtype="FLOAT")
+    return path
+
+
+def test_a_crash_takes_one_recording(tmp_path, identity, functions):
+    from sottovoce.engine.enhancer import Enhancer
+
+    dying = Enhancer(identity.model)
+    dying.model = functions.Dying(identity.model)
+    for number in range(5):
+        save(tmp_path / "in" / f"{number}.wav", peak=1000.0 if number in (1, 3) else 0.5)
+    seen = []
+    results = enhance_files(
+        [tmp_path / "in"], tmp_path / "out", dying, jobs=2, on_progress=lambda *seconds: seen.append(seconds)
+    )
+    assert [result.error is None for result in results] == [True, False, True, False, True]
+    loud = tmp_path / "in" / "1.wav"
+    assert results[1].error.startswith(f"{loud} made the process crash that worked on it (signal 6")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["0.wav", "2.wav", "4.wav"]
+    assert seen[-1] == pytest.approx((5.0, 5.0))
+
+
+def test_a_damaged_file_and_a_kept_one_are_said_as_without_workers(tmp_path, identity):
+    save(tmp_path / "in" / "a.wav")
+    (tmp_path / "in" / "b.wav").write_text("no sound")
+    save(tmp_path / "in" / "c.wav")
+    expected = enhance_files([tmp_path / "in"], tmp_path / "out", identity, isolate=False)
+    (tmp_path / "out" / "a.wav").unlink()
+    found = enhance_files([tmp_path / "in"], tmp_path / "out", identity, resume=True)
+    assert [(result.error, result.seconds) for result in found] == [(r.error, r.seconds) for r in expected]
+    assert [result.kept for result in found] == [False, False, True]
+
+
+def test_a_single_recording_needs_no_other_process(tmp_path, identity, monkeypatch):
+    monkeypatch.setattr("sottovoce.engine.files.Workers", None)
+    (result,) = enhance_files([save(tmp_path / "a.wav")], tmp_path / "b.wav", identity)
+    assert result.error is None
+    assert probe(tmp_path / "b.wav").frames == 16000
+
+
+def save_long(path):
+    """Half an hour of silence, which takes seconds to enhance."""
+    path.parent.mkdir(exist_ok=True)
+    sf.write(path, np.zeros(1800 * 8000, np.int16), 8000, subtype="PCM_U8")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize("to_group", [False, True])
+def test_ctrl_c_ends_all_of_them(tmp_path, identity_model, to_group):
+    """By a terminal it reaches the whole group of processes, by `kill` only the first one."""
+    for number in range(2):
+        save_long(tmp_path / "in" / f"{number}.wav")
+    command = ["enhance", "in", "-o", "out", "--jobs", "2", "--model", str(identity_model)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sottovoce", *command],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    with process:
+        deadline = time.monotonic() + 60
+        while len(list(tmp_path.glob("out/.sottovoce-*"))) < 2:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        working = {int(path.name.split("-")[2]) for path in tmp_path.glob("out/.sottovoce-*")}
+        assert len(working) == 2
+        assert process.pid not in working
+        (os.killpg if to_group else os.kill)(process.pid, signal.SIGINT)
+        errors = process.stderr.read().decode()
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    assert list((tmp_path / "out").iterdir()) == []
+    assert not any(Path(f"/proc/{pid}").exists() for pid in working)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_workers_end_with_a_process_that_is_killed(tmp_path, identity_model):
+    for number in range(2):
+        save_long(tmp_path / "in" / f"{number}.wav")
+    command = ["enhance", "in", "-o", "out", "--jobs", "2", "--model", str(identity_model)]
+    process = subprocess.Popen([sys.executable, "-m", "sottovoce", *command], cwd=tmp_path, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    with process:
+        while len(list(tmp_path.glob("out/.sottovoce-*"))) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.kill()
+    while list((tmp_path / "out").iterdir()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
