@@ -6,13 +6,58 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, TextIO
+
+from sottovoce.errors import printable
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from sottovoce.engine.live import Relay
+
+
+def warn(sentence: str) -> None:
+    """Print a sentence about what went wrong, or what to know, to standard error.
+
+    Args:
+        sentence: It may hold names from anybody; what would act on the terminal is escaped.
+    """
+    print(f"sottovoce: {printable(sentence)}", file=sys.stderr)
+
+
+def print_line(line: str) -> None:
+    """Print a line to standard output, at once.
+
+    Args:
+        line: It may hold names from anybody; what would act on the terminal is escaped.
+    """
+    print(printable(line), flush=True)
+
+
+def print_table(rows: Sequence[Sequence[str]], *, title: str) -> None:
+    """Print a table to standard output.
+
+    Args:
+        rows: Cells, the heading first.
+        title: What stands above it.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    heading, *lines = ([printable(cell) for cell in cells] for cells in rows)
+    table = Table(*heading, title=printable(title))
+    for cells in lines:
+        table.add_row(*cells)
+    # Brackets and colons in names are no markup.
+    Console(markup=False, emoji=False, highlight=False).print(table)
+
+
+class _Sentences(logging.Formatter):
+    """Messages whose names do not act on the terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 @contextlib.contextmanager
@@ -25,7 +70,7 @@ def progress() -> Iterator[Callable[[str, float, float, str], None]]:
     if not sys.stderr.isatty():
         # A log, perhaps: rich is not even imported.
         handler: logging.Handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("sottovoce: %(message)s"))
+        handler.setFormatter(_Sentences("sottovoce: %(message)s"))
         log.addHandler(handler)
         try:
             yield ProgressLines()
@@ -40,6 +85,7 @@ def progress() -> Iterator[Callable[[str, float, float, str], None]]:
 
     screen = Console(stderr=True)
     handler = RichHandler(console=screen, show_path=False, show_time=False)
+    handler.setFormatter(_Sentences("%(message)s"))
     log.addHandler(handler)
     columns = (
         TextColumn("{task.description}"),

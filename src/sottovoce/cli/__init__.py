@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from sottovoce import interruption
+from sottovoce import interruption, terminal
 from sottovoce.errors import MissingExtraError, SottovoceError
 from sottovoce.terminal import own_words_only
 
@@ -93,16 +93,15 @@ def main() -> int:
             if sys.stdout is not None:
                 sys.stdout.flush()
     except KeyboardInterrupt as interrupt:
-        print(f"sottovoce: {': '.join(['interrupted', *getattr(interrupt, '__notes__', [])])}.", file=sys.stderr)
+        terminal.warn(f"{': '.join(['interrupted', *getattr(interrupt, '__notes__', [])])}.")
         return interruption.exit_code(interrupt)
     except BrokenPipeError:
         failure = "standard output was closed before its end"
     except OSError as error:
         if error.filename is not None:
-            print(
-                f"sottovoce: cannot use {error.filename} ({error.strerror}): check that it exists, and that you may "
-                "read or write it",
-                file=sys.stderr,
+            terminal.warn(
+                f"cannot use {error.filename} ({error.strerror}): check that it exists, and that you may "
+                "read or write it"
             )
             return 1
         if error.errno != errno.ENOSPC:
@@ -114,7 +113,7 @@ def main() -> int:
         # The interpreter would write the rest at its end, and fail again.
         with Path(os.devnull).open("w") as nowhere:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
-    print(f"sottovoce: {failure}; what was finished before is kept.", file=sys.stderr)
+    terminal.warn(f"{failure}; what was finished before is kept.")
     return 1
 
 
@@ -127,10 +126,7 @@ def _run(arguments: list[str]) -> int:
         print("\n`sottovoce COMMAND --help` explains one, with an example.")
         return 0
     if name not in COMMANDS:
-        print(
-            f"sottovoce: found the command {name!r}, expected one of {', '.join(COMMANDS)}; see `sottovoce --help`.",
-            file=sys.stderr,
-        )
+        terminal.warn(f"found the command {name!r}, expected one of {', '.join(COMMANDS)}; see `sottovoce --help`.")
         return 2
     # The chosen command's module and parser alone are loaded: start-up time is a feature.
     try:
@@ -144,5 +140,5 @@ def _run(arguments: list[str]) -> int:
         prog = f"sottovoce {name}"
         return tyro.cli(function, args=arguments[1:], prog=prog, description=description, config=config) or 0
     except SottovoceError as error:
-        print(f"sottovoce: {error}", file=sys.stderr)
+        terminal.warn(str(error))
         return 1

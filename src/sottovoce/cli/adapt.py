@@ -60,7 +60,7 @@ def adapt(
     logging.getLogger("sottovoce").setLevel(logging.WARNING)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     if where := when_resumed(output):
-        print(f"sottovoce: {where}", file=sys.stderr)
+        terminal.warn(where)
     with interruption.noted(lambda: when_interrupted(output)), terminal.progress() as show:
         adaptation = run(
             mixtures,

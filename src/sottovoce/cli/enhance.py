@@ -103,7 +103,7 @@ def enhance(
     elapsed_seconds = time.perf_counter() - start
     failed = [result for result in results if result.error is not None]
     for result in failed:
-        print(f"sottovoce: {result.error}", file=sys.stderr)
+        terminal.warn(str(result.error))
     kept = sum(result.kept for result in results)
     seconds = sum(result.seconds for result in results if result.error is None and not result.kept)
     print(

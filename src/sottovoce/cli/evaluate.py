@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -41,9 +40,6 @@ def evaluate(
         overwrite: Replace earlier scores in the output folder.
     """
     require("metrics", "Scoring", "pystoi", "scipy", *(["matplotlib"] if output else []))
-    from rich.console import Console
-    from rich.table import Table
-
     from sottovoce.atomic import replacing
     from sottovoce.metrics import plots, report, scores
 
@@ -60,17 +56,15 @@ def evaluate(
         )
     problems += failures
     for problem in problems:
-        print(f"sottovoce: left out: {problem}", file=sys.stderr)
+        terminal.warn(f"left out: {problem}")
     if not results:
         raise DataError(f"Found no recording in {estimate} that can be scored: see above.")
     notes = [*scores.notes(), *scores.silent_channels(results)]
-    heading, *rows = report.table(results)
-    table = Table(*heading, title=f"mean ± 95 % confidence interval, {len(results) // len(systems)} file(s)")
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)
+    terminal.print_table(
+        report.table(results), title=f"mean ± 95 % confidence interval, {len(results) // len(systems)} file(s)"
+    )
     for note in notes:
-        print(f"sottovoce: note: {note}", file=sys.stderr)
+        terminal.warn(f"note: {note}")
     if output:
         for name, text in {"csv": report.to_csv(results), "md": report.to_markdown(results, notes=notes)}.items():
             with replacing(targets[name], overwrite=overwrite) as path:

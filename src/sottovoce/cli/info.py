@@ -34,7 +34,10 @@ def info(file: Annotated[str, tyro.conf.arg(metavar="FILE")] = "default", /) -> 
         lines = _describe_model(sottovoce.load(file).model.metadata)
     width = max(map(len, lines))
     for name, value in lines.items():
-        print(f"{name:<{width}}  {value}")
+        first, *others = value.splitlines() or [""]
+        terminal.print_line(f"{name:<{width}}  {first}")
+        for line in others:
+            terminal.print_line(f"{'':<{width}}  {line}")
 
 
 def _describe_recording(path: Path) -> dict[str, str]:

@@ -54,10 +54,10 @@ def live(
         found = devices()
         if not found:
             raise AudioError("found no sound device, expected one at least: see whether a sound server runs")
-        print("nr  in out  rate     device (* is the usual input, + the usual output)")
+        terminal.print_line("nr  in out  rate     device (* is the usual input, + the usual output)")
         for device in found:
             marks = "*" * device.is_default_input + "+" * device.is_default_output
-            print(
+            terminal.print_line(
                 f"{device.number:2d} {device.inputs:3d} {device.outputs:3d}  {device.sample_rate:<7d}  "
                 f"{device.name} ({device.system}) {marks}".rstrip()
             )
@@ -77,12 +77,11 @@ def live(
         try:
             with contextlib.suppress(KeyboardInterrupt), terminal.keys() as next_key, terminal.meters() as show:
                 # Said where an interruption is an end: who reads this may interrupt at once.
-                print(
+                terminal.print_line(
                     f"From {session.input_name!r} to {session.output_name!r} at {session.sample_rate} Hz, "
                     f"{1000 * latency.total_seconds:.0f} ms late: model {1000 * latency.model_seconds:.0f}, "
                     f"blocks {1000 * latency.blocks_seconds:.0f}, input {1000 * latency.input_seconds:.0f}, "
-                    f"output {1000 * latency.output_seconds:.0f}.",
-                    flush=True,
+                    f"output {1000 * latency.output_seconds:.0f}."
                 )
                 while seconds is None or time.monotonic() - start < seconds:
                     session.check()
@@ -93,10 +92,9 @@ def live(
                         session.relay.bypass = not session.relay.bypass
                     show(session.relay)
         finally:
-            print(
+            terminal.print_line(
                 f"Ran {terminal.duration(time.monotonic() - start)}: {session.overruns} overrun(s), in which sound was "
-                f"lost, and {session.underruns} underrun(s), in which there was silence.",
-                flush=True,
+                f"lost, and {session.underruns} underrun(s), in which there was silence."
             )
     return 0
 

@@ -1,6 +1,5 @@
 """The command `mix`."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -83,6 +82,6 @@ def mix(
             progress=tell("mixing"),
         )
     for unusable in (*talkers.unusable, *noises.unusable):
-        print(f"sottovoce: left out: {unusable.reason}", file=sys.stderr)
+        terminal.warn(f"left out: {unusable.reason}")
     seconds_in_all = sum(row.seconds for row in rows)
     print(f"Mixed {len(rows)} files, {terminal.duration(seconds_in_all)} of sound; see {output / TABLE}.")

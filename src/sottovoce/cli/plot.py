@@ -1,11 +1,11 @@
 """The command `plot`."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
+from sottovoce import terminal
 from sottovoce.cli.arguments import Output, refuse_existing
 from sottovoce.errors import AudioError
 from sottovoce.extras import require
@@ -50,6 +50,6 @@ def plot(
     if not signals:
         raise problems[0]
     for problem in problems:
-        print(f"sottovoce: left out: {problem}", file=sys.stderr)
+        terminal.warn(f"left out: {problem}")
     plots.save(plots.recordings(signals), output, overwrite=overwrite)
     return 1 if problems else 0

@@ -58,7 +58,7 @@ def train(
     logging.getLogger("sottovoce").setLevel(logging.INFO)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     if where := when_resumed(output):
-        print(f"sottovoce: {where}", file=sys.stderr)
+        terminal.warn(where)
     with interruption.noted(lambda: when_interrupted(output)), terminal.progress() as show:
         model = run(
             speech,

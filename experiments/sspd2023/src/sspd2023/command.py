@@ -2,7 +2,6 @@
 
 import logging
 import os
-import sys
 
 from sottovoce import terminal
 from sottovoce.cli.arguments import Output
@@ -70,9 +69,6 @@ def benchmark(
     require("train", "A benchmark")
     require("metrics", "A benchmark", "pesq", "pystoi", "scipy")
     require_writable(output)
-    from rich.console import Console
-    from rich.table import Table
-
     from sspd2023 import experiment
     from sspd2023.protocol import Counts
 
@@ -96,11 +92,8 @@ def benchmark(
             jobs=jobs,
             on_progress=lambda task, done, total: show(task, done, total, f" {done} of {total}"),
         )
-    for title, (heading, *rows) in report.tables.items():
-        table = Table(*heading, title=title)
-        for row in rows:
-            table.add_row(*row)
-        Console().print(table)
+    for title, rows in report.tables.items():
+        terminal.print_table(rows, title=title)
     for note in report.notes:
-        print(f"sottovoce: note: {note}", file=sys.stderr)
-    print(f"Wrote {', '.join(str(path) for path in report.files)}.")
+        terminal.warn(f"note: {note}")
+    terminal.print_line(f"Wrote {', '.join(str(path) for path in report.files)}.")
