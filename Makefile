@@ -83,7 +83,7 @@ $(VENV)/.installed-metrics: $(VENV)/.installed-core $(RECIPE)
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/pyvenv.cfg $(RECIPE)
-	@.ci/system-packages.sh compiler
+	@.ci/system-packages.sh compiler ffmpeg
 	@echo "Installing everything that developing needs in $(VENV) (extra: dev; a few minutes) ..."
 	@$(INSTALL) -e '.[dev]' -e experiments/sspd2023
 	@touch $@ $(VENV)/.installed-core $(VENV)/.installed-metrics

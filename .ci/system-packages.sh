@@ -3,6 +3,7 @@
 #
 #   .ci/system-packages.sh venv        what `python3 -m venv` needs
 #   .ci/system-packages.sh compiler    what the `pesq` package needs to be built
+#   .ci/system-packages.sh ffmpeg      what the tests of pipes need
 #
 # It needs root and apt-get. Without them it says what is missing and goes on: some machines do without.
 set -euo pipefail
@@ -22,8 +23,11 @@ for group in "$@"; do
         # The wheels of soundfile carry libsndfile for these two; other processors take the system's.
         [[ $(uname -m) =~ ^(x86_64|aarch64)$ ]] || missing+=(libsndfile1)
         ;;
+    ffmpeg)
+        command -v ffmpeg >/dev/null || missing+=(ffmpeg)
+        ;;
     *)
-        echo "system-packages.sh: found $group, expected venv or compiler." >&2
+        echo "system-packages.sh: found $group, expected venv, compiler or ffmpeg." >&2
         exit 2
         ;;
     esac

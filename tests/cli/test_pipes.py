@@ -13,6 +13,11 @@ import numpy as np
 import pytest
 import soundfile as sf
 
+from sottovoce.signal.audio import read
+
+from ..signal.audio.files import film
+from ..signal.audio.files import tone as film_tone
+
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="pipes of POSIX")
 
 RATE = 16000
@@ -234,3 +239,43 @@ def test_between_two_of_ffmpeg(tmp_path, command):
     second.stdout.close()
     assert (first.wait(), second.wait(), third.returncode, third.stderr) == (0, 0, 0, b"")
     np.testing.assert_allclose(sf.read(tmp_path / "b.flac", dtype="int16")[0], tone(3.0), atol=1)
+
+
+def pipes_with_a_film():
+    """The lines of the documentation that begin with ffmpeg and a film."""
+    page = (Path(__file__).parents[2] / "docs" / "live.md").read_text(encoding="utf-8")
+    lines = page.replace("\\\n", " ").splitlines()
+    return [line for line in lines if line.startswith("ffmpeg -i talk.mp4")]
+
+
+def test_the_documentation_has_pipes_with_a_film():
+    assert [line.split()[-1] for line in pipes_with_a_film()] == ["clear.mp4", "talk.flac"]
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
+@pytest.mark.parametrize("line", pipes_with_a_film())
+def test_pipes_of_the_documentation_keep_sound_and_picture_together(tmp_path, identity_model, line):
+    """The film's sound begins at 0.678 s and has a hole from 1.2 to 1.8 s."""
+    pytest.importorskip("av")
+    sound = np.tile(film_tone(0.1), 5)
+    film(tmp_path / "talk.mp4", [(0.678, sound), (1.8, sound)], codec="aac", picture_seconds=3)
+    command = tmp_path / "bin" / "sottovoce"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m sottovoce "$@" --model "{identity_model}"\n')
+    command.chmod(0o755)
+    environment = os.environ | {"PATH": f"{command.parent}{os.pathsep}{os.environ['PATH']}"}
+    process = run(["sh", "-c", line], cwd=tmp_path, env=environment)
+    assert process.returncode == 0, process.stderr.decode()
+
+    def envelope(path):
+        """Whether there is sound in every hundredth of a second."""
+        waveform, rate = read(path)
+        hop = rate // 100
+        return np.abs(waveform[0, : 230 * hop]).reshape(-1, hop).max(axis=1) > 0.1
+
+    there, expected = envelope(tmp_path / line.split()[-1]), envelope(tmp_path / "talk.mp4")
+    assert not expected[:60].any()
+    assert expected[72:115].all()
+    assert not expected[125:175].any()
+    # A frame of AAC more or less at every end.
+    assert np.count_nonzero(there != expected) <= 12

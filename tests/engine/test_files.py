@@ -18,6 +18,8 @@ from sottovoce.engine.options import EnhanceOptions
 from sottovoce.errors import AudioError, ConfigError
 from sottovoce.signal.audio import probe, pyav, read
 
+from ..signal.audio.files import film, tone
+
 # What worker processes add is in test_workers.py.
 enhance_files = functools.partial(files.enhance_files, isolate=False)
 
@@ -96,6 +98,20 @@ def test_mix_and_limit_reach_the_stream(tmp_path, identity):
     source = save(tmp_path / "a.wav", 20000, 44100, subtype="FLOAT")
     enhance_files([source], tmp_path / "b.wav", identity, EnhanceOptions(mix=0.0, limit_db=6.0))
     np.testing.assert_array_equal(read(tmp_path / "b.wav")[0], read(source)[0])
+
+
+@pytest.mark.parametrize("name", ["clear.mp4", "clear.mkv", "clear.m4a"])
+def test_a_film_keeps_its_picture_and_its_time(tmp_path, identity, name):
+    path = film(tmp_path / "talk.mp4", [(0.678, tone(1.0))], codec="aac")
+    (result,) = enhance_files([path], tmp_path / name, identity)
+    assert result.error is None
+    before, after = (np.abs(read(p)[0][0]) > 0.1 for p in (path, tmp_path / name))
+    assert before.argmax() / 48000 == pytest.approx(0.678, abs=0.025)
+    assert after.argmax() == pytest.approx(before.argmax(), abs=50)
+    av = pytest.importorskip("av")
+    with av.open(str(tmp_path / name)) as container:
+        kinds = sorted(stream.type for stream in container.streams)
+        assert kinds == (["audio"] if name == "clear.m4a" else ["audio", "video"])
 
 
 def test_folders_are_made_again(tmp_path, identity):

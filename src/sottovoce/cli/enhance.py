@@ -38,13 +38,15 @@ def enhance(
     """Take noise and reverberation out of recordings.
 
     Rate, channels, length, sample format and metadata stay. A folder is searched with the folders below it, which are
-    made again in the output. What cannot be read is reported, the rest is enhanced, and the exit code is 1. A single
-    dash is standard input or output: WAV, or samples without a header (--raw), which pass as they come.
+    made again in the output. What cannot be read is reported, the rest is enhanced, and the exit code is 1. Of a film
+    the sound is replaced, and the picture copied. A single dash is standard input or output: WAV, or samples without a
+    header (--raw), which pass as they come.
 
     Example:
         sottovoce enhance interview.wav -o clear.wav
         sottovoce enhance recordings/ -o enhanced/ --limit-db 20 --resume
-        ffmpeg -i talk.mp4 -f wav - | sottovoce enhance - -o - | ffmpeg -i - talk.mp3
+        sottovoce enhance talk.mp4 -o clear.mp4
+        ffmpeg -i talk.m4a -f wav - | sottovoce enhance - -o - | ffmpeg -i - talk.mp3
 
     Args:
         inputs: Recordings, and folders of recordings; - for standard input.
