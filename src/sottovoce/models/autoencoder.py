@@ -187,9 +187,15 @@ class PhaseDecoder(Decoder):
 
     def forward(self, latent: Tensor, past: Past) -> Tensor:
         """Decode `(B, inputs, N)` to cosine and sine `(B, 2 F, N)`, cosines first, lagging by `delay`."""
-        cosine, sine = super().forward(latent, past).chunk(2, dim=1)
+        cosine, sine = _halves(super().forward(latent, past))
         size = torch.sqrt(cosine.square() + sine.square() + 1e-8)
         return torch.cat([cosine / size, sine / size], dim=1)
+
+
+def _halves(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Both halves of the channels. Slices, and not chunks, which the exporter would put into a list."""
+    half = rows.shape[1] // 2
+    return rows[:, :half], rows[:, half:]
 
 
 def _begin_at_one(output: FrameConv, bins: int) -> None:
@@ -220,7 +226,7 @@ class TemporalMask(nn.Module):
     def forward(self, features: Tensor, guide: Tensor, past: Past) -> Tensor:
         """Map `(B, inputs, N)` and `(B, F, N)` to real and imaginary parts `(B, 2, F, N)`, lagging by `delay`."""
         rows = self.output(self.stack(torch.cat([features, guide], dim=1), past), past)
-        return torch.stack(rows.chunk(2, dim=1), dim=1)
+        return torch.stack(_halves(rows), dim=1)
 
 
 class MaskDecoder(nn.Module):
