@@ -214,3 +214,11 @@ def test_altered_bytes_give_a_model_error_or_a_model(payload, data):
 def test_any_bytes_give_properties_or_a_value_error(content):
     with contextlib.suppress(ValueError):
         assert isinstance(read_properties(content), dict)
+
+
+def test_lists_of_parts_are_allowed(payload):
+    # Version 0.1.0 exported decoders of phases with them.
+    model = onnx.load_from_string(payload)
+    add_node(model, "SplitToSequence", ["enhanced"], ["parts"], axis=3)
+    add_node(model, "SequenceAt", ["parts", "zero"], ["part"])
+    assert read_properties(model.SerializeToString())

@@ -18,8 +18,8 @@ _OPERATORS = frozenset(
     GlobalAveragePool Greater GreaterOrEqual GroupNormalization HardSigmoid HardSwish Identity InstanceNormalization
     LSTM LayerNormalization LeakyRelu Less LessOrEqual Log LogSoftmax MatMul MatMulInteger Max MaxPool Mean Min Mish
     Mul Neg Not Or PRelu Pad Pow QuantizeLinear RNN Reciprocal ReduceL2 ReduceMax ReduceMean ReduceMin ReduceSum
-    ReduceSumSquare Relu Reshape Round Selu Shape Sigmoid Sign Sin Slice Softmax Softplus Softsign Split Sqrt Squeeze
-    Sub Sum Tanh Tile Transpose Unsqueeze Where Xor
+    ReduceSumSquare Relu Reshape Round Selu SequenceAt Shape Sigmoid Sign Sin Slice Softmax Softplus Softsign Split
+    SplitToSequence Sqrt Squeeze Sub Sum Tanh Tile Transpose Unsqueeze Where Xor
     """.split()
 )
 # The bundled networks have 6,000 fields. More than this would take seconds, and memory, to walk.
