@@ -1,6 +1,6 @@
 """Lossy recordings keep their bit rate, or get the one that was asked for."""
 
-import mutagen
+import mutagen.id3
 import numpy as np
 import pytest
 
@@ -13,8 +13,8 @@ from .files import noise, save
 
 def coloured(seconds, rate, channels):
     """Noise of changing level, as an encoder of variable bit rate meets it."""
-    waveform = noise(seconds * rate, channels)
-    return waveform * np.abs(np.sin(np.arange(waveform.shape[1]) * 3 / rate)).astype(np.float32)
+    waveform = noise(round(seconds * rate), channels)
+    return waveform * np.abs(np.sin(np.arange(waveform.shape[1]) * 6 / rate)).astype(np.float32)
 
 
 def write(source, target, **options):
@@ -30,11 +30,11 @@ KINDS = [("mp3", "MP3", "MPEG_LAYER_III"), ("ogg", "OGG", "VORBIS"), ("opus", "O
 
 @pytest.mark.parametrize(("suffix", "kind", "subtype"), KINDS)
 @pytest.mark.parametrize(("rate", "channels"), [(16000, 1), (48000, 2)])
-@pytest.mark.parametrize("level", [0.0, 0.4, 0.9])
+@pytest.mark.parametrize("level", [0.2, 0.8])
 def test_bit_rate_stays(tmp_path, suffix, kind, subtype, rate, channels, level):
-    options = {"bitrate_mode": "CONSTANT"} if kind == "MP3" and level < 0.8 else {}
+    options = {"bitrate_mode": "CONSTANT"} if kind == "MP3" and level < 0.5 else {}
     path = tmp_path / f"a.{suffix}"
-    save(path, coloured(3, rate, channels), rate, format=kind, subtype=subtype, compression_level=level, **options)
+    save(path, coloured(1.5, rate, channels), rate, format=kind, subtype=subtype, compression_level=level, **options)
     sizes = [file.stat().st_size for file in (path, write(path, tmp_path / f"b.{suffix}"))]
     assert sizes[1] == pytest.approx(sizes[0], rel=0.15)
 
@@ -48,24 +48,24 @@ def test_cover_is_no_sound(tmp_path):
     assert probe(path).bit_rate == pytest.approx(before, rel=0.01)
 
 
-@pytest.mark.parametrize(("suffix", "kbps"), [("mp3", 64), ("mp3", 128), ("mp3", 24), ("opus", 32), ("opus", 128)])
+@pytest.mark.parametrize(("suffix", "kbps"), [("mp3", 128), ("mp3", 24), ("opus", 64)])
 def test_bit_rate_that_is_asked_for(tmp_path, suffix, kbps):
-    target = write(save(tmp_path / "a.wav", coloured(3, 48000, 2), 48000), tmp_path / f"b.{suffix}", bitrate=kbps)
-    # LAME takes no less than 32 kbit/s at this rate.
-    assert probe(target).bit_rate == pytest.approx(1000 * max(32, kbps), rel=0.15)
+    target = write(save(tmp_path / "a.wav", coloured(1.5, 48000, 2), 48000), tmp_path / f"b.{suffix}", bitrate=kbps)
+    # LAME takes no less than 32 kbit/s at this rate, and the index of a short file counts.
+    assert probe(target).bit_rate == pytest.approx(1000 * max(32, kbps), rel=0.2)
 
 
-@pytest.mark.parametrize("kbps", [80, 128, 200])
+@pytest.mark.parametrize("kbps", [80, 200])
 def test_bit_rate_that_a_vorbis_names(tmp_path, kbps):
-    target = write(save(tmp_path / "a.wav", coloured(3, 48000, 2), 48000), tmp_path / "b.ogg", bitrate=kbps)
+    target = write(save(tmp_path / "a.wav", coloured(1.5, 48000, 2), 48000), tmp_path / "b.ogg", bitrate=kbps)
     assert probe(target).bit_rate == pytest.approx(1000 * kbps, rel=0.02)
 
 
 @pytest.mark.parametrize("suffix", ["mp3", "ogg", "opus"])
 def test_quality(tmp_path, suffix):
-    path = save(tmp_path / "a.wav", coloured(3, 48000, 2), 48000)
-    sizes = [write(path, tmp_path / f"{q}.{suffix}", quality=q).stat().st_size for q in (0, 0.5, 1)]
-    assert sizes[0] < 0.8 * sizes[1] < 0.7 * sizes[2]
+    path = save(tmp_path / "a.wav", coloured(1.5, 48000, 2), 48000)
+    sizes = [write(path, tmp_path / f"{q}.{suffix}", quality=q).stat().st_size for q in (0, 1)]
+    assert sizes[0] < 0.6 * sizes[1]
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac"])
