@@ -1,13 +1,44 @@
-"""Peak memory of the installed `sottovoce` command on a short and on a very long recording, beside its peers."""
+"""Peak memory of the installed `sottovoce` command: short, very long and very wide recordings, and its peers."""
 
+import shlex
 import tempfile
 from pathlib import Path
 
+import numpy as np
+import soundfile
 from _measure import finish, options, peer, peers, run, sottovoce, table, verdict, write_recording
 
 SHORT_MINUTES = 10
 PEAK_LIMIT_MIB = 120
 GROWTH_LIMIT_MIB = 5
+# The corners of what is accepted; 383 987 Hz is a prime, which has no divisor in common with the model's rate.
+WIDE = [(48_000, 2), (48_000, 64), (192_000, 64), (384_000, 64), (383_987, 64), (4_000, 64)]
+WIDE_SECONDS = 2
+WIDE_LIMIT_MIB = 300
+
+
+def write_noise(path: Path, rate: int, channels: int) -> Path:
+    """Write a WAV of noise."""
+    noise = np.random.default_rng(0).normal(0, 0.1, (WIDE_SECONDS * rate, channels))
+    soundfile.write(path, noise, rate, subtype="PCM_16")
+    return path
+
+
+def wide_peaks(folder: Path, model: str | None) -> list[tuple[str, float, float]]:
+    """Return the sound, and the peaks as a file and as raw samples in a pipe, in MiB."""
+    peaks = []
+    for rate, channels in WIDE:
+        recording = write_noise(folder / "wide.wav", rate, channels)
+        as_file = run(sottovoce(recording, folder / "out", model)).peak_mib
+        raw = folder / "wide.raw"
+        raw.write_bytes(recording.read_bytes()[-2 * channels * WIDE_SECONDS * rate :])
+        command = sottovoce(Path("-"), Path("-"), model)
+        command = [word for word in command if word != "--overwrite"]
+        command += ["--raw", "s16le", "--rate", str(rate), "--channels", str(channels)]
+        line = f"{shlex.join(map(str, command))} < {shlex.quote(str(raw))} > {shlex.quote(str(folder / 'wide.out'))}"
+        as_pipe = run(["sh", "-c", f"exec {line}"]).peak_mib
+        peaks.append((f"{channels} channels, {rate} Hz", as_file, as_pipe))
+    return peaks
 
 
 def main() -> None:
@@ -21,6 +52,7 @@ def main() -> None:
         for system, installed in peers().items():
             rows.append([system, f"{run(peer(system, short, folder)).peak_mib:.0f}" if installed else "not installed"])
         short.unlink()
+        wide = wide_peaks(folder, arguments.model)
         long = write_recording(folder / "long.flac", arguments.minutes * 60)
         long_peak = run(sottovoce(long, folder / "out", arguments.model)).peak_mib
 
@@ -37,6 +69,10 @@ def main() -> None:
             f"{verdict(peak, PEAK_LIMIT_MIB)}. Difference {growth:.0f} MiB, limit {GROWTH_LIMIT_MIB} MiB: "
             f"{verdict(growth, GROWTH_LIMIT_MIB)}.",
             table(["system", f"peak for {SHORT_MINUTES} minutes (MiB)"], rows),
+            f"**Any rate and number of channels that is accepted**, {WIDE_SECONDS} s of noise each, as a WAV and as "
+            f"raw samples in a pipe, which pass another resampler. Limit {WIDE_LIMIT_MIB} MiB: "
+            f"{verdict(max(max(peaks) for _, *peaks in wide), WIDE_LIMIT_MIB)}.",
+            table(["sound", "file (MiB)", "pipe (MiB)"], [[name, f"{a:.0f}", f"{b:.0f}"] for name, a, b in wide]),
         ],
     )
 

@@ -147,6 +147,23 @@ def test_tags_and_chapters_stay(tmp_path):
     assert tags("c.mp4", options=OutputOptions(metadata=False)) == (None, [])
 
 
+def test_time_code_stays(tmp_path, caplog):
+    """It is a tag of the picture and a track of its own, which the muxer makes from the tag."""
+    path = film(tmp_path / "a.mp4", [(0.0, tone(0.5))], codec="aac")
+    with av.open(str(path)) as source, av.open(str(tmp_path / "t.mov"), "w") as output:
+        copies = {stream.index: output.add_stream_from_template(stream) for stream in source.streams}
+        copies[0].metadata["timecode"] = "01:00:00:00"
+        for packet in source.demux():
+            if packet.size:
+                packet.stream = copies[packet.stream.index]
+                output.mux(packet)
+    replace_sound(tmp_path / "t.mov", tmp_path / "b.mov")
+    with av.open(str(tmp_path / "b.mov")) as container:
+        assert [stream.type for stream in container.streams] == ["video", "audio", "data"]
+        assert container.streams[2].metadata["timecode"] == "01:00:00:00"
+    assert "left out" not in caplog.text
+
+
 def test_tags_of_other_kinds_of_files(tmp_path):
     path = save(tmp_path / "a.flac", tone(0.5), 48000)
     info = probe(path)

@@ -1,8 +1,8 @@
 """Sound files that libsndfile does not write, and films with another sound, by way of PyAV."""
 
 import contextlib
+import errno
 import logging
-from fractions import Fraction
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -69,6 +69,14 @@ _AAC_BITS_PER_SAMPLE, _OPUS_BIT_RATES = 6, (6_000, 256_000)
 # Packets that wait in the muxer for those of a track that has few, such as subtitles.
 _OPTIONS = {"max_interleave_delta": "1000000"}
 _MICROSECONDS = 1_000_000
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
+# Some tracks are refused only when the file begins, all together: then it begins with fewer.
+_KEPT_KINDS = (
+    ("video", "audio", "subtitle", "attachment"),
+    ("video", "audio", "subtitle"),
+    ("video", "audio"),
+    ("video",),
+)
 # An encoder's frame more or less is not worth a word, neither at the end of a file nor between its tracks.
 _SLACK_SECONDS = 0.1
 # What a container says about itself.
@@ -194,6 +202,8 @@ class MediaWriter:
             AudioError: The disk does not take them.
             ValueError: The block has another shape.
         """
+        from fractions import Fraction
+
         import av
 
         if block.ndim != 2 or block.shape[0] != self.channels:
@@ -209,7 +219,7 @@ class MediaWriter:
         try:
             self._mux(self._sound.encode(frame))
         except (av.FFmpegError, OSError) as error:
-            raise disk_error(self.path, self._frames / self.sample_rate) from error
+            raise self._failure(error) from error
         self._frames += block.shape[1]
 
     def __exit__(
@@ -230,7 +240,9 @@ class MediaWriter:
                 self._others.copy_until(None)
                 self._output.close()
                 seconds = pyav.probe(self._part).seconds
-            except (av.FFmpegError, OSError, AudioError) as failure:
+            except (av.FFmpegError, OSError) as failure:
+                raise self._failure(failure) from failure
+            except AudioError as failure:
                 raise disk_error(self.path, self._frames / self.sample_rate) from failure
             # An encoder may notice only while it closes, and say nothing, that the disk took no more.
             if seconds < self._frames / self.sample_rate - _SLACK_SECONDS:
@@ -244,14 +256,20 @@ class MediaWriter:
             warn_unkept(self.path, self._unkept)
             warn_limited(self.path, self._limited, LOSSY_PEAK)
 
+    def _failure(self, error: Exception) -> AudioError:
+        if getattr(error, "errno", None) in _DISK_ERRORS:
+            return disk_error(self.path, self._frames / self.sample_rate)
+        reason = getattr(error, "strerror", None) or error
+        return AudioError(f"cannot write {self.path} ({reason}): name another kind of file, such as .mkv or .wav")
+
     def _begin(self, source: "InputContainer | None") -> None:
         """Write the header, with the tracks in the order of the film's; those that it does not take are left out."""
         import av
 
         replaced = None if source is None else pyav.choose_track(source)
         tracks = [] if source is None else [track for track in source.streams if self._has_place(track, replaced)]
-        # Some tracks are refused only with the header; the picture is not.
-        for kept in (tracks, [track for track in tracks if track is replaced or track.type == "video"]):
+        for kinds in _KEPT_KINDS:
+            kept = [track for track in tracks if track is replaced or track.type in kinds]
             output = av.open(str(self._part), "w", format=self._kind.container, options=_OPTIONS)
             copies: dict[int, Stream] = {}
             for track in kept:
@@ -263,6 +281,8 @@ class MediaWriter:
             if replaced is None:
                 self._sound = self._add_sound(output, None)
             missing = [track for track in tracks if track is not replaced and track.index not in copies]
+            # A track with the time of the recording is made again from the tag that says it.
+            missing = [track for track in missing if track.type != "data" or "timecode" not in track.metadata]
             if any(track.type == "video" and not _is_cover(track) for track in missing):
                 raise ValueError("this kind of file has no place for the picture as it is coded")
             self._unkept = [_name(track) for track in missing]
@@ -271,7 +291,8 @@ class MediaWriter:
             try:
                 output.start_encoding()
             except (ValueError, av.FFmpegError):
-                if kept != tracks or len(kept) < 2:
+                output.close()
+                if kinds == _KEPT_KINDS[-1]:
                     raise
             else:
                 break
