@@ -52,12 +52,13 @@ def enhance(
     Args:
         waveform: Samples `(T,)` or `(C, T)`, full scale ±1.
         sample_rate: Rate in Hz; any.
-        **options: The fields of `EnhanceOptions`: `limit_db`, `mix`, `full_band`, `linked`.
+        **options: The fields of `EnhanceOptions`: `limit_db`, `mix`, `full_band`, `linked`, `removed`.
 
     Returns:
         Float32 samples of the same shape, aligned to the input.
 
     Raises:
+        TypeError: It is no numpy array.
         ValueError: The array has no or more than two dimensions or no floating-point samples, or an argument is out of
             its range.
     """

@@ -2,12 +2,15 @@
 
 import contextlib
 import io
+import json
 import logging
+import math
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, TextIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
 
 from sottovoce.errors import printable
 
@@ -60,6 +63,62 @@ class _Sentences(logging.Formatter):
         return printable(super().format(record))
 
 
+QUIET, NORMAL, VERBOSE = range(3)
+_verbosity = NORMAL
+
+
+def set_verbosity(verbosity: int) -> None:
+    """Choose how much a command says beside its result.
+
+    Args:
+        verbosity: `QUIET` for errors alone, `NORMAL`, or `VERBOSE` for every step.
+    """
+    global _verbosity  # noqa: PLW0603 (a process has one terminal)
+    _verbosity = verbosity
+    log = logging.getLogger("sottovoce")
+    log.setLevel({QUIET: logging.ERROR, NORMAL: logging.WARNING, VERBOSE: logging.INFO}[verbosity])
+
+
+def say_every_step() -> None:
+    """Say what a long command finds, unless it is to be quiet."""
+    if _verbosity != QUIET:
+        set_verbosity(VERBOSE)
+
+
+def say(sentence: str, *, to_stderr: bool = False) -> None:
+    """Print what a command has done, unless it is to be quiet.
+
+    Args:
+        sentence: It may hold names from anybody.
+        to_stderr: Print to standard error, since standard output is for sound.
+    """
+    if _verbosity == QUIET:
+        return
+    if to_stderr:
+        warn(sentence)
+    else:
+        print_line(sentence)
+
+
+def print_json(content: Any) -> None:
+    """Print a result for programs: paths as text, and null for numbers that are not finite.
+
+    Args:
+        content: Dictionaries, lists, numbers, text and paths.
+    """
+    print(json.dumps(_plain(content), indent=2))
+
+
+def _plain(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {str(name): _plain(value) for name, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_plain(value) for value in content]
+    if isinstance(content, float) and not math.isfinite(content):
+        return None
+    return str(content) if isinstance(content, Path) else content
+
+
 @contextlib.contextmanager
 def progress() -> Iterator[Callable[[str, float, float, str], None]]:
     """Give a function of task, done, total and a note that draws a bar per task on a terminal, or else writes lines.
@@ -67,13 +126,13 @@ def progress() -> Iterator[Callable[[str, float, float, str], None]]:
     Warnings of the package go above the bars, or to stderr where there is no terminal.
     """
     log = logging.getLogger("sottovoce")
-    if not sys.stderr.isatty():
+    if _verbosity == QUIET or not sys.stderr.isatty():
         # A log, perhaps: rich is not even imported.
         handler: logging.Handler = logging.StreamHandler()
         handler.setFormatter(_Sentences("sottovoce: %(message)s"))
         log.addHandler(handler)
         try:
-            yield ProgressLines()
+            yield silent if _verbosity == QUIET else ProgressLines()
         finally:
             log.removeHandler(handler)
         return
@@ -108,6 +167,10 @@ def progress() -> Iterator[Callable[[str, float, float, str], None]]:
             yield show
     finally:
         log.removeHandler(handler)
+
+
+def silent(task: str, done: float, total: float, note: str) -> None:
+    """Say nothing."""
 
 
 class ProgressLines:

@@ -1,7 +1,10 @@
 """The table of commands, and what is no command."""
 
+import hashlib
+import importlib.metadata
 import inspect
 import os
+import platform
 import subprocess
 import sys
 
@@ -9,7 +12,9 @@ import numpy as np
 import pytest
 import soundfile as sf
 
+import sottovoce
 from sottovoce import cli
+from sottovoce.weights import MODELS
 
 from .test_extras import Absent
 
@@ -84,3 +89,49 @@ def test_matplotlib_does_not_write_to_the_terminal(tmp_path):
     )
     assert process.stderr == ""
     assert (tmp_path / "a.png").exists()
+
+
+def run(monkeypatch, capsys, *arguments):
+    monkeypatch.setattr(sys, "argv", ["sottovoce", *map(str, arguments)])
+    return cli.main(), *capsys.readouterr()
+
+
+def test_versions(monkeypatch, capsys):
+    code, out, err = run(monkeypatch, capsys, "--version")
+    assert (code, err) == (0, "")
+    first, *models, onnxruntime, python = out.splitlines()
+    assert first == f"sottovoce {sottovoce.__version__}"
+    for name, line in zip(MODELS, models, strict=True):
+        digest = hashlib.sha256(MODELS[name].read_bytes()).hexdigest()
+        assert line == f"model {name}, SHA-256 {digest[:16]}"
+    assert onnxruntime == f"onnxruntime {importlib.metadata.version('onnxruntime')}"
+    assert python == f"Python {platform.python_version()}"
+
+
+@pytest.fixture
+def recording(tmp_path):
+    sf.write(tmp_path / "a.wav", np.full(1600, 0.1), 16000)
+    return tmp_path / "a.wav"
+
+
+@pytest.mark.parametrize("flag", ["--quiet", "-q"])
+def test_quiet(monkeypatch, capsys, recording, identity_model, flag):
+    command = ("enhance", recording, "-o", recording.with_name("b.wav"), "--model", identity_model)
+    assert run(monkeypatch, capsys, *command, flag) == (0, "", "")
+    assert recording.with_name("b.wav").exists()
+    code, out, err = run(monkeypatch, capsys, flag, *command)
+    assert (code, out) == (1, "")
+    assert "exists and is kept" in err
+    assert "rate  " in run(monkeypatch, capsys, "info", recording, flag)[1]
+
+
+def test_verbose(monkeypatch, capsys, recording, identity_model):
+    target = recording.with_name("b.wav")
+    command = ("enhance", recording, "-o", target, "--model", identity_model)
+    assert run(monkeypatch, capsys, *command, "-v")[2] == f"sottovoce: {recording}: enhanced to {target}\n"
+    assert run(monkeypatch, capsys, *command, "--overwrite")[2] == ""
+
+
+def test_exit_codes_are_documented(monkeypatch, capsys):
+    _, out, _ = run(monkeypatch, capsys, "--help")
+    assert [line.split()[0] for line in out.partition("Exit codes:")[2].splitlines()[1:]] == ["0", "1", "2", "130"]

@@ -1,5 +1,6 @@
 """The commands `enhance` and `info`, as a user types them."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 import soundfile as sf
 
 from sottovoce import cli
+from sottovoce.engine.options import FOR_ASR_MIX
 from sottovoce.signal.audio import probe, read
 
 from ..conftest import build_identity_model
@@ -118,6 +120,50 @@ def test_resumes(tmp_path, sottovoce, capsys):
     assert printed.endswith("; 1 kept from earlier; 0 failed.\n")
 
 
+def test_report_for_programs(tmp_path, sottovoce, identity_model, capsys):
+    save(tmp_path / "in" / "a.wav", 8000)
+    (tmp_path / "in" / "b.wav").write_text("no sound")
+    assert sottovoce("enhance", tmp_path / "in", "-o", tmp_path / "out", "--json") == 1
+    printed = capsys.readouterr()
+    first, second = json.loads(printed.out)
+    assert first == {
+        "model": str(identity_model),
+        "source": str(tmp_path / "in" / "a.wav"),
+        "target": str(tmp_path / "out" / "a.wav"),
+        "seconds": 0.5,
+        "error": None,
+        "kept": False,
+    }
+    assert "is not a sound file" in second["error"]
+    assert printed.err == f"sottovoce: {second['error']}\n"
+
+
+def test_what_was_taken_away_and_what_stayed_are_the_recording(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    source = tmp_path / "a.wav"
+    sf.write(source, 0.1 * rng.standard_normal((24000, 2)), 44100, subtype="FLOAT")
+    for name, flags in {"stayed": [], "removed": ["--removed"]}.items():
+        command = ["sottovoce", "enhance", source, "-o", tmp_path / f"{name}.wav", *flags]
+        monkeypatch.setattr(sys, "argv", [str(word) for word in command])
+        assert cli.main() == 0
+    (stayed, _), (removed, _), (recording, _) = (
+        read(tmp_path / name) for name in ("stayed.wav", "removed.wav", "a.wav")
+    )
+    assert np.sqrt(np.mean(removed**2)) > 0.05
+    np.testing.assert_allclose(stayed + removed, recording, atol=1e-6)
+
+
+def test_for_asr_is_a_mix(tmp_path, sottovoce, capsys):
+    rng = np.random.default_rng(0)
+    sf.write(tmp_path / "a.wav", 0.1 * rng.standard_normal(16000), 44100, subtype="FLOAT")
+    enhance = ("enhance", tmp_path / "a.wav", "--no-full-band", "-o")
+    assert sottovoce(*enhance, tmp_path / "asr.wav", "--for-asr") == 0
+    assert sottovoce(*enhance, tmp_path / "mix.wav", "--mix", FOR_ASR_MIX) == 0
+    np.testing.assert_array_equal(read(tmp_path / "asr.wav")[0], read(tmp_path / "mix.wav")[0])
+    assert sottovoce(*enhance, tmp_path / "b.wav", "--for-asr", "--mix", "0.3") == 1
+    assert "found both --for-asr and --mix" in capsys.readouterr().err
+
+
 def limit_file_size():
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 
@@ -206,7 +252,30 @@ def test_info_of_a_model(identity_model, sottovoce, capsys):
     printed = capsys.readouterr().out
     assert "name      identity" in printed
     assert "latency   40 ms" in printed
-    assert '"seed": 0' in printed
+    assert "settings  `--settings` prints them" in printed
+    assert sottovoce("info", identity_model, "--settings") == 0
+    assert json.loads(capsys.readouterr().out) == {"seed": 0}
+    assert sottovoce("info", identity_model, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["name"], found["latency_seconds"], found["settings"]) == ("identity", 0.04, {"seed": 0})
+
+
+def test_info_for_programs(tmp_path, sottovoce, capsys):
+    sf.write(tmp_path / "a.wav", np.full((8000, 2), 0.5), 16000)
+    assert sottovoce("info", tmp_path / "a.wav", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "format": "WAV",
+        "subtype": "PCM_16",
+        "sample_rate": 16000,
+        "channels": 2,
+        "frames": 8000,
+        "seconds": 0.5,
+        "peak_dbfs": pytest.approx(-6.0206, abs=1e-3),
+        "rms_dbfs": pytest.approx(-6.0206, abs=1e-3),
+        "clipped_samples": 0,
+    }
+    assert sottovoce("info", tmp_path / "a.wav", "--settings") == 1
+    assert "expected a model" in capsys.readouterr().err
 
 
 def test_info_of_the_folder_of_a_run(tmp_path, identity_model, sottovoce, capsys):

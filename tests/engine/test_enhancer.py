@@ -320,6 +320,30 @@ def test_refuses_arguments_out_of_range(late, rate, options, words):
         late.stream(rate, **options)
 
 
+@pytest.mark.parametrize("given", [[0.0] * 100, (0.0,) * 100, 0.5, None, b"samples"])
+def test_says_what_it_wants_in_place_of_other_objects(late, given):
+    with pytest.raises(TypeError, match=f"found a {type(given).__name__}, expected a numpy array"):
+        late.enhance(given, 16000)
+    with pytest.raises(TypeError, match=f"found a {type(given).__name__}, expected a numpy array"):
+        late.stream(16000).push(given)
+
+
+@pytest.mark.parametrize("kind", [np.int16, np.uint8, bool, complex, object])
+def test_says_what_it_wants_in_place_of_other_numbers(late, kind):
+    for refuses in (lambda array: late.enhance(array, 16000), late.stream(16000).push):
+        with pytest.raises(ValueError, match="expected floating-point numbers with full scale"):
+            refuses(np.zeros(100, kind))
+
+
+def test_what_is_removed_and_what_stays_are_the_input(small):
+    waveform = noise(2, 3000)
+    for options in ({}, {"mix": 0.5}, {"limit_db": 6.0, "linked": True}):
+        stays = small.enhance(waveform, 44100, **options)
+        removed = small.enhance(waveform, 44100, removed=True, **options)
+        np.testing.assert_allclose(stays + removed, waveform, atol=1e-6)
+        assert np.abs(removed).max() > 1e-3
+
+
 @pytest.mark.parametrize("shape", [(), (1, 2, 100)])
 def test_refuses_arrays_of_other_dimensions(late, shape):
     with pytest.raises(ValueError, match="expected \\(samples,\\) or \\(channels, samples\\)"):

@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 from sottovoce import interruption, terminal
 from sottovoce.errors import MissingExtraError, SottovoceError
-from sottovoce.terminal import own_words_only
 
 
 class Command(NamedTuple):
@@ -77,7 +76,26 @@ COMMANDS = {
     "fetch": Command("sottovoce.cli.fetch", "Download a public corpus, and check that it is whole."),
 }
 
-HELP = "sottovoce: speech enhancement that learns from the recordings people have.\n\nUsage: sottovoce COMMAND ...\n"
+HELP = """sottovoce: speech enhancement that learns from the recordings people have.
+
+Usage: sottovoce COMMAND ...
+
+Commands:
+{commands}
+
+`sottovoce COMMAND --help` explains one, with an example.
+
+For every command:
+  --quiet, -q    Print results and errors alone: no progress, no warnings, no closing sentence.
+  --verbose, -v  Print every step.
+  --version      Print the versions of sottovoce, its models, onnxruntime and Python.
+
+Exit codes:
+  0    All was done.
+  1    Something was not: a sentence on standard error says what and why. The rest was done.
+  2    The command line cannot be understood.
+  130  Interrupted by Ctrl-C; 143 by SIGTERM, 129 by SIGHUP.
+"""
 
 
 def main() -> int:
@@ -88,7 +106,7 @@ def main() -> int:
     # Its remarks, such as on fonts, would be written by whoever has no other place for them.
     logging.getLogger("matplotlib").addHandler(logging.NullHandler())
     try:
-        with interruption.raised(), own_words_only():
+        with interruption.raised(), terminal.own_words_only():
             code = _run(sys.argv[1:])
             if sys.stdout is not None:
                 sys.stdout.flush()
@@ -118,12 +136,18 @@ def main() -> int:
 
 
 def _run(arguments: list[str]) -> int:
+    verbosity = {"--quiet": terminal.QUIET, "-q": terminal.QUIET, "--verbose": terminal.VERBOSE, "-v": terminal.VERBOSE}
+    terminal.set_verbosity(
+        next((verbosity[argument] for argument in arguments if argument in verbosity), terminal.NORMAL)
+    )
+    arguments = [argument for argument in arguments if argument not in verbosity]
     name = arguments[0] if arguments else "--help"
     if name in ("-h", "--help"):
-        print(HELP + "\nCommands:")
-        for command, (_, summary) in COMMANDS.items():
-            print(f"  {command:<10} {summary}")
-        print("\n`sottovoce COMMAND --help` explains one, with an example.")
+        commands = "\n".join(f"  {command:<10} {summary}" for command, (_, summary) in COMMANDS.items())
+        print(HELP.format(commands=commands), end="")
+        return 0
+    if name == "--version":
+        _print_versions()
         return 0
     if name not in COMMANDS:
         terminal.warn(f"found the command {name!r}, expected one of {', '.join(COMMANDS)}; see `sottovoce --help`.")
@@ -136,9 +160,25 @@ def _run(arguments: list[str]) -> int:
             function = COMMANDS[name].load(name)
         # tyro would leave out the example of the docstring.
         description = (inspect.getdoc(function) or "").partition("\n\nArgs:")[0]
+        description += "\n\n--quiet and --verbose are for every command: see `sottovoce --help`."
         config = (tyro.conf.DisallowNone, tyro.conf.FlagCreatePairsOff)
         prog = f"sottovoce {name}"
         return tyro.cli(function, args=arguments[1:], prog=prog, description=description, config=config) or 0
     except SottovoceError as error:
         terminal.warn(str(error))
         return 1
+
+
+def _print_versions() -> None:
+    import hashlib
+    import importlib.metadata
+    import platform
+
+    import sottovoce
+    from sottovoce.weights import MODELS
+
+    print(f"sottovoce {sottovoce.__version__}")
+    for name, path in MODELS.items():
+        print(f"model {name}, SHA-256 {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}")
+    print(f"onnxruntime {importlib.metadata.version('onnxruntime')}")
+    print(f"Python {platform.python_version()}")

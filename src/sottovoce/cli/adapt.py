@@ -57,7 +57,6 @@ def adapt(
         from sottovoce.training.adapt import adapt as run
         from sottovoce.training.checkpoints import when_interrupted, when_resumed
 
-    logging.getLogger("sottovoce").setLevel(logging.WARNING)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     if where := when_resumed(output):
         terminal.warn(where)
@@ -76,8 +75,8 @@ def adapt(
             ),
         )
     for line in adaptation.place.sentences():
-        print(line)
-    print(f"{'Adapted' if adaptation.adopted else 'Kept the old model'}: {adaptation.reason}.")
-    print(f"Wrote {adaptation.model}; pictures and numbers are beside it.")
+        terminal.say(line)
+    terminal.say(f"{'Adapted' if adaptation.adopted else 'Kept the old model'}: {adaptation.reason}.")
+    terminal.say(f"Wrote {adaptation.model}; pictures and numbers are beside it.")
     if adaptation.refused is not None:
-        print(f"What was learned is in {adaptation.refused}, if you want to hear it.")
+        terminal.say(f"What was learned is in {adaptation.refused}, if you want to hear it.")

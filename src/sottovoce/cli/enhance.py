@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Literal, Optional
 
@@ -10,7 +11,7 @@ import tyro
 
 from sottovoce import interruption, terminal
 from sottovoce.cli.arguments import DEFAULT_OPTIONS, STANDARD, Inputs, Options, Output
-from sottovoce.engine.options import EnhanceOptions
+from sottovoce.engine.options import FOR_ASR_MIX, EnhanceOptions
 from sottovoce.errors import ConfigError
 from sottovoce.paths import is_folder
 from sottovoce.signal.output import OutputOptions
@@ -27,6 +28,7 @@ def enhance(
     output: Output,
     model: str = "default",
     options: Options = DEFAULT_OPTIONS,
+    for_asr: bool = False,
     writing: Writing = DEFAULT_WRITING,
     overwrite: bool = False,
     resume: bool = False,
@@ -34,6 +36,7 @@ def enhance(
     raw: Optional[Literal["s16le", "f32le"]] = None,
     rate: Optional[int] = None,
     channels: Optional[int] = None,
+    json: bool = False,
 ) -> int:
     """Take noise and reverberation out of recordings.
 
@@ -46,6 +49,7 @@ def enhance(
         sottovoce enhance interview.wav -o clear.wav
         sottovoce enhance recordings/ -o enhanced/ --limit-db 20 --resume
         sottovoce enhance talk.mp4 -o clear.mp4
+        sottovoce enhance interview.wav -o taken_away.wav --removed
         ffmpeg -i talk.m4a -f wav - | sottovoce enhance - -o - | ffmpeg -i - talk.mp3
 
     Args:
@@ -54,6 +58,8 @@ def enhance(
         model: A bundled model, default or live, of which live gives each sample 16 ms sooner; or the folder of a
             training or an adaptation, or the model.onnx in it.
         options: How to enhance.
+        for_asr: For a speech recogniser, which likes some of the noise better than what its removal does to speech:
+            short for --mix 0.5, with which one made the fewest errors (docs/measures.md).
         writing: What is written beside the sound.
         overwrite: Replace existing files.
         resume: Go on with an interrupted run: keep what it finished, unless the recording is newer, and do the rest.
@@ -62,11 +68,18 @@ def enhance(
             model's they come out sooner than those of a WAV, through a shorter filter.
         rate: Rate of raw standard input in Hz.
         channels: Number of channels of raw standard input, 1 if not given.
+        json: Print what became of each recording as JSON, in place of a sentence.
     """
     import sottovoce
     from sottovoce.engine.files import enhance_files
 
+    if for_asr:
+        if options.mix != DEFAULT_OPTIONS.mix:
+            raise ConfigError("found both --for-asr and --mix, expected one: --for-asr sets the mix")
+        options = replace(options, mix=FOR_ASR_MIX)
     if STANDARD in (*inputs, output):
+        if json:
+            raise ConfigError("found --json with standard input or output, expected files: it reports on these")
         if resume:
             raise ConfigError("found --resume with standard input or output, expected folders: a pipe begins anew")
         return _enhance_pipe(
@@ -106,9 +119,12 @@ def enhance(
     failed = [result for result in results if result.error is not None]
     for result in failed:
         terminal.warn(str(result.error))
+    if json:
+        terminal.print_json([{"model": model, **asdict(result)} for result in results])
+        return 1 if failed else 0
     kept = sum(result.kept for result in results)
     seconds = sum(result.seconds for result in results if result.error is None and not result.kept)
-    print(
+    terminal.say(
         f"Enhanced {len(results) - len(failed) - kept} of {len(results)} recordings, "
         f"{terminal.duration(seconds)} of sound in {elapsed_seconds:.1f} s: {seconds / elapsed_seconds:.1f} times as "
         "fast as real time; " + (f"{kept} kept from earlier; " if resume else "") + f"{len(failed)} failed."
@@ -165,5 +181,5 @@ def _enhance_pipe(
             overwrite=overwrite,
         )
     elapsed_seconds = time.perf_counter() - start
-    print(f"sottovoce: enhanced {terminal.duration(seconds)} of sound in {elapsed_seconds:.1f} s.", file=sys.stderr)
+    terminal.say(f"enhanced {terminal.duration(seconds)} of sound in {elapsed_seconds:.1f} s.", to_stderr=True)
     return 0

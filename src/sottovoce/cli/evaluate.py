@@ -71,5 +71,5 @@ def evaluate(
                 path.write_text(text, encoding="utf-8")
         chart = plots.score_chart(report.summarise(results), title=estimate.name)
         plots.save(chart, targets["png"], overwrite=overwrite)
-        print(f"Wrote {', '.join(str(path) for path in targets.values())}.")
+        terminal.say(f"Wrote {', '.join(str(path) for path in targets.values())}.")
     return 1 if problems else 0

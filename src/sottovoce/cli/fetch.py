@@ -30,4 +30,4 @@ def fetch(corpus: Annotated[str, tyro.conf.arg(metavar="CORPUS")], /, *, output:
 
     with terminal.progress() as show:
         download(corpus, output, progress=lambda done, total: show("downloading", done, total, ""))
-    print(f"Wrote {output}.")
+    terminal.say(f"Wrote {output}.")

@@ -1,18 +1,25 @@
 """The command `info`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from sottovoce import terminal
+from sottovoce.errors import ConfigError
 from sottovoce.paths import is_folder
 
 if TYPE_CHECKING:
     from sottovoce.engine.model import ModelMetadata
 
 
-def info(file: Annotated[str, tyro.conf.arg(metavar="FILE")] = "default", /) -> None:
+def info(
+    file: Annotated[str, tyro.conf.arg(metavar="FILE")] = "default",
+    /,
+    *,
+    settings: bool = False,
+    json: bool = False,
+) -> None:
     """Tell what is in a recording or in a model.
 
     Example:
@@ -22,16 +29,28 @@ def info(file: Annotated[str, tyro.conf.arg(metavar="FILE")] = "default", /) -> 
     Args:
         file: A recording; or a model: the name of a bundled one (default, live), a file with the ending .onnx, or the
             folder of a training.
+        settings: Print the settings of a model's training, as JSON, and nothing else.
+        json: Print the same as JSON, with numbers in place of words.
     """
     from sottovoce.weights import MODELS
 
     path = Path(file)
-    if file not in MODELS and path.suffix.lower() != ".onnx" and not is_folder(path):
-        lines = _describe_recording(path)
-    else:
+    if file in MODELS or path.suffix.lower() == ".onnx" or is_folder(path):
         import sottovoce
 
-        lines = _describe_model(sottovoce.load(file).model.metadata)
+        metadata = sottovoce.load(file).model.metadata
+        if settings:
+            terminal.print_json(metadata.settings)
+            return
+        found, lines = _measure_model(metadata), _describe_model(metadata)
+    elif settings:
+        raise ConfigError(f"found --settings with the recording {path}, expected a model: it alone has settings")
+    else:
+        found = _measure_recording(path)
+        lines = _describe_recording(found)
+    if json:
+        terminal.print_json(found)
+        return
     width = max(map(len, lines))
     for name, value in lines.items():
         first, *others = value.splitlines() or [""]
@@ -40,11 +59,11 @@ def info(file: Annotated[str, tyro.conf.arg(metavar="FILE")] = "default", /) -> 
             terminal.print_line(f"{'':<{width}}  {line}")
 
 
-def _describe_recording(path: Path) -> dict[str, str]:
+def _measure_recording(path: Path) -> dict[str, Any]:
     import numpy as np
 
     from sottovoce.signal import audio
-    from sottovoce.signal.levels import SILENCE_DB, to_db
+    from sottovoce.signal.levels import to_db
 
     recording = audio.probe(path)
     # The largest number that 16 bits can hold; recordings of more bits that clip reach it as well.
@@ -58,24 +77,55 @@ def _describe_recording(path: Path) -> dict[str, str]:
         frames += block.shape[1]
     samples = frames * recording.channels
 
-    def level(amplitude: float) -> str:
-        level_db = float(to_db(amplitude))
+    return {
+        "format": recording.format,
+        "subtype": recording.subtype,
+        "sample_rate": recording.sample_rate,
+        "channels": recording.channels,
+        "frames": frames,
+        "seconds": frames / recording.sample_rate,
+        "peak_dbfs": float(to_db(peak)),
+        "rms_dbfs": float(to_db((energy / max(1, samples)) ** 0.5)),
+        "clipped_samples": clipped,
+    }
+
+
+def _describe_recording(found: dict[str, Any]) -> dict[str, str]:
+    from sottovoce.signal.levels import SILENCE_DB
+
+    def level(level_db: float) -> str:
         return f"{level_db:.1f} dBFS" if level_db > SILENCE_DB else "silence"
 
+    share = found["clipped_samples"] / max(1, found["frames"] * found["channels"])
     return {
-        "format": f"{recording.format}, {recording.subtype}",
-        "rate": f"{recording.sample_rate} Hz",
-        "channels": str(recording.channels),
-        "length": f"{terminal.duration(frames / recording.sample_rate)} ({frames} samples)",
-        "peak": level(peak),
-        "rms": level((energy / max(1, samples)) ** 0.5),
-        "clipped": f"{clipped} samples at full scale ({100 * clipped / max(1, samples):.3g} %)",
+        "format": f"{found['format']}, {found['subtype']}",
+        "rate": f"{found['sample_rate']} Hz",
+        "channels": str(found["channels"]),
+        "length": f"{terminal.duration(found['seconds'])} ({found['frames']} samples)",
+        "peak": level(found["peak_dbfs"]),
+        "rms": level(found["rms_dbfs"]),
+        "clipped": f"{found['clipped_samples']} samples at full scale ({100 * share:.3g} %)",
+    }
+
+
+def _measure_model(metadata: "ModelMetadata") -> dict[str, Any]:
+    return {
+        "name": metadata.name,
+        "sample_rate": metadata.sample_rate,
+        "latency_seconds": metadata.latency_seconds,
+        "windows": list(metadata.windows),
+        "synthesis_window": metadata.synthesis_window,
+        "hop": metadata.hop,
+        "parameters": metadata.parameters,
+        "multiply_adds_per_second": metadata.multiply_adds_per_second,
+        "licence": metadata.licence,
+        "training_data": list(metadata.training_data),
+        "command": metadata.command,
+        "settings": dict(metadata.settings),
     }
 
 
 def _describe_model(metadata: "ModelMetadata") -> dict[str, str]:
-    import json
-
     return {
         "name": metadata.name,
         "rate": f"{metadata.sample_rate} Hz",
@@ -87,5 +137,5 @@ def _describe_model(metadata: "ModelMetadata") -> dict[str, str]:
         "licence": metadata.licence,
         "data": "; ".join(metadata.training_data),
         "command": metadata.command,
-        "settings": json.dumps(metadata.settings, indent=2, ensure_ascii=False),
+        "settings": "`--settings` prints them",
     }

@@ -84,4 +84,4 @@ def mix(
     for unusable in (*talkers.unusable, *noises.unusable):
         terminal.warn(f"left out: {unusable.reason}")
     seconds_in_all = sum(row.seconds for row in rows)
-    print(f"Mixed {len(rows)} files, {terminal.duration(seconds_in_all)} of sound; see {output / TABLE}.")
+    terminal.say(f"Mixed {len(rows)} files, {terminal.duration(seconds_in_all)} of sound; see {output / TABLE}.")

@@ -55,7 +55,7 @@ def train(
         from sottovoce.training.run import Provenance
         from sottovoce.training.run import train as run
 
-    logging.getLogger("sottovoce").setLevel(logging.INFO)
+    terminal.say_every_step()
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     if where := when_resumed(output):
         terminal.warn(where)
@@ -72,4 +72,4 @@ def train(
             ),
         )
     curves = [path for name in ("losses.png", "health.png") if (path := output / name).exists()]
-    print(f"Wrote {model}; curves: {', '.join(map(str, curves))}.")
+    terminal.say(f"Wrote {model}; curves: {', '.join(map(str, curves))}.")

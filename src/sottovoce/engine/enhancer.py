@@ -81,16 +81,40 @@ class Enhancer:
             Float32 samples of the input's shape, aligned to it.
 
         Raises:
+            TypeError: It is no numpy array.
             ValueError: The array has no or more than two dimensions or no floating-point samples, or an argument is out
                 of its range.
             ModelError: The network fails, or gives what is no sound.
         """
+        require_samples(waveform)
         if waveform.ndim not in (1, 2):
             raise ValueError(f"found an array of shape {waveform.shape}, expected (samples,) or (channels, samples)")
         signal = np.atleast_2d(waveform)
         stream = self.stream(sample_rate, signal.shape[0], **options)
         enhanced = np.concatenate([stream.push(signal), stream.flush()], axis=1)
         return enhanced.reshape(waveform.shape)
+
+
+def require_samples(array: object) -> None:
+    """Refuse what is no array of samples.
+
+    Args:
+        array: What was given.
+
+    Raises:
+        TypeError: It is no numpy array.
+        ValueError: Its numbers are no floating-point ones.
+    """
+    if not isinstance(array, np.ndarray):
+        raise TypeError(
+            f"found a {type(array).__name__}, expected a numpy array (samples,) or (channels, samples) of "
+            "floating-point numbers with full scale ±1: convert it with numpy.asarray(..., numpy.float32)"
+        )
+    if array.dtype.kind != "f":
+        raise ValueError(
+            f"found samples of type {array.dtype}, expected floating-point numbers with full scale ±1: divide integers "
+            "by their full scale, 32768 for 16 bits"
+        )
 
 
 class Stream:
@@ -135,6 +159,7 @@ class Stream:
         # At the model's own rate it hears everything.
         self._full_band = options.full_band and sample_rate != self._model_rate
         self._linked = options.linked
+        self._removed = options.removed
         self._resampler = PolyphaseResampler if live and sample_rate != self._model_rate else Resampler
         # Longer blocks are cut to this, which bounds the memory.
         self._piece = block_frames(self.sample_rate, channels)
@@ -182,6 +207,7 @@ class Stream:
             Enhanced samples `(channels, m)`; m is often not n.
 
         Raises:
+            TypeError: The block is no numpy array.
             ValueError: The block has another rate or number of channels than the stream, or no floating-point samples,
                 or the stream was flushed.
             ModelError: The network fails, or gives what is no sound.
@@ -193,17 +219,13 @@ class Stream:
                 f"found a block at {sample_rate} Hz in a stream at {self.sample_rate} Hz, expected one rate: "
                 "begin a new stream"
             )
+        require_samples(block)
         if block.ndim == 1:
             block = block[np.newaxis]
         if block.ndim != 2 or block.shape[0] != self.channels:
             raise ValueError(
                 f"found a block of shape {block.shape}, expected ({self.channels}, samples): begin a new stream for "
                 "another number of channels"
-            )
-        if block.dtype.kind != "f":
-            raise ValueError(
-                f"found samples of type {block.dtype}, expected floating-point numbers with full scale ±1: divide "
-                "integers by their full scale"
             )
         count = block.shape[1]
         if count <= self._piece:
@@ -265,7 +287,8 @@ class Stream:
         if self._mix != 1:
             enhanced = self._mix * enhanced + (1 - self._mix) * dry
         ceiling = np.maximum(np.abs(dry), np.float32(1))
-        return np.clip(enhanced, -ceiling, ceiling)
+        enhanced = np.clip(enhanced, -ceiling, ceiling)
+        return dry - enhanced if self._removed else enhanced
 
 
 class _GainCurve:

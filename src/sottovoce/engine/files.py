@@ -276,6 +276,7 @@ def _enhance(
         # A network may fail on one recording alone.
         reason = f"{source}: {error}" if isinstance(error, ModelError) else str(error)
         return FileResult(source, target, info.seconds, reason)
+    log.info("%s: enhanced to %s", source, target)
     return FileResult(source, target, taken / info.sample_rate)
 
 

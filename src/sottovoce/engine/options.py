@@ -5,6 +5,9 @@ from typing import Optional, TypedDict
 
 from sottovoce.errors import ConfigError
 
+FOR_ASR_MIX = 0.5
+"""Share of the enhanced signal with which a speech recogniser made the fewest errors: benchmarks/recognition.py."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class EnhanceOptions:
@@ -18,6 +21,7 @@ class EnhanceOptions:
             its own; off (--no-full-band): remove it.
         linked: Give all channels the same gains, those of one network run, so that no source moves between them, which
             is also faster; off: enhance each channel for itself.
+        removed: Give what was taken away, the input minus the enhanced signal, in place of the enhanced one.
 
     Raises:
         ConfigError: A number is out of its range.
@@ -28,6 +32,7 @@ class EnhanceOptions:
     mix: float = 1.0
     full_band: bool = True
     linked: bool = False
+    removed: bool = False
 
     def __post_init__(self) -> None:
         if self.limit_db is not None and not self.limit_db >= 0:
@@ -43,3 +48,4 @@ class EnhanceKeywords(TypedDict, total=False):
     mix: float
     full_band: bool
     linked: bool
+    removed: bool

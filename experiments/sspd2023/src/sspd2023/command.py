@@ -1,6 +1,5 @@
 """The command `sottovoce benchmark`."""
 
-import logging
 import os
 
 from sottovoce import terminal
@@ -84,7 +83,6 @@ def benchmark(
     )
     if quick:
         wanted = experiment.quick(wanted)
-    logging.getLogger("sottovoce").setLevel(logging.WARNING)
     with terminal.progress() as show:
         report = experiment.conduct(
             wanted,
@@ -96,4 +94,4 @@ def benchmark(
         terminal.print_table(rows, title=title)
     for note in report.notes:
         terminal.warn(f"note: {note}")
-    terminal.print_line(f"Wrote {', '.join(str(path) for path in report.files)}.")
+    terminal.say(f"Wrote {', '.join(str(path) for path in report.files)}.")
