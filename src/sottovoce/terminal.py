@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import json
 import logging
 import math
 import os
@@ -106,6 +105,8 @@ def print_json(content: Any) -> None:
     Args:
         content: Dictionaries, lists, numbers, text and paths.
     """
+    import json
+
     print(json.dumps(_plain(content), indent=2))
 
 
