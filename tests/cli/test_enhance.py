@@ -12,7 +12,6 @@ import pytest
 import soundfile as sf
 
 from sottovoce import cli
-from sottovoce.engine.options import FOR_ASR_MIX
 from sottovoce.signal.audio import probe, read
 
 from ..conftest import build_identity_model
@@ -151,17 +150,6 @@ def test_what_was_taken_away_and_what_stayed_are_the_recording(tmp_path, monkeyp
     )
     assert np.sqrt(np.mean(removed**2)) > 0.05
     np.testing.assert_allclose(stayed + removed, recording, atol=1e-6)
-
-
-def test_for_asr_is_a_mix(tmp_path, sottovoce, capsys):
-    rng = np.random.default_rng(0)
-    sf.write(tmp_path / "a.wav", 0.1 * rng.standard_normal(16000), 44100, subtype="FLOAT")
-    enhance = ("enhance", tmp_path / "a.wav", "--no-full-band", "-o")
-    assert sottovoce(*enhance, tmp_path / "asr.wav", "--for-asr") == 0
-    assert sottovoce(*enhance, tmp_path / "mix.wav", "--mix", FOR_ASR_MIX) == 0
-    np.testing.assert_array_equal(read(tmp_path / "asr.wav")[0], read(tmp_path / "mix.wav")[0])
-    assert sottovoce(*enhance, tmp_path / "b.wav", "--for-asr", "--mix", "0.3") == 1
-    assert "found both --for-asr and --mix" in capsys.readouterr().err
 
 
 def limit_file_size():

@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal, Optional
 
@@ -11,7 +11,7 @@ import tyro
 
 from sottovoce import interruption, terminal
 from sottovoce.cli.arguments import DEFAULT_OPTIONS, STANDARD, Inputs, Options, Output
-from sottovoce.engine.options import FOR_ASR_MIX, EnhanceOptions
+from sottovoce.engine.options import EnhanceOptions
 from sottovoce.errors import ConfigError
 from sottovoce.paths import is_folder
 from sottovoce.signal.output import OutputOptions
@@ -28,7 +28,6 @@ def enhance(
     output: Output,
     model: str = "default",
     options: Options = DEFAULT_OPTIONS,
-    for_asr: bool = False,
     writing: Writing = DEFAULT_WRITING,
     overwrite: bool = False,
     resume: bool = False,
@@ -58,8 +57,6 @@ def enhance(
         model: A bundled model, default or live, of which live gives each sample 16 ms sooner; or the folder of a
             training or an adaptation, or the model.onnx in it.
         options: How to enhance.
-        for_asr: For a speech recogniser, which likes some of the noise better than what its removal does to speech:
-            short for --mix 0.5, with which one made the fewest errors (docs/measures.md).
         writing: What is written beside the sound.
         overwrite: Replace existing files.
         resume: Go on with an interrupted run: keep what it finished, unless the recording is newer, and do the rest.
@@ -73,10 +70,6 @@ def enhance(
     import sottovoce
     from sottovoce.engine.files import enhance_files
 
-    if for_asr:
-        if options.mix != DEFAULT_OPTIONS.mix:
-            raise ConfigError("found both --for-asr and --mix, expected one: --for-asr sets the mix")
-        options = replace(options, mix=FOR_ASR_MIX)
     if STANDARD in (*inputs, output):
         if json:
             raise ConfigError("found --json with standard input or output, expected files: it reports on these")

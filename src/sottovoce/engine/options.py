@@ -5,9 +5,6 @@ from typing import Optional, TypedDict
 
 from sottovoce.errors import ConfigError
 
-FOR_ASR_MIX = 0.5
-"""Share of the enhanced signal with which a speech recogniser made the fewest errors: benchmarks/recognition.py."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class EnhanceOptions:
