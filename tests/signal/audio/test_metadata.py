@@ -16,6 +16,7 @@ from mutagen.id3 import APIC, CHAP, COMM, CTOC, ID3, TIT2, TPE1
 
 from sottovoce.errors import AudioError
 from sottovoce.signal.audio import Writer, blocks, formats, probe, read, read_metadata
+from sottovoce.signal.audio.metadata import read_parts
 from sottovoce.signal.output import OutputOptions
 
 from .files import cut, noise, one_sentence, save
@@ -302,6 +303,11 @@ class TestMp3:
         target = copy(path, tmp_path / "b.flac")
         assert caplog.records[0].getMessage().endswith("has no place for it: chapters, cover")
         assert mutagen.File(target).tags["title"] == ["Interview"]
+
+    def test_a_tag_of_no_length_is_none(self, tmp_path):
+        path = save(tmp_path / "a.mp3", noise(5000))
+        path.write_bytes(b"ID3\x04\0\0\x80\0\0\0" + path.read_bytes())
+        assert read_parts(path).id3 == b""
 
     def test_tag_that_ends_behind_the_file(self, tmp_path):
         path = save(tmp_path / "a.mp3", noise(5000))

@@ -203,9 +203,9 @@ def id3_length(head: bytes) -> int:
         head: Its first 10 bytes.
 
     Returns:
-        Bytes with its header and footer; 0 if it is none.
+        Bytes with its header and footer; 0 if it is none, or damaged.
     """
-    if head[:3] != b"ID3" or len(head) < 10:
+    if head[:3] != b"ID3" or len(head) < 10 or max(head[6:10]) > 0x7F:
         return 0
     a, b, c, d = head[6:10]
     has_footer = head[5] >> 4 & 1

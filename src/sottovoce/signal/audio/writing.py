@@ -193,7 +193,10 @@ class Writer:
         except OSError as error:
             raise disk_error(self.path, self._frames / self.sample_rate) from error
         if not self._is_whole():
-            raise AudioError(f"cannot write {self.path} with the metadata of its recording: leave out the metadata")
+            raise AudioError(
+                f"cannot write {self.path} with the metadata of its recording, which is damaged: leave it out "
+                "(--no-metadata)"
+            )
         try:
             publish(self._part, self.path, overwrite=self._overwrite)
         except FileExistsError:
