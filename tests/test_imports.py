@@ -102,10 +102,10 @@ def test_every_part_has_its_rule():
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
-def test_only_the_command_line_prints(module):
+def test_only_the_terminal_prints(module):
     calls = (node for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))) if isinstance(node, ast.Call))
     lines = [call.lineno for call in calls if isinstance(call.func, ast.Name) and call.func.id == "print"]
-    assert not lines or part_of(module) in ("cli", "terminal")
+    assert not lines or part_of(module) == "terminal"
 
 
 def loaded_by(code: str) -> set[str]:

@@ -144,7 +144,8 @@ def _run(arguments: list[str]) -> int:
     name = arguments[0] if arguments else "--help"
     if name in ("-h", "--help"):
         commands = "\n".join(f"  {command:<10} {summary}" for command, (_, summary) in COMMANDS.items())
-        print(HELP.format(commands=commands), end="")
+        for line in HELP.format(commands=commands).splitlines():
+            terminal.print_line(line)
         return 0
     if name == "--version":
         _print_versions()
@@ -177,8 +178,8 @@ def _print_versions() -> None:
     import sottovoce
     from sottovoce.weights import MODELS
 
-    print(f"sottovoce {sottovoce.__version__}")
+    terminal.print_line(f"sottovoce {sottovoce.__version__}")
     for name, path in MODELS.items():
-        print(f"model {name}, SHA-256 {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}")
-    print(f"onnxruntime {importlib.metadata.version('onnxruntime')}")
-    print(f"Python {platform.python_version()}")
+        terminal.print_line(f"model {name}, SHA-256 {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}")
+    terminal.print_line(f"onnxruntime {importlib.metadata.version('onnxruntime')}")
+    terminal.print_line(f"Python {platform.python_version()}")
