@@ -13,7 +13,7 @@ PEAK_LIMIT_MIB = 120
 GROWTH_LIMIT_MIB = 5
 # The corners of what is accepted; 383 987 Hz is a prime, which has no divisor in common with the model's rate.
 WIDE = [(48_000, 2), (48_000, 64), (192_000, 64), (384_000, 64), (383_987, 64), (4_000, 64)]
-WIDE_SECONDS = 2
+WIDE_SECONDS = 1
 WIDE_LIMIT_MIB = 300
 
 

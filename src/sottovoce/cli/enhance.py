@@ -60,7 +60,7 @@ def enhance(
         writing: What is written beside the sound.
         overwrite: Replace existing files.
         resume: Go on with an interrupted run: keep what it finished, unless the recording is newer, and do the rest.
-        jobs: Number of recordings at once.
+        jobs: Number of recordings at once, each in a process of its own, which takes about 90 MiB.
         raw: Samples without a header, in ffmpeg's words, on standard input and output. At other rates than the
             model's they come out sooner than those of a WAV, through a shorter filter.
         rate: Rate of raw standard input in Hz.
