@@ -7,6 +7,7 @@ from sottovoce.errors import AudioError
 from sottovoce.signal.levels import (
     SILENCE_DB,
     active_speech_db,
+    frame_power,
     from_db,
     noise_gain_for_snr,
     peak_gain,
@@ -84,3 +85,8 @@ def test_peak_gain_only_lowers():
     assert peak_gain([quiet]) == 1
     assert np.abs(loud).max() * peak_gain([quiet, loud], 0.9) == pytest.approx(0.9)
     assert peak_gain([]) == 1
+
+
+def test_frame_power_is_the_mean_square_of_whole_frames():
+    np.testing.assert_allclose(frame_power(np.array([3.0, 4.0, 0.0, 2.0, 9.0]), 2), [12.5, 2.0])
+    assert frame_power(np.ones(3), 4).shape == (0,)

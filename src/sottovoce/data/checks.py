@@ -3,7 +3,7 @@
 import numpy as np
 
 from sottovoce.data.manifest import Manifest, Recording
-from sottovoce.signal import audio
+from sottovoce.signal import audio, levels
 
 _FRAME_SECONDS = 0.032
 _LOOKED_AT_SECONDS = 30.0
@@ -24,10 +24,10 @@ def dynamic_range_db(recording: Recording) -> float:
     waveform, rate = audio.read(recording.path, frames=looked_at)
     mono = waveform.mean(axis=0)
     size = max(1, round(_FRAME_SECONDS * rate))
-    frames = mono[: mono.size // size * size].reshape(-1, size)
-    if not len(frames):
+    power = levels.frame_power(mono, size)
+    if not power.size:
         return 0.0
-    level_db = 10 * np.log10(np.square(frames, dtype=np.float64).mean(axis=1) + 1e-10)
+    level_db = 10 * np.log10(power + 1e-10)
     low, high = np.percentile(level_db, [10, 95])
     return float(high - low)
 

@@ -124,17 +124,16 @@ def harvest_unheard(
 def _unheard(estimate: NDArray[np.float32], sample_rate: int) -> list[tuple[int, int]]:
     """Start and length of the runs in which an estimate of speech is far below its loud parts."""
     hop = round(segments.FRAME_SECONDS * sample_rate)
-    count = estimate.size // hop
-    if count < _SMOOTHING_FRAMES:
+    power = levels.frame_power(estimate, hop)
+    if power.size < _SMOOTHING_FRAMES:
         return []
-    power = np.square(estimate[: count * hop], dtype=np.float64).reshape(count, hop).mean(axis=1)
     smooth = np.convolve(power, np.full(_SMOOTHING_FRAMES, 1.0 / _SMOOTHING_FRAMES), mode="same")
     loud = np.percentile(smooth, _LOUD_PERCENTILE)
     guard, shortest = (round(seconds / segments.FRAME_SECONDS) for seconds in (_GUARD_SECONDS, _UNHEARD_SECONDS))
     found = []
     for start, end in segments.runs(smooth < loud * 10.0 ** (-_UNHEARD_DB / 10.0)):
         if end - start >= shortest:
-            first, last = (start + guard if start else 0), (end - guard if end < count else count)
+            first, last = (start + guard if start else 0), (end - guard if end < power.size else power.size)
             found.append((first * hop, (last - first) * hop))
     return found
 

@@ -283,10 +283,9 @@ def _decay_times(waveform: NDArray[np.floating], sample_rate: int) -> list[float
     the room's.
     """
     hop = round(segments.FRAME_SECONDS * sample_rate)
-    count = waveform.size // hop
-    if count < 2 * _SMOOTHING_FRAMES:
+    power = levels.frame_power(waveform, hop)
+    if power.size < 2 * _SMOOTHING_FRAMES:
         return []
-    power = np.square(waveform[: count * hop], dtype=np.float64).reshape(count, hop).mean(axis=1)
     smooth = np.convolve(power, np.full(_SMOOTHING_FRAMES, 1.0 / _SMOOTHING_FRAMES), mode="same")
     level_db = 10.0 * np.log10(smooth + 1e-12)
     heard = level_db > np.percentile(level_db, 10) + _ABOVE_NOISE_DB

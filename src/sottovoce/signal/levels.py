@@ -69,6 +69,23 @@ def rms_db(waveform: NDArray[np.floating]) -> float:
     return float(to_db(rms(waveform)))
 
 
+def frame_power(waveform: NDArray[np.floating], frame: int) -> NDArray[np.float64]:
+    """Mean square of each whole frame; what is left over at the end is not looked at.
+
+    Args:
+        waveform: Samples `(samples,)`.
+        frame: Length of a frame in samples, at least 1.
+
+    Returns:
+        `(samples // frame,)`.
+    """
+    count = waveform.size // frame
+    power: NDArray[np.float64] = (
+        np.square(waveform[: count * frame], dtype=np.float64).reshape(count, frame).mean(axis=1)
+    )
+    return power
+
+
 def active_speech_db(waveform: NDArray[np.floating], sample_rate: int) -> float:
     """Active speech level: the level over the time in which somebody speaks.
 
@@ -87,10 +104,10 @@ def active_speech_db(waveform: NDArray[np.floating], sample_rate: int) -> float:
         ITU-T P.56 (12/2011), method B.
     """
     frame = max(1, round(_FRAME_SECONDS * sample_rate))
-    count = waveform.size // frame
+    energy = frame_power(waveform, frame)
+    count = energy.size
     if not count:
         return rms_db(waveform)
-    energy = np.square(waveform[: count * frame], dtype=np.float64).reshape(count, frame).mean(axis=1)
     smooth = np.convolve(energy, np.full(_SMOOTHING_FRAMES, 1.0 / _SMOOTHING_FRAMES))[:count]
     # A frame is active if the envelope was above the threshold within the hangover: its maximum over that time decides.
     past = np.concatenate([np.zeros(_HANGOVER_FRAMES - 1), smooth])

@@ -148,8 +148,7 @@ def _utterances(
 def _spoken(waveform: NDArray[np.float32], level_db: float) -> NDArray[np.float32]:
     """Cut off what is before the first sound of speech and behind the last."""
     frame, margin = round(_FRAME_SECONDS * SAMPLE_RATE), round(_ONSET_MARGIN_SECONDS * SAMPLE_RATE)
-    frames = waveform[: waveform.size // frame * frame].reshape(-1, frame)
-    frame_db = levels.to_db(np.sqrt(np.square(frames, dtype=np.float64).mean(axis=1)))
+    frame_db = levels.to_db(np.sqrt(levels.frame_power(waveform, frame)))
     active = np.flatnonzero(frame_db > level_db + _ONSET_DB)
     return waveform[max(0, active[0] * frame - margin) : (active[-1] + 1) * frame + margin]
 
