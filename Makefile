@@ -66,13 +66,13 @@ $(VENV)/pyvenv.cfg:
 	    echo "$(PYTHON) cannot make virtual environments: please install its venv package (python3-venv)." >&2; exit 1; }
 
 $(VENV)/.installed-core: $(VENV)/pyvenv.cfg $(RECIPE)
-	@echo "Installing Sotto voce in $(VENV) (about 200 MB) ..."
+	@echo "Installing Sotto voce in $(VENV): about 200 MB on disk, half a minute to two minutes ..."
 	@$(INSTALL) -e .
 	@touch $@
 
 # The package pesq is built from source. Where that fails, all other measures are installed and PESQ is "undefined".
 $(VENV)/.installed-metrics: $(VENV)/.installed-core $(RECIPE)
-	@echo "Installing the measures (extra: metrics) ..."
+	@echo "Installing the measures (extra: metrics): about 600 MB more on disk, one to four minutes ..."
 	@$(INSTALL) -e '.[metrics]' 2>$(VENV)/metrics.log || { \
 	    echo "Not all measures can be installed (see $(VENV)/metrics.log); PESQ, which needs a C compiler, is left out."; \
 	    $(BIN)/python -c 'import tomllib; \
@@ -84,6 +84,6 @@ $(VENV)/.installed-metrics: $(VENV)/.installed-core $(RECIPE)
 
 $(VENV)/.installed-dev: $(VENV)/pyvenv.cfg $(RECIPE)
 	@.ci/system-packages.sh compiler ffmpeg
-	@echo "Installing everything that developing needs in $(VENV) (extra: dev; a few minutes) ..."
+	@echo "Installing everything that developing needs in $(VENV) (extra: dev): about 2 GB on disk, two to ten minutes ..."
 	@$(INSTALL) -e '.[dev]' -e experiments/sspd2023
 	@touch $@ $(VENV)/.installed-core $(VENV)/.installed-metrics

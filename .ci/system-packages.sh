@@ -41,7 +41,7 @@ if [[ $(id -u) -ne 0 ]] || ! command -v apt-get >/dev/null; then
     exit 0
 fi
 
-echo "Installing missing system packages: ${missing[*]}"
+echo "Installing missing system packages (up to 150 MB, about a minute): ${missing[*]}"
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
 apt-get install -y -qq --no-install-recommends "${missing[@]}" </dev/null >/dev/null
