@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import FrameType, TracebackType
 from typing import Any, NoReturn, Self
 
@@ -36,15 +36,19 @@ def exit_code(interruption: KeyboardInterrupt) -> int:
 
 
 @contextlib.contextmanager
-def raised() -> Iterator[None]:
-    """Inside, one of these signals raises an `Interruption`."""
+def raised(numbers: Iterable[int] = _NUMBERS) -> Iterator[None]:
+    """Inside, a signal raises an `Interruption`.
+
+    Args:
+        numbers: The signals.
+    """
     request = _Request()
 
     def handle(number: int, _: FrameType | None) -> None:
         if request.is_new(number):
             raise Interruption(number)
 
-    with _handled_by(handle):
+    with _handled_by(handle, numbers):
         try:
             yield
         except BaseException as error:
@@ -102,7 +106,7 @@ class _Request:
 
 
 class Deferred:
-    """A block in which a signal is noted, and has its effect at the end; a second one has it at once."""
+    """A block in which a signal is noted, and has its effect at the end; a Ctrl-C that follows has it at once."""
 
     def __init__(self) -> None:
         self._request = _Request()
@@ -125,7 +129,7 @@ class Deferred:
 
     def _note(self, number: int, _: FrameType | None) -> None:
         is_second = self.is_requested
-        if self._request.is_new(number) and is_second:
+        if self._request.is_new(number) and is_second and number == signal.SIGINT:
             raise Interruption(number)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
@@ -163,9 +167,9 @@ def leave_to_parent() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _NUMBERS)
 
 
-def _handlers() -> dict[int, Any]:
+def _handlers(numbers: Iterable[int] = _NUMBERS) -> dict[int, Any]:
     """The handlers of the signals, without those that nohup, or a shell in the background, has told us to ignore."""
-    handlers = {number: signal.getsignal(number) for number in _NUMBERS}
+    handlers = {number: signal.getsignal(number) for number in numbers}
     return {number: handler for number, handler in handlers.items() if handler not in (signal.SIG_IGN, None)}
 
 
@@ -176,8 +180,8 @@ def _set(handlers: dict[int, Any]) -> None:
 
 
 @contextlib.contextmanager
-def _handled_by(handler: Handler) -> Iterator[None]:
-    before = _handlers()
+def _handled_by(handler: Handler, numbers: Iterable[int] = _NUMBERS) -> Iterator[None]:
+    before = _handlers(numbers)
     _set(dict.fromkeys(before, handler))
     try:
         yield

@@ -7,7 +7,6 @@ import sys
 import time
 import traceback
 import warnings
-from pathlib import Path
 
 import pytest
 
@@ -16,7 +15,7 @@ from sottovoce.config import dump_settings
 from sottovoce.training import run as run_module
 from sottovoce.training.checkpoints import saved_until, step_of
 
-from .conftest import tiny
+from .conftest import in_group, tiny
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 
@@ -87,16 +86,6 @@ class Command:
         code = os.waitstatus_to_exitcode(os.waitpid(self.process, 0)[1])
         assert not in_group(self.process)
         return code, self.errors.read_text().splitlines()
-
-
-def in_group(group):
-    """Processes of a group, as far as this system tells."""
-    found = []
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            state, _, of_group = status.read_text().rpartition(") ")[2].split()[:3]
-            found += [status] if int(of_group) == group and state != "Z" else []
-    return found
 
 
 @pytest.fixture

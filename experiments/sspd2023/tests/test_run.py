@@ -4,6 +4,7 @@ import dataclasses
 import json
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 pytest.importorskip("lightning")
 pytest.importorskip("pystoi")
 
-from tests.training.conftest import SETTINGS
+from tests.training.conftest import SETTINGS, in_group
 
 from sottovoce.config import dump_settings
 from sottovoce.errors import DataError
@@ -130,7 +131,7 @@ def test_two_processes_give_the_table_of_one(protocols, finished, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_benchmark_that_is_killed_twice_ends_like_an_unbroken_one(corpora, protocols, finished, tmp_path):
+def test_a_benchmark_that_is_stopped_and_killed_ends_like_an_unbroken_one(corpora, protocols, finished, tmp_path):
     outcome, _, _ = finished
     script = tmp_path / "script.py"
     script.write_text(
@@ -141,6 +142,7 @@ def test_a_benchmark_that_is_killed_twice_ends_like_an_unbroken_one(corpora, pro
         "from sspd2023.split import Sources\n"
         "from sottovoce.config import load_settings_as\n"
         "from sspd2023.settings import ExperimentSettings\n"
+        "from sottovoce import interruption\n"
         "from sottovoce.data.manifest import scan\n"
         "if __name__ == '__main__':\n"
         f"    corpora, protocol, out = Path({str(corpora)!r}), Path({str(protocols[0].folder)!r}), Path(sys.argv[1])\n"
@@ -148,7 +150,12 @@ def test_a_benchmark_that_is_killed_twice_ends_like_an_unbroken_one(corpora, pro
         f"    protocols = [build(sources, 'poster', {COUNTS!r}, protocol, 1)]\n"
         "    settings = {n: load_settings_as(ExperimentSettings, Path(sys.argv[2]) / f) for n, f in\n"
         "                (('poster_cpu', 'joint.yaml'), ('baselines/irm', 'irm.yaml'))}\n"
-        f"    run(protocols, {FEW!r}, (1,), settings, out)\n"
+        "    try:\n"
+        "        with interruption.raised():\n"
+        f"            run(protocols, {FEW!r}, (1,), settings, out)\n"
+        "    except KeyboardInterrupt as stopped:\n"
+        "        print(*stopped.__notes__, file=sys.stderr)\n"
+        "        sys.exit(interruption.exit_code(stopped))\n"
     )
     for name, settings in (
         ("joint.yaml", SYSTEM_SETTINGS["poster_cpu"]),
@@ -156,15 +163,22 @@ def test_a_benchmark_that_is_killed_twice_ends_like_an_unbroken_one(corpora, pro
     ):
         (tmp_path / name).write_text(dump_settings(settings))
     out = tmp_path / "out"
-    for progress in ("systems/*/stages/*/finished.pt", "scores/*.jsonl"):
-        process = subprocess.Popen([sys.executable, str(script), str(out), str(tmp_path)], start_new_session=True)
+    for progress, number in (("systems/*/stages/*/*", signal.SIGINT), ("scores/*.jsonl", signal.SIGKILL)):
+        errors = tmp_path / "errors"
+        process = subprocess.Popen(
+            [sys.executable, str(script), str(out), str(tmp_path)], start_new_session=True, stderr=errors.open("wb")
+        )
         deadline = time.monotonic() + 120
         while not any(path.stat().st_size for path in out.glob(progress)):
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        os.killpg(process.pid, number)
+        assert process.wait(60) in (128 + number, -number)
+        if number == signal.SIGINT:
+            told = re.escape(f" scores are saved in {out}: the same command goes on from there\n")
+            assert re.fullmatch(rf"\d+ of \d+ steps of training and \d+ of \d+{told}", errors.read_text())
+            assert not in_group(process.pid)
     assert to_csv(run(protocols[:1], out, rows=FEW, seeds=(1,)).results) == to_csv(some(outcome))
 
 
@@ -180,7 +194,7 @@ def test_a_cut_line_is_scored_again(protocols, tmp_path):
 
 def test_processes_end_with_their_parent(protocols, tmp_path):
     """A benchmark that is killed leaves nobody who goes on in its folder."""
-    code = "from sspd2023.run import _begin; import time; _begin(None, {parent}); time.sleep(60)"
+    code = "from sspd2023.run import _begin; import time; _begin(None, None, {parent}); time.sleep(60)"
     process = subprocess.Popen([sys.executable, "-c", code.format(parent=1234567)])
     assert process.wait(timeout=30) == 1
 

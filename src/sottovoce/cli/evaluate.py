@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from sottovoce import terminal
+from sottovoce import interruption, terminal
 from sottovoce.cli.arguments import refuse_existing
 from sottovoce.errors import ConfigError, DataError
 from sottovoce.extras import require
@@ -41,7 +41,9 @@ def evaluate(
     """
     require("metrics", "Scoring", "pystoi", "scipy", *(["matplotlib"] if output else []))
     from sottovoce.atomic import replacing
-    from sottovoce.metrics import plots, report, scores
+
+    with interruption.ending_at_once():
+        from sottovoce.metrics import plots, report, scores
 
     if jobs < 1:
         raise ConfigError(f"Found --jobs {jobs}, expected 1 or more.")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import tyro
 
-from sottovoce import terminal
+from sottovoce import interruption, terminal
 from sottovoce.cli.arguments import Output, refuse_existing
 from sottovoce.errors import AudioError
 from sottovoce.extras import require
@@ -34,7 +34,8 @@ def plot(
         overwrite: Replace an existing picture.
     """
     require("metrics", "Plotting", "matplotlib")
-    from sottovoce.metrics import plots
+    with interruption.ending_at_once():
+        from sottovoce.metrics import plots
     from sottovoce.signal.audio import read
 
     refuse_existing(output, overwrite=overwrite)

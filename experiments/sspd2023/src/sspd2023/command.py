@@ -2,7 +2,7 @@
 
 import os
 
-from sottovoce import terminal
+from sottovoce import interruption, terminal
 from sottovoce.cli.arguments import Output
 from sottovoce.extras import require
 from sottovoce.paths import require_writable
@@ -68,8 +68,9 @@ def benchmark(
     require("train", "A benchmark")
     require("metrics", "A benchmark", "pesq", "pystoi", "scipy")
     require_writable(output)
-    from sspd2023 import experiment
-    from sspd2023.protocol import Counts
+    with interruption.ending_at_once():
+        from sspd2023 import experiment
+        from sspd2023.protocol import Counts
 
     counts = Counts(clean_signals, clean_seconds, mixtures, mixture_seconds, test_mixtures, test_seconds)
     wanted = experiment.Experiment(

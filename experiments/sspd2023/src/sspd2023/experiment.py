@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sottovoce import interruption
 from sottovoce.atomic import replacing
 from sottovoce.config import changed
 from sottovoce.data.corpora import Kind, read_corpus
@@ -167,12 +168,12 @@ def conduct(experiment: Experiment, output: Path, *, jobs: int = 1, on_progress:
     settings = {name: _settings(name, experiment) for row in rows if (name := SYSTEMS[row].settings) is not None}
     sources, unusable = _sources(experiment.sources)
     with _only_one(output):
-        protocols = [
-            protocol.build(
-                sources, name, experiment.counts, output / "protocol", experiment.protocol_seed, progress=on_progress
-            )
-            for name in experiment.conditions
-        ]
+        with interruption.noted(lambda: f"what is finished is kept in {output}: the same command goes on from there"):
+            folder, seed = output / "protocol", experiment.protocol_seed
+            protocols = [
+                protocol.build(sources, name, experiment.counts, folder, seed, progress=on_progress)
+                for name in experiment.conditions
+            ]
         outcome = run.run(protocols, rows, experiment.seeds, settings, output, jobs=jobs, on_progress=on_progress)
         notes = [*_notes(experiment, protocols, settings), *left_out, *unusable]
         return _write(

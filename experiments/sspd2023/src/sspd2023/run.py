@@ -5,15 +5,17 @@ import hashlib
 import json
 import logging
 import os
+import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from multiprocessing import get_context
 from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from queue import Empty
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sottovoce import interruption
 from sottovoce.atomic import replacing
 from sottovoce.config import changed, dump_settings
 from sottovoce.errors import DataError
@@ -49,6 +52,7 @@ _CHUNK = 20  # Mixtures that one process scores before it takes the next task.
 _POLL_SECONDS = 0.5
 
 _messages: "Queue[tuple[str, int | str]] | None" = None
+_stop: Event | None = None
 
 
 @dataclass(frozen=True)
@@ -196,7 +200,8 @@ def run(
                 training = None if seed is None else trainings[protocol.condition.name, system, seed]
                 scorings += _scorings(protocol, system, seed, training, folder, first=seed in (None, seeds[0]))
     tracker = _Tracker(list(trainings.values()), scorings, on_progress)
-    failures = _execute(list({t.folder: t for t in trainings.values()}.values()), scorings, jobs, tracker)
+    with interruption.noted(lambda: f"{tracker.done()} in {folder}: the same command goes on from there"):
+        failures = _execute(list({t.folder: t for t in trainings.values()}.values()), scorings, jobs, tracker)
     if failures:
         raise DataError(
             f"found {len(failures)} tasks that failed, the first: {failures[0]}. All others are done and kept: repeat "
@@ -253,6 +258,11 @@ class _Tracker:
             _log.warning("%s", text)
         self._warned.add(text)
 
+    def done(self) -> str:
+        """What is done, half a sentence."""
+        steps, scores = (f"{self._done[task]} of {self._total[task]}" for task in ("training", "scoring"))
+        return f"{steps} steps of training and {scores} scores are saved"
+
     def add(self, task: str, units: int) -> None:
         """Count what was done."""
         self._done[task] = min(self._done[task] + units, self._total[task])
@@ -274,10 +284,18 @@ def _execute(trainings: list[Training], scorings: list[Scoring], jobs: int, trac
     failures: list[str] = []
     if not untrained and not unscored:
         return failures
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=(messages, os.getpid())) as pool:
-        futures: dict[Future[None], Training | Scoring] = {pool.submit(_train, t): t for t in untrained}
-        futures |= {pool.submit(_score, s): s for s in unscored if s.checkpoint not in waiting}
+    stop = context.Event()
+    arguments = (messages, stop, os.getpid())
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=arguments) as pool:
+        futures: dict[Future[None], Training | Scoring] = {}
+
+        def submit(tasks: Iterable[Training | Scoring]) -> None:
+            with interruption.blocked():  # this may start a process
+                futures.update({pool.submit(_work, task): task for task in tasks})
+
         try:
+            submit(untrained)
+            submit(s for s in unscored if s.checkpoint not in waiting)
             while futures:
                 done, _ = wait(futures, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
                 for future in done:
@@ -289,17 +307,19 @@ def _execute(trainings: list[Training], scorings: list[Scoring], jobs: int, trac
                         what = task.folder.name if isinstance(task, Training) else f"scoring of {task.system}"
                         failures.append(f"{what}: {problem or type(problem).__name__}")
                     elif isinstance(task, Training):
-                        ready = [s for s in unscored if s.checkpoint == task.checkpoint]
-                        futures |= {pool.submit(_score, scoring): scoring for scoring in ready}
+                        submit(s for s in unscored if s.checkpoint == task.checkpoint)
                 _drain(messages, tracker)
         except BrokenProcessPool as error:
             raise DataError(
                 "A process of the benchmark ended abruptly, perhaps for want of memory: repeat the same command, which "
                 "goes on where it stopped, with fewer jobs."
             ) from error
+        except KeyboardInterrupt:
+            stop.set()
+            raise
         finally:
             pool.shutdown(cancel_futures=True)
-    _drain(messages, tracker)
+            _drain(messages, tracker)
     return failures
 
 
@@ -315,10 +335,11 @@ def _drain(messages: "Queue[tuple[str, int | str]]", tracker: _Tracker) -> None:
         return
 
 
-def _begin(messages: "Queue[tuple[str, int | str]]", parent: int) -> None:
-    """Set a process up: it tells what it does, and ends with its parent."""
-    global _messages  # noqa: PLW0603 (what a process of the pool is given at its start)
-    _messages = messages
+def _begin(messages: "Queue[tuple[str, int | str]]", stop: Event, parent: int) -> None:
+    """Set a process up: it tells what it does, stops when it is asked to, and ends with its parent."""
+    global _messages, _stop
+    _messages, _stop = messages, stop
+    interruption.leave_to_parent()
 
     def watch() -> None:
         # A pool's processes outlive a parent that was killed, and would go on in folders that its successor uses.
@@ -329,9 +350,25 @@ def _begin(messages: "Queue[tuple[str, int | str]]", parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+def _work(task: Training | Scoring) -> None:
+    """Do a task; between two steps, it stops as if a signal had asked it to."""
+    with interruption.raised([signal.SIGTERM]):
+        _heed_stop()
+        if isinstance(task, Training):
+            _train(task)
+        else:
+            _score(task)
+
+
+def _heed_stop() -> None:
+    if _stop is not None and _stop.is_set():
+        signal.raise_signal(signal.SIGTERM)
+
+
 def _tell(task: str, told: int | str) -> None:
     if _messages is not None:
         _messages.put((task, told))
+    _heed_stop()
 
 
 class _Warnings(logging.Handler):
