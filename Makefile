@@ -35,9 +35,14 @@ demo: $(VENV)/.installed-metrics ## Enhance bundled recordings, score and plot t
 	@echo "Look:    demo/before_after.png"
 	@echo "Compare: demo/pairs/ with examples/pairs/clean/ and examples/pairs/noisy/; scores in demo/scores/"
 
+# Two processes of one thread each: files of tests stay together, since they share trained systems.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --durations=20 --cov
+
 test: lint types ## Run the checks and all tests, with coverage
-	@# Two processes of one thread each: files of tests stay together, since they share trained systems.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term
+	@echo "== Tests, without the slow ones: a few minutes on two cores"
+	@$(PYTEST) -m "not slow" --cov-report=
+	@echo "== Slow tests (trainings, exports, real kills): a few minutes on two cores; coverage of all tests"
+	@$(PYTEST) -m slow --cov-append --cov-report=term
 
 lint: $(VENV)/.installed-dev ## Check style and formatting (ruff)
 	$(BIN)/ruff check .

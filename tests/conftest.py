@@ -13,13 +13,6 @@ LENGTH = 76_800
 PAIRS = Path(__file__).parents[1] / "examples" / "pairs"
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items):
-    """Files with slow tests come first: processes that share the files then end at about the same time."""
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
-
-
 @pytest.fixture(scope="session", autouse=True)
 def heed_interruptions():
     """Programs that a background job or nohup starts ignore what it does; the tests of signals need them heard."""

@@ -1,12 +1,19 @@
 """Small systems and real recordings that several tests share."""
 
+import contextlib
+import hashlib
+import os
 from pathlib import Path
 
+import onnx
+import pytest
 import soundfile as sf
 import torch
 from torch import nn
 
+from sottovoce.atomic import replacing
 from sottovoce.config import find_settings, load_settings, parse_settings
+from sottovoce.models import export
 from sottovoce.models.joint import JointAutoencoder
 
 ROOT = Path(__file__).parents[1]
@@ -90,3 +97,26 @@ def build(settings, seed=0):
                 nn.init.uniform_(layer.weight, 0.5, 2)
                 nn.init.normal_(layer.bias)
     return system.eval()
+
+
+@contextlib.contextmanager
+def traced_once(tmp_path_factory):
+    """Trace every graph once in a session, whichever file of tests and whichever process needs it.
+
+    Tracing takes most of an export, and depends on settings alone; weights and metadata are always the test's own.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "graphs"
+    trace = export._trace
+
+    def kept(*settings):
+        name = hashlib.sha256("".join(part.model_dump_json() for part in settings).encode()).hexdigest()
+        path = folder / f"{name}.onnx"
+        if not path.exists():
+            with replacing(path) as temporary:
+                onnx.save(trace(*settings), temporary)
+        return onnx.load(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "_trace", kept)
+        yield

@@ -16,6 +16,8 @@ from sottovoce.models.joint import count_parameters
 
 from ..systems import build, small_settings, speech
 
+pytestmark = pytest.mark.slow  # tracing a graph takes long, and several tests share one
+
 SYSTEMS = {
     "default": lambda: load_settings(find_settings("default")),
     "small": small_settings,
@@ -48,7 +50,6 @@ def exported(tmp_path_factory):
     return export
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_file_enhances_as_the_system_does(exported, name):
     _, system, path = exported(name)

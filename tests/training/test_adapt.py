@@ -1,6 +1,5 @@
 """Adapting: better or as before, whatever it is given, and without the clean version of anything."""
 
-import copy
 import json
 import math
 import shutil
@@ -18,7 +17,6 @@ from sottovoce.engine.enhancer import Enhancer
 from sottovoce.engine.model import Model
 from sottovoce.errors import ConfigError, DataError
 from sottovoce.metrics.report import Mean
-from sottovoce.models import export as export_module
 from sottovoce.models.checkpoint import load_checkpoint, read_checkpoint
 from sottovoce.models.export import export_model
 from sottovoce.signal import audio
@@ -230,20 +228,8 @@ def test_bad_input_is_one_sentence(tmp_path, place, monkeypatch, capsys):
         assert len(told.strip().splitlines()) == 1
 
 
-@pytest.fixture
-def traced_once(monkeypatch):
-    """Models of one graph, that of the first: tracing takes long, and what counts here is what models say."""
-    trace, graphs = export_module._trace, []
-
-    def traced(*system):
-        graphs.extend([trace(*system)] if not graphs else [])
-        return copy.deepcopy(graphs[0])
-
-    monkeypatch.setattr(export_module, "_trace", traced)
-
-
 @pytest.mark.slow
-@pytest.mark.usefixtures("undrawn", "traced_once")
+@pytest.mark.usefixtures("undrawn")
 def test_the_origin_of_the_old_model_is_kept(tmp_path, place, checkpoint, monkeypatch):
     """What a user may do with an adapted model follows from what it came from."""
     run = tmp_path / "run"

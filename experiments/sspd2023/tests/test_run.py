@@ -28,6 +28,8 @@ from sspd2023.systems import SYSTEMS
 
 from .corpora import make_noise, make_rooms, make_speech
 
+pytestmark = pytest.mark.slow  # all of them share trainings
+
 # 1.25 s: DNSMOS repeats short signals up to 9.01 s, and this becomes one segment.
 COUNTS = Counts(3, 2.0, 4, 2.0, 2, 1.25, (0.0, 5.0))
 ROWS = ("unprocessed", "joint", "irm", "oracle_irm", "joint_ceiling")
@@ -130,7 +132,6 @@ def test_two_processes_give_the_table_of_one(protocols, finished, tmp_path):
     assert to_csv(again.results) == to_csv(some(outcome))
 
 
-@pytest.mark.slow
 def test_a_benchmark_that_is_stopped_and_killed_ends_like_an_unbroken_one(corpora, protocols, finished, tmp_path):
     outcome, _, _ = finished
     script = tmp_path / "script.py"

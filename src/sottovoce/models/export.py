@@ -1,6 +1,7 @@
 """From a trained system to one file that is used without torch."""
 
 import copy
+import functools
 import logging
 import tempfile
 import warnings
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from sottovoce.atomic import replacing
-from sottovoce.config import SystemSettings
+from sottovoce.config import FrontendSettings, ModelSettings, SystemSettings
 from sottovoce.engine.model import METADATA_KEY, ModelMetadata, seal
 from sottovoce.models.bands import BandBlock
 from sottovoce.models.blocks import Past
@@ -75,13 +76,26 @@ class _OnnxGru(nn.Module):
         return heard, last
 
 
-def _trace(model: JointAutoencoder, past: list[Tensor]) -> onnx.ModelProto:
-    """The graph of a system whose batch and number of frames are free; its recurrent layers are replaced."""
+def _deployed(model: JointAutoencoder) -> tuple[_FrameGraph, list[Tensor]]:
+    """What is exported of a system, whose recurrent layers are replaced, and the past of one signal."""
+    past = Past()
+    with torch.no_grad():
+        model(torch.zeros(1, 2, sum(model.stft.reference.bins), 1), past)
     for block in model.modules():
         if isinstance(block, BandBlock):
             block.register_module("recurrence", _OnnxGru(block.recurrence))
-    bins = sum(model.stft.reference.bins)
-    example = (torch.zeros(2, 2, bins, 7), *(state.expand(2, -1, -1) for state in past))
+    return _FrameGraph(model), past.next
+
+
+@functools.lru_cache(maxsize=1)
+def _trace(frontend: FrontendSettings, settings: ModelSettings) -> onnx.ModelProto:
+    """The graph of systems with these settings, whose batch and number of frames are free, with weights of no meaning.
+
+    It takes the exporter ten seconds and more, so one graph serves all weights.
+    """
+    with torch.random.fork_rng(devices=[]):
+        system, past = _deployed(JointAutoencoder(frontend, settings).eval())
+    example = (torch.zeros(2, 2, sum(system.model.stft.reference.bins), 7), *(one.expand(2, -1, -1) for one in past))
     batch, frames = torch.export.Dim("batch", min=1, max=4096), torch.export.Dim("frames", min=1, max=1 << 20)
     shapes = ({0: batch, 3: frames}, tuple({0: batch} for _ in past))
     inputs = ["spectra", *(f"past_{index}" for index in range(len(past)))]
@@ -92,7 +106,7 @@ def _trace(model: JointAutoencoder, past: list[Tensor]) -> onnx.ModelProto:
         for name in ("torch.onnx", "onnxscript", "onnx_ir"):
             logging.getLogger(name).setLevel(logging.ERROR)
         program = torch.onnx.export(
-            _FrameGraph(model),
+            system,
             example,
             dynamo=True,
             opset_version=_OPSET,
@@ -106,6 +120,17 @@ def _trace(model: JointAutoencoder, past: list[Tensor]) -> onnx.ModelProto:
     if program is None:
         raise RuntimeError("the exporter gave no graph")
     return program.model_proto
+
+
+def _with_weights(model: onnx.ModelProto, system: _FrameGraph) -> onnx.ModelProto:
+    """A copy of a graph that has the weights of a system."""
+    filled = onnx.ModelProto()
+    filled.CopyFrom(model)
+    weights = system.state_dict()
+    for tensor in filled.graph.initializer:
+        if tensor.name in weights:
+            tensor.CopyFrom(onnx.numpy_helper.from_array(weights.pop(tensor.name).numpy(), tensor.name))
+    return filled
 
 
 def _simplified(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -182,11 +207,10 @@ def export_model(
         The metadata that stand in the file.
     """
     deployed = copy.deepcopy(model).cpu().eval()
-    memory = Past()
-    with torch.no_grad():
-        deployed(torch.zeros(1, 2, sum(model.stft.reference.bins), 1), memory)
-    frontend = settings.frontend
     parts = deployed.run_time_parts()
+    parameters, frontend = count_parameters(parts), settings.frontend
+    multiply_adds = multiply_adds_per_second(parts, frontend.sample_rate / frontend.hop)
+    system, past = _deployed(deployed)
     metadata = ModelMetadata(
         name=settings.name,
         sample_rate=frontend.sample_rate,
@@ -194,15 +218,15 @@ def export_model(
         synthesis_window=model.stft.reference.synthesis_window,
         hop=frontend.hop,
         delay_frames=deployed.delay_frames,
-        past_shapes=tuple((state.shape[1], state.shape[2]) for state in memory.next),
-        parameters=count_parameters(parts),
-        multiply_adds_per_second=multiply_adds_per_second(parts, frontend.sample_rate / frontend.hop),
+        past_shapes=tuple((state.shape[1], state.shape[2]) for state in past),
+        parameters=parameters,
+        multiply_adds_per_second=multiply_adds,
         licence=licence,
         training_data=tuple(training_data),
         command=command,
         settings=settings.model_dump(mode="json"),
     )
-    graph = _with_fixed_shapes(_simplified(_trace(deployed, memory.next)))
+    graph = _with_fixed_shapes(_simplified(_with_weights(_trace(frontend, settings.model), system)))
     _forget_origin(graph)
     entry = graph.metadata_props.add()
     entry.key, entry.value = METADATA_KEY, metadata.to_json()
