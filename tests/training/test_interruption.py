@@ -12,8 +12,10 @@ import pytest
 
 from sottovoce import cli, terminal
 from sottovoce.config import dump_settings
+from sottovoce.models.checkpoint import save_checkpoint
 from sottovoce.training import run as run_module
 from sottovoce.training.checkpoints import saved_until, step_of
+from sottovoce.training.run import untrained
 
 from .conftest import in_group, tiny
 
@@ -148,3 +150,22 @@ def test_in_the_export_the_training_is_saved(train, tmp_path):
     assert (tmp_path / "run" / "checkpoint.safetensors").exists()
     assert not (tmp_path / "run" / "model.onnx").exists()
     assert not list((tmp_path / "run").rglob(".*"))
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(("phase", "name"), [("cutting excerpts", "SIGHUP"), ("adapting", "SIGTERM")])
+def test_an_adaptation_is_stopped_in_the_same_way(folders, tmp_path, phase, name):
+    speech, made = folders
+    old, out = tmp_path / "old.safetensors", tmp_path / "run"
+    save_checkpoint(old, untrained(tiny()), tiny())
+    line = ("adapt", "--mixtures", made / "noisy", "--speech", speech, "--model", old, "--steps", 100_000, "-o", out)
+    code, errors = Command(line, tmp_path / "errors", phase).stopped_by(name)
+    assert code == SIGNALS[name]
+    kept = NOTHING
+    if phase == "adapting":
+        (checkpoint,) = (out / "stages" / "joint").iterdir()
+        until = f"step {step_of(checkpoint)} of the joint stage"
+        kept = f"the training is saved in {out} up to {until}: the same command goes on from there"
+    assert errors[-1] == f"sottovoce: interrupted: {kept}."
+    assert not any("Traceback" in line for line in errors)
+    assert not list(out.rglob(".*"))

@@ -27,7 +27,7 @@ from sottovoce.models.joint import JointAutoencoder
 from sottovoce.objectives.joint import UnpairedTensors
 from sottovoce.signal import audio
 from sottovoce.training.log import Progress, plot_run
-from sottovoce.training.preparation import Preparation, TrainingData, prepare, simulate_rooms
+from sottovoce.training.preparation import Preparation, TrainingData, named, prepare, simulate_rooms
 from sottovoce.training.run import CHECKPOINT, Provenance, export_with, fit
 from sottovoce.training.stages import joint_stages
 
@@ -183,17 +183,19 @@ def adapt(
         data = replace(data, rooms=simulate_rooms(settings, on_preparation))
         new = load_checkpoint(checkpoint)[0]
         fit(new, joint_stages(new, settings)[-1:], data, out, settings, on_progress=on_progress)
-        comparison = compare(old, new, data, settings)
+        with named("comparing with the old model", on_preparation):
+            comparison = compare(old, new, data, settings)
         chosen, reason = (new if comparison.is_better else old), _verdict(comparison)
         plot_run(out)
     origin = _origin(checkpoint)
     as_adapted = replace(origin, training_data=(*origin.training_data, "Recordings of a place."), command=command)
     adopted = chosen is not old
     refused = out / "refused.onnx" if comparison is not None and not adopted else None
-    export_with(out / "model.onnx", chosen, *((settings, as_adapted) if adopted else (original, origin)))
-    save_checkpoint(out / CHECKPOINT, chosen, settings if adopted else original)
-    if refused is not None:
-        export_with(refused, new, settings, as_adapted)
+    with named("exporting the model", on_preparation):
+        export_with(out / "model.onnx", chosen, *((settings, as_adapted) if adopted else (original, origin)))
+        save_checkpoint(out / CHECKPOINT, chosen, settings if adopted else original)
+        if refused is not None:
+            export_with(refused, new, settings, as_adapted)
     adaptation = Adaptation(out / "model.onnx", adopted, reason, place, comparison, refused)
     with replacing(out / "adaptation.json") as temporary:
         temporary.write_text(json.dumps(_as_json(adaptation), indent=2) + "\n", encoding="utf-8")

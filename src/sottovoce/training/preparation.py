@@ -1,7 +1,8 @@
 """From two unpaired folders to what a training draws from."""
 
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,21 @@ from sottovoce.errors import DataError
 _log = logging.getLogger(__name__)
 Preparation = Callable[[str, int, int], None]
 OnPart = Callable[[int, int], None]
+
+
+@contextlib.contextmanager
+def named(task: str, on_preparation: Preparation | None) -> Iterator[None]:
+    """Tell of a task of several seconds that cannot say how far it is.
+
+    Args:
+        task: What is done inside.
+        on_preparation: Called with the name of the task, 0 and 1 at its beginning, 1 and 1 at its end.
+    """
+    if on_preparation is not None:
+        on_preparation(task, 0, 1)
+    yield
+    if on_preparation is not None:
+        on_preparation(task, 1, 1)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from sottovoce.models.joint import JointAutoencoder
 from sottovoce.training.checkpoints import FINISHED, Checkpoints, newest_checkpoint, step_of
 from sottovoce.training.log import Progress, RunLog, plot_run
 from sottovoce.training.module import Clips, TrainingModule, loader
-from sottovoce.training.preparation import Preparation, TrainingData, prepare
+from sottovoce.training.preparation import Preparation, TrainingData, named, prepare
 from sottovoce.training.stages import Stage, joint_stages
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -74,7 +74,7 @@ def train(
         out: The run's folder: settings, manifests, curves, checkpoints, `checkpoint.safetensors`, `model.onnx`.
         settings: All settings.
         provenance: What the model file shall say of its origin.
-        on_preparation: Called with the name of a task, files done and files in all.
+        on_preparation: Called with the name of a task, units done and units in all; before and after the stages.
         on_progress: Called with stage, steps done, steps in all and the running loss.
 
     Returns:
@@ -90,7 +90,8 @@ def train(
     save_checkpoint(out / CHECKPOINT, model, settings)
     plot_run(out)
     path = out / "model.onnx"
-    export_with(path, model, settings, provenance)
+    with named("exporting the model", on_preparation):
+        export_with(path, model, settings, provenance)
     return path
 
 
