@@ -161,8 +161,8 @@ def blocked() -> Iterator[None]:
 
 def leave_to_parent() -> None:
     """Do nothing when a signal comes, in a process that works for another one, which sees to the end of both."""
-    # Not ignored for good: a task may heed a signal.
-    _set(dict.fromkeys(_NUMBERS, lambda *_: None))
+    _set(dict.fromkeys(_NUMBERS, signal.SIG_IGN))
+    _set({signal.SIGTERM: lambda *_: None})  # not ignored for good: the parent may have it raised in a task
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _NUMBERS)
 
