@@ -204,15 +204,25 @@ else:
 
 
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
-def test_a_command_that_is_still_loading_ends_with_a_sentence(name, code):
+def test_a_command_that_is_still_loading_ends_with_a_sentence(tmp_path, name, code):
     pytest.importorskip("lightning")
-    arguments = [sys.executable, "-v", "-m", "sottovoce", "train", "--speech", "a", "--mixtures", "b", "-o", "c"]
-    with subprocess.Popen(arguments, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
-        # Every module that is imported is a line.
-        for line in process.stderr:
-            if "'torch._C'" in line:
-                process.send_signal(getattr(signal, name))
-                break
-        rest = [line for line in process.stderr if not line.startswith(("import ", "#"))]
-    assert process.returncode == code
-    assert rest == ["sottovoce: interrupted.\n"]
+    program = """
+import sys
+
+class Watch:
+    def find_spec(self, name, *_):
+        if name == "torch._C":
+            print("loading", flush=True)
+
+sys.meta_path.insert(0, Watch())
+from sottovoce.__main__ import main
+sys.argv = ["sottovoce", "train", "--speech", "a", "--mixtures", "b", "-o", "c"]
+sys.exit(main())
+"""
+    command = [sys.executable, "-c", program]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=tmp_path, stderr=pipe, stdout=pipe, text=True) as process:
+        assert process.stdout.readline() == "loading\n"
+        process.send_signal(getattr(signal, name))
+        errors = process.stderr.read()
+    assert (process.returncode, errors) == (code, "sottovoce: interrupted.\n")

@@ -4,6 +4,7 @@ import contextlib
 import math
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -63,7 +64,8 @@ def ending_at_once() -> Iterator[None]:
     """Inside, one of these signals ends the process with a sentence: for imports, in which exceptions get lost."""
 
     def handle(number: int, _: FrameType | None) -> NoReturn:
-        os.write(2, b"sottovoce: interrupted.\n")
+        # Not through the stream's buffer, within which the signal may have come.
+        os.write(2 if sys.stderr is None else sys.stderr.fileno(), b"sottovoce: interrupted.\n")
         os._exit(128 + number)
 
     with _handled_by(handle):
