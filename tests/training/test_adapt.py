@@ -152,7 +152,9 @@ def test_clean_recordings_teach_nothing(tmp_path, checkpoint, folders, monkeypat
 
 
 @pytest.mark.usefixtures("unexported")
-@pytest.mark.parametrize(("heard", "t60_seconds"), [(0.5, (0.25, 0.75)), (0.1, (0.15, 0.3)), (math.nan, (0.2, 0.3))])
+@pytest.mark.parametrize(
+    ("heard", "t60_seconds"), [(0.5, (0.25, 0.75)), (0.1, (0.15, 0.3)), (90.0, (2.5, 7.5)), (math.nan, (0.2, 0.3))]
+)
 def test_rooms_are_like_that_of_the_place(tmp_path, place, heard, t60_seconds, monkeypatch):
     compared = []
     monkeypatch.setattr(adapt_module, "listen", lambda *_: replace(listen(*_), t60_seconds=heard))
@@ -164,6 +166,8 @@ def test_rooms_are_like_that_of_the_place(tmp_path, place, heard, t60_seconds, m
     assert (share == tiny().training.data.pseudo_room_share) == math.isnan(heard)
     assert len(data.rooms) == 2
     assert all(rooms[0] <= room.t60_seconds <= rooms[1] for room in data.rooms)
+    # What was adapted can be adapted again.
+    assert load_checkpoint(tmp_path / "out" / "checkpoint.safetensors")[1] == settings
 
 
 @pytest.mark.usefixtures("unexported")
