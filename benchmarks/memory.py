@@ -1,6 +1,8 @@
 """Peak memory of the installed `sottovoce` command: short, very long and very wide recordings, and its peers."""
 
+import os
 import shlex
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -18,9 +20,11 @@ WIDE_LIMIT_MIB = 300
 
 
 def write_noise(path: Path, rate: int, channels: int) -> Path:
-    """Write a WAV of noise."""
-    noise = np.random.default_rng(0).normal(0, 0.1, (WIDE_SECONDS * rate, channels))
-    soundfile.write(path, noise, rate, subtype="PCM_16")
+    """Write a WAV of noise in blocks: the memory of this process would count as that of the ones it starts."""
+    generator, block = np.random.default_rng(0), 1000
+    with soundfile.SoundFile(path, "w", rate, channels, subtype="PCM_16") as file:
+        for start in range(0, WIDE_SECONDS * rate, block):
+            file.write(generator.normal(0, 0.1, (min(block, WIDE_SECONDS * rate - start), channels)))
     return path
 
 
@@ -31,7 +35,9 @@ def wide_peaks(folder: Path, model: str | None) -> list[tuple[str, float, float]
         recording = write_noise(folder / "wide.wav", rate, channels)
         as_file = run(sottovoce(recording, folder / "out", model)).peak_mib
         raw = folder / "wide.raw"
-        raw.write_bytes(recording.read_bytes()[-2 * channels * WIDE_SECONDS * rate :])
+        with recording.open("rb") as source, raw.open("wb") as target:
+            source.seek(-2 * channels * WIDE_SECONDS * rate, os.SEEK_END)
+            shutil.copyfileobj(source, target)
         command = sottovoce(Path("-"), Path("-"), model)
         command = [word for word in command if word != "--overwrite"]
         command += ["--raw", "s16le", "--rate", str(rate), "--channels", str(channels)]
