@@ -123,7 +123,7 @@ def enhanced_folder(items: Sequence[Item], name: str, system: System, work: Path
 
 
 def scored(
-    items: Sequence[Item], name: str, system: System, work: Path, jobs: int, *, with_dnsmos: bool = True
+    items: Sequence[Item], name: str, system: System, work: Path, jobs: int, *, measures: Sequence[str] = MEASURES
 ) -> list[FileScores]:
     """Scores of one system on one set, from the cache where they are there.
 
@@ -140,7 +140,7 @@ def scored(
         found, problems = score_jobs(
             [Job(item.file, name, item.clean, folder / f"{item.file}.flac") for item in items],
             workers=jobs,
-            with_dnsmos=with_dnsmos,
+            measures=measures,
         )
         if problems:
             raise SystemExit("\n".join(problems))

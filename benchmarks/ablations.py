@@ -36,7 +36,7 @@ from sottovoce.config import SystemSettings, dump_settings, find_settings, load_
 from sottovoce.data.manifest import scan
 from sottovoce.metrics import plots
 from sottovoce.metrics.report import differences, markdown_table
-from sottovoce.metrics.scores import FileScores
+from sottovoce.metrics.scores import WITHOUT_DNSMOS, FileScores
 from sottovoce.models.joint import JointAutoencoder
 from sottovoce.training.run import Provenance, export_with, train
 from sspd2023.settings import ExperimentSettings, load_row
@@ -157,7 +157,7 @@ def main() -> int:
     for name, items in sets.items():
         for key, system in systems.items():
             scores[name] += scored(
-                items, key, system, arguments.work / "scores" / name, arguments.jobs, with_dnsmos=False
+                items, key, system, arguments.work / "scores" / name, arguments.jobs, measures=WITHOUT_DNSMOS
             )
     for name, results in earlier(arguments.output, sets).items():
         scores[name] += [result for result in results if result.system not in systems]

@@ -15,7 +15,7 @@ from pathlib import Path
 from _scoring import DEFAULT, HEADINGS, UNPROCESSED, means, model, read_items, scored, unprocessed, write_scores
 
 from sottovoce.metrics.report import differences, markdown_table
-from sottovoce.metrics.scores import FileScores
+from sottovoce.metrics.scores import WITHOUT_DNSMOS, FileScores
 from sottovoce.training.adapt import adapt
 from sottovoce.weights import CHECKPOINTS, DEFAULT_SPEECH, MODELS
 
@@ -60,7 +60,7 @@ def main() -> int:
         }
         found: list[FileScores] = []
         for name, system in systems.items():
-            found += scored(items, name, system, work, arguments.jobs, with_dnsmos=False)
+            found += scored(items, name, system, work, arguments.jobs, measures=WITHOUT_DNSMOS)
         scores[place.name] = found
         taken = "yes" if adaptation.adopted else "no"
         for name in systems:

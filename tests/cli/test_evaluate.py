@@ -1,6 +1,7 @@
 """The commands `evaluate` and `plot`, as a user calls them."""
 
 import csv
+import json
 
 import numpy as np
 import pytest
@@ -130,3 +131,55 @@ def test_plot_draws_recordings_side_by_side(sottovoce, folders):
     assert "add --overwrite" in err
     code, _, _ = sottovoce("plot", folders / "noisy" / "a.wav", "-o", picture, "--overwrite")
     assert code == 0
+
+
+def test_some_measures(sottovoce, folders):
+    command = ("evaluate", "--reference", folders / "clean", "--estimate", folders / "enhanced", "--jobs", 1)
+    code, out, _ = sottovoce(*command, "--measures", "si_sdr_db", "stoi", "-o", folders / "scores")
+    assert code == 0
+    assert "si_sdr_db" in out
+    assert "pesq" not in out
+    assert list(read_csv(folders / "scores" / "scores.csv")[0]) == ["file", "system", "si_sdr_db", "stoi"]
+    assert sorted(path.name for path in (folders / "scores").iterdir()) == ["scores.csv", "scores.md"]
+    code, _, err = sottovoce(*command, "--measures", "speech_dbfs")
+    assert code == 1
+    assert "found the measure 'speech_dbfs', expected with a reference some of pesq_wb, " in err
+
+
+def test_report_for_programs(sottovoce, folders):
+    sf.write(folders / "clean" / "a.wav", np.zeros(38_400), 16_000)
+    (folders / "enhanced" / "extra.wav").write_bytes((folders / "enhanced" / "a.wav").read_bytes())
+    command = ("evaluate", "--reference", folders / "clean", "--estimate", folders / "enhanced", "--jobs", 1)
+    code, out, _ = sottovoce(*command, "--measures", "stoi", "si_sdr_db", "--json")
+    assert code == 1
+    report = json.loads(out)
+    assert [(row["file"], row["system"]) for row in report["files"]] == [("a", "estimate"), ("deep/b", "estimate")]
+    assert report["files"][0]["stoi"] is None
+    assert report["files"][1]["si_sdr_db"] > 5
+    assert len(report["left_out"]) == 1
+    assert "extra" in report["left_out"][0]
+
+
+def test_without_a_reference(sottovoce, folders):
+    sine = 0.5 * np.sin(2 * np.pi * 200 * np.arange(16_000) / 16_000)
+    (folders / "levels").mkdir()
+    sf.write(folders / "levels" / "sine.wav", np.stack([sine, sine], axis=1), 16_000, subtype="FLOAT")
+    sf.write(folders / "levels" / "silence.wav", np.zeros(16_000), 16_000)
+    command = ("evaluate", "--estimate", folders / "levels", "--jobs", 1)
+    code, out, err = sottovoce(*command, "--measures", "rms_dbfs", "peak_dbfs", "speech_dbfs", "--json")
+    assert (code, err) == (0, "")
+    silence, sound = json.loads(out)["files"]
+    assert (silence["file"], silence["speech_dbfs"]) == ("silence", None)
+    assert sound["rms_dbfs"] == pytest.approx(-9.03, abs=0.01)
+    assert sound["peak_dbfs"] == pytest.approx(-6.02, abs=0.01)
+    assert sound["speech_dbfs"] == pytest.approx(-9.03, abs=0.5)
+    code, _, err = sottovoce(*command, "--measures", "pesq_wb")
+    assert code == 1
+    assert "expected without a reference some of dnsmos_ovrl, " in err
+
+
+def test_ratings_without_a_reference_are_those_with_one(sottovoce, folders):
+    rated = ("evaluate", "--estimate", folders / "noisy", "--measures", "dnsmos_ovrl", "dnsmos_sig", "--json")
+    alone = json.loads(sottovoce(*rated, "--jobs", 1)[1])["files"]
+    beside = json.loads(sottovoce(*rated, "--reference", folders / "clean", "--jobs", 1)[1])["files"]
+    assert alone == beside

@@ -26,6 +26,7 @@ NEEDS = {
     "mix --speech {} --noise {} --count 1 --simulated-rooms 1 -o {}/new": {"train": ["pyroomacoustics"]},
     "evaluate --reference {} --estimate {}": {"metrics": METRICS},
     "evaluate --reference {} --estimate {} -o {}/new": {"metrics": (*METRICS, "matplotlib")},
+    "evaluate --estimate {}": {"metrics": ["scipy"]},
     "plot {}/a.wav -o {}/new.png": {"metrics": ["matplotlib"]},
     "info {}/a.wav": {},
     "info default": {},

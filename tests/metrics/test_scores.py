@@ -13,6 +13,7 @@ from sottovoce.errors import AudioError, DataError
 from sottovoce.metrics.dnsmos import _session
 from sottovoce.metrics.scores import (
     MEASURES,
+    WITHOUT_DNSMOS,
     Job,
     Scores,
     match,
@@ -74,9 +75,9 @@ def test_a_channel_without_speech_is_left_out(tmp_path, clean, silent):
         channels[:, silent - 1] = 0 if name == "clean" else 1e-3
         sf.write(tmp_path / f"{name}.wav", channels, 16000, subtype="FLOAT")
         sf.write(tmp_path / f"others-{name}.wav", np.delete(channels, silent - 1, 1), 16000, subtype="FLOAT")
-    expected = score_files(tmp_path / "others-clean.wav", tmp_path / "others-noisy.wav", with_dnsmos=False)
+    expected = score_files(tmp_path / "others-clean.wav", tmp_path / "others-noisy.wav", measures=WITHOUT_DNSMOS)
     job = Job("a", "estimate", tmp_path / "clean.wav", tmp_path / "noisy.wav")
-    (result,), problems = score_jobs([job], with_dnsmos=False)
+    (result,), problems = score_jobs([job], measures=WITHOUT_DNSMOS)
     assert not problems
     assert astuple(result.scores) == pytest.approx(astuple(expected), nan_ok=True)
     assert not math.isnan(result.scores.pesq_wb)
@@ -87,7 +88,7 @@ def test_a_channel_without_speech_is_left_out(tmp_path, clean, silent):
 
 def test_a_recording_without_speech_is_undefined(tmp_path):
     sf.write(tmp_path / "a.wav", np.zeros((16000, 2)), 16000)
-    (result,), _ = score_jobs([Job("a", "estimate", tmp_path / "a.wav", tmp_path / "a.wav")], with_dnsmos=False)
+    (result,), _ = score_jobs([Job("a", "estimate", tmp_path / "a.wav", tmp_path / "a.wav")], measures=WITHOUT_DNSMOS)
     assert math.isnan(result.scores.pesq_wb)
     assert not silent_channels([result])
 
@@ -112,7 +113,7 @@ def test_dnsmos_can_be_left_out(tmp_path, clean, noisy):
     for name, signal in (("clean", clean), ("noisy", noisy)):
         sf.write(tmp_path / f"{name}.wav", signal, 16_000, subtype="FLOAT")
     job = Job("a", "noisy", tmp_path / "clean.wav", tmp_path / "noisy.wav")
-    ((whole,), _), ((rest,), _) = (score_jobs([job], with_dnsmos=wanted) for wanted in (True, False))
+    ((whole,), _), ((rest,), _) = (score_jobs([job], measures=wanted) for wanted in (MEASURES, WITHOUT_DNSMOS))
     left_out = {"dnsmos_ovrl", "dnsmos_sig", "dnsmos_bak"}
     assert {name for name in MEASURES if math.isnan(getattr(rest.scores, name))} == left_out
     # Sums of floats end in another last bit where the recordings lie elsewhere in memory (found: 2e-16 in ESTOI).

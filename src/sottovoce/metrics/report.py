@@ -14,7 +14,7 @@ import numpy as np
 
 from sottovoce.errors import printable
 from sottovoce.extras import require
-from sottovoce.metrics.scores import LOWER_IS_BETTER, MEASURES, FileScores, Scores
+from sottovoce.metrics.scores import LOWER_IS_BETTER, MEASURES, FileScores, Ratings, Scores
 
 CONFIDENCE = 0.95
 UNDEFINED = "undefined"
@@ -68,11 +68,12 @@ def mean(values: Sequence[float]) -> Mean:
     return Mean(float(np.mean(defined)), half_width, count, len(values) - count)
 
 
-def summarise(results: Sequence[FileScores]) -> dict[str, dict[str, Mean]]:
+def summarise(results: Sequence[FileScores], measures: Sequence[str] = MEASURES) -> dict[str, dict[str, Mean]]:
     """Mean of every measure for every system.
 
     Args:
         results: Scores of all files.
+        measures: Which of them.
 
     Returns:
         Means by system, then by measure; systems in order of appearance.
@@ -80,13 +81,15 @@ def summarise(results: Sequence[FileScores]) -> dict[str, dict[str, Mean]]:
     return {
         system: {
             measure: mean([getattr(result.scores, measure) for result in results if result.system == system])
-            for measure in MEASURES
+            for measure in measures
         }
         for system in dict.fromkeys(result.system for result in results)
     }
 
 
-def differences(results: Sequence[FileScores], system: str, baseline: str) -> dict[str, Mean]:
+def differences(
+    results: Sequence[FileScores], system: str, baseline: str, measures: Sequence[str] = MEASURES
+) -> dict[str, Mean]:
     """Mean of the paired differences between two systems, file by file.
 
     The interval of the differences tells whether a gain is more than chance; those of the two means, which share the
@@ -96,6 +99,7 @@ def differences(results: Sequence[FileScores], system: str, baseline: str) -> di
         results: Scores of all files.
         system: The system in question.
         baseline: The system that is subtracted.
+        measures: Which of them.
 
     Returns:
         Means by measure; a file that lacks the measure for either system is left out and counted.
@@ -104,55 +108,58 @@ def differences(results: Sequence[FileScores], system: str, baseline: str) -> di
     files = [file for file, name in by_key if name == baseline and (file, system) in by_key]
     return {
         measure: mean([getattr(by_key[f, system], measure) - getattr(by_key[f, baseline], measure) for f in files])
-        for measure in MEASURES
+        for measure in measures
     }
 
 
-def table(results: Sequence[FileScores]) -> list[list[str]]:
+def table(results: Sequence[FileScores], measures: Sequence[str] = MEASURES) -> list[list[str]]:
     """Means as rows of text, the heading first: one row per measure, one column per system.
 
     Args:
         results: Scores of all files, of one system or of several; the first system is compared with each other one.
+        measures: Which of them.
 
     Returns:
         Rows of equal length; an arrow at each measure points to the better end.
     """
-    means = summarise(results)
+    means = summarise(results, measures)
     first, *others = means
-    compared = {other: differences(results, first, other) for other in others}
+    compared = {other: differences(results, first, other, measures) for other in others}
     heading = ["measure", *reversed(means), *(f"{first} − {other}" for other in compared)]
     return [heading] + [
         [
-            f"{measure} {'↓' if measure in LOWER_IS_BETTER else '↑'}",
+            measure if measure.endswith("_dbfs") else f"{measure} {'↓' if measure in LOWER_IS_BETTER else '↑'}",
             *(str(means[system][measure]) for system in reversed(means)),
             *(str(difference[measure]) for difference in compared.values()),
         ]
-        for measure in MEASURES
+        for measure in measures
     ]
 
 
-def to_csv(results: Sequence[FileScores]) -> str:
+def to_csv(results: Sequence[FileScores], measures: Sequence[str] = MEASURES) -> str:
     """One line per file and system, with `undefined` where there is no score.
 
     Args:
         results: Scores of all files.
+        measures: Which of them.
 
     Returns:
         Comma-separated text with the columns file, system and every measure.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["file", "system", *MEASURES])
+    writer.writerow(["file", "system", *measures])
     for result in results:
-        writer.writerow([result.file, result.system, *score_cells(result.scores)])
+        writer.writerow([result.file, result.system, *score_cells(result.scores, measures)])
     return text.getvalue()
 
 
-def to_markdown(results: Sequence[FileScores], *, notes: Sequence[str] = ()) -> str:
+def to_markdown(results: Sequence[FileScores], measures: Sequence[str] = MEASURES, *, notes: Sequence[str] = ()) -> str:
     """Report for people: the means, how they were made, then every file.
 
     Args:
         results: Scores of all files.
+        measures: Which of them.
         notes: Sentences on what is missing.
 
     Returns:
@@ -167,29 +174,30 @@ def to_markdown(results: Sequence[FileScores], *, notes: Sequence[str] = ()) -> 
         "wideband (`wb`) and narrowband (`nb`, and its raw score); `csig`, `cbak`, `covl` with wideband PESQ; "
         "SI-SDR with the mean removed; segmental SNR limited to -10..35 dB.",
         "",
-        *markdown_table(table(results)),
+        *markdown_table(table(results, measures)),
         "",
         *(f"Note: {_cell(note)}\n" for note in notes),
         "## Files",
         "",
         *markdown_table(
-            [["file", "system", *MEASURES]]
-            + [[_cell(result.file), _cell(result.system), *score_cells(result.scores)] for result in results]
+            [["file", "system", *measures]]
+            + [[_cell(result.file), _cell(result.system), *score_cells(result.scores, measures)] for result in results]
         ),
     ]
     return "\n".join(lines) + "\n"
 
 
-def score_cells(scores: Scores) -> list[str]:
+def score_cells(scores: Scores | Ratings, measures: Sequence[str] = MEASURES) -> list[str]:
     """Scores as text.
 
     Args:
         scores: Measures of one signal.
+        measures: Which of them.
 
     Returns:
         Every measure with four decimals, or `undefined`.
     """
-    values = (getattr(scores, measure) for measure in MEASURES)
+    values = (getattr(scores, measure) for measure in measures)
     return [UNDEFINED if math.isnan(value) else f"{value:.4f}" for value in values]
 
 

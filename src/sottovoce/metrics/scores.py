@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import astuple, dataclass, fields
@@ -18,6 +18,7 @@ from sottovoce.metrics.composite import composite, llr, wss
 from sottovoce.metrics.dnsmos import Dnsmos, dnsmos
 from sottovoce.metrics.intrusive import SAMPLE_RATE, FloatArray, is_silent, pesq, pesq_raw, segmental_snr, si_sdr, stoi
 from sottovoce.signal.audio import find_audio, read
+from sottovoce.signal.levels import active_speech_db, rms_db, to_db
 from sottovoce.signal.resampling import resample
 
 _LENGTH_TOLERANCE = SAMPLE_RATE // 1000
@@ -51,6 +52,26 @@ class Scores:
 MEASURES = tuple(field.name for field in fields(Scores))
 """Names of the measures, in the order of every table."""
 
+WITHOUT_DNSMOS = tuple(measure for measure in MEASURES if not measure.startswith("dnsmos_"))
+"""All but DNSMOS, which takes as long as the others together."""
+
+
+@dataclass(frozen=True)
+class Ratings:
+    """What can be said of a recording without a reference; NaN is "undefined"."""
+
+    dnsmos_ovrl: float
+    dnsmos_sig: float
+    dnsmos_bak: float
+    speech_dbfs: float
+    """Level of the active speech."""
+    rms_dbfs: float
+    peak_dbfs: float
+
+
+RATINGS = tuple(field.name for field in fields(Ratings))
+"""Names of the measures that need no reference."""
+
 LOWER_IS_BETTER = frozenset({"llr", "wss"})
 """The distances among the measures; more is better for all others."""
 
@@ -63,7 +84,8 @@ class Job:
     """Path below the folder, without suffix: what pairs a file with its reference."""
     system: str
     """Who made the estimate, e.g. "estimate" or "unprocessed"."""
-    reference: Path
+    reference: Path | None
+    """None for `Ratings` in place of `Scores`."""
     estimate: Path
 
 
@@ -73,18 +95,18 @@ class FileScores:
 
     file: str
     system: str
-    scores: Scores
+    scores: Scores | Ratings
     silent_channels: tuple[int, ...] = ()
     """Channels, from 1, in which the reference is silent: no measure is defined there, and the others are scored."""
 
 
-def score(reference: FloatArray, estimate: FloatArray, *, with_dnsmos: bool = True) -> Scores:
-    """Compute every measure whose package is installed.
+def score(reference: FloatArray, estimate: FloatArray, *, measures: Collection[str] = MEASURES) -> Scores:
+    """Compute every measure that is wanted and whose package is installed.
 
     Args:
         reference: Clean speech `(samples,)` at 16 kHz, full scale ±1.
         estimate: Processed speech `(samples,)`, aligned with the reference.
-        with_dnsmos: Whether to compute DNSMOS, which takes as long as all other measures together.
+        measures: What is wanted; the rest is NaN where it takes long.
 
     Returns:
         Scores; NaN where a measure is undefined for these signals, is not wanted, or where pesq or speechmos is not
@@ -94,15 +116,13 @@ def score(reference: FloatArray, estimate: FloatArray, *, with_dnsmos: bool = Tr
         AudioError: The signals are not `(samples,)` of equal length.
         MissingExtraError: The package pystoi is not installed.
     """
-    try:
-        pesq_wb = pesq(reference, estimate, band="wb")
-        pesq_nb = pesq(reference, estimate, band="nb")
-    except MissingExtraError:
-        pesq_wb = pesq_nb = math.nan
-    ratings = Dnsmos(math.nan, math.nan, math.nan)
-    if with_dnsmos:
-        with contextlib.suppress(MissingExtraError):
-            ratings = dnsmos(estimate)
+    pesq_wb = pesq_nb = math.nan
+    with contextlib.suppress(MissingExtraError):
+        if not {"pesq_wb", "csig", "cbak", "covl"}.isdisjoint(measures):
+            pesq_wb = pesq(reference, estimate, band="wb")
+        if not {"pesq_nb", "pesq_nb_raw"}.isdisjoint(measures):
+            pesq_nb = pesq(reference, estimate, band="nb")
+    ratings = _dnsmos(estimate, measures)
     likelihood, slope = llr(reference, estimate), wss(reference, estimate)
     seg_snr_db = segmental_snr(reference, estimate)
     predicted = composite(pesq=pesq_wb, llr=likelihood, wss=slope, segmental_snr=seg_snr_db)
@@ -110,8 +130,8 @@ def score(reference: FloatArray, estimate: FloatArray, *, with_dnsmos: bool = Tr
         pesq_wb=pesq_wb,
         pesq_nb=pesq_nb,
         pesq_nb_raw=pesq_raw(pesq_nb),
-        stoi=stoi(reference, estimate),
-        estoi=stoi(reference, estimate, extended=True),
+        stoi=stoi(reference, estimate) if "stoi" in measures else math.nan,
+        estoi=stoi(reference, estimate, extended=True) if "estoi" in measures else math.nan,
         si_sdr_db=si_sdr(reference, estimate),
         seg_snr_db=seg_snr_db,
         llr=likelihood,
@@ -125,13 +145,48 @@ def score(reference: FloatArray, estimate: FloatArray, *, with_dnsmos: bool = Tr
     )
 
 
-def score_files(reference: Path, estimate: Path, *, with_dnsmos: bool = True) -> Scores:
+def _dnsmos(estimate: FloatArray, measures: Collection[str]) -> Dnsmos:
+    if any(measure.startswith("dnsmos_") for measure in measures):
+        with contextlib.suppress(MissingExtraError):
+            return dnsmos(estimate)
+    return Dnsmos(math.nan, math.nan, math.nan)
+
+
+def rate_file(path: Path, *, measures: Collection[str] = RATINGS) -> Ratings:
+    """Measure a recording without a reference; for DNSMOS, other rates are resampled to 16 kHz.
+
+    Args:
+        path: A recording.
+        measures: What is wanted; the rest is NaN where it takes long.
+
+    Returns:
+        Ratings: of DNSMOS the mean over the channels that are not silent, of the levels that of all channels.
+
+    Raises:
+        AudioError: The file cannot be read.
+    """
+    waveform, rate = read(path)
+    speech = _at_16k(waveform, rate)
+    heard = [_dnsmos(channel, measures) for channel in speech if not is_silent(channel)]
+    ovrl, sig, bak = np.mean(heard, axis=0) if heard else (math.nan,) * 3
+    active = [active_speech_db(channel, SAMPLE_RATE) for channel in speech if not is_silent(channel)]
+    return Ratings(
+        dnsmos_ovrl=float(ovrl),
+        dnsmos_sig=float(sig),
+        dnsmos_bak=float(bak),
+        speech_dbfs=max(active, default=math.nan),
+        rms_dbfs=rms_db(waveform),
+        peak_dbfs=float(to_db(np.abs(waveform).max(initial=0.0))),
+    )
+
+
+def score_files(reference: Path, estimate: Path, *, measures: Collection[str] = MEASURES) -> Scores:
     """Score a recording against its reference; other rates are resampled to 16 kHz.
 
     Args:
         reference: Clean recording.
         estimate: Processed recording, with as many channels and of the same duration within a millisecond.
-        with_dnsmos: As in `score`.
+        measures: As in `score`.
 
     Returns:
         Scores, the mean over the channels; those in which the reference is silent are left out, unless all are.
@@ -140,8 +195,26 @@ def score_files(reference: Path, estimate: Path, *, with_dnsmos: bool = True) ->
         AudioError: A file cannot be read, or the two differ in channels or duration.
         MissingExtraError: The package pystoi is not installed.
     """
-    scores, _ = _score_channels(reference, estimate, with_dnsmos)
+    scores, _ = _score_channels(reference, estimate, measures)
     return scores
+
+
+def list_jobs(systems: Mapping[str, Path]) -> list[Job]:
+    """List the recordings of folders, to be rated without a reference.
+
+    Args:
+        systems: Folder of each system.
+
+    Returns:
+        The jobs, folder by folder.
+
+    Raises:
+        AudioError: A folder is missing or holds no recording.
+        DataError: A folder has two recordings of one name.
+    """
+    return [
+        Job(name, system, None, path) for system, folder in systems.items() for name, path in _by_name(folder).items()
+    ]
 
 
 def match(reference: Path, systems: Mapping[str, Path]) -> tuple[list[Job], list[str]]:
@@ -186,7 +259,7 @@ def score_jobs(
     jobs: Sequence[Job],
     *,
     workers: int = 1,
-    with_dnsmos: bool = True,
+    measures: Collection[str] = MEASURES,
     on_done: Callable[[], object] = lambda: None,
 ) -> tuple[list[FileScores], list[str]]:
     """Score many recordings, in parallel processes.
@@ -194,7 +267,7 @@ def score_jobs(
     Args:
         jobs: What to score.
         workers: Number of processes, >= 1; 1 works in this process.
-        with_dnsmos: As in `score`.
+        measures: As in `score`.
         on_done: Called after each job.
 
     Returns:
@@ -205,10 +278,10 @@ def score_jobs(
         DataError: A process ended abruptly.
         MissingExtraError: The package pystoi is not installed.
     """
-    results: dict[Job, tuple[Scores, tuple[int, ...]] | str] = {}
+    results: dict[Job, tuple[Scores | Ratings, tuple[int, ...]] | str] = {}
     if workers == 1:
         for job in jobs:
-            results[job] = _attempt(job, with_dnsmos)
+            results[job] = _attempt(job, measures)
             on_done()
     else:
         # "spawn": the caller may hold threads (a progress bar), with which forking is unsafe.
@@ -216,7 +289,7 @@ def score_jobs(
             min(workers, len(jobs)), mp_context=get_context("spawn"), initializer=interruption.leave_to_parent
         ) as pool:
             with interruption.blocked():
-                futures = {pool.submit(_attempt, job, with_dnsmos): job for job in jobs}
+                futures = {pool.submit(_attempt, job, measures): job for job in jobs}
             try:
                 for future in as_completed(futures):
                     results[futures[future]] = future.result()
@@ -238,15 +311,19 @@ def score_jobs(
     return scored, [result for job in jobs if isinstance(result := results[job], str)]
 
 
-def notes() -> list[str]:
-    """One sentence for each optional package whose absence leaves columns undefined."""
+def notes(measures: Collection[str] = MEASURES) -> list[str]:
+    """One sentence for each optional package whose absence leaves some of these measures undefined."""
     consequences = {
         "pesq": "pesq_*, csig, cbak and covl are undefined: the package 'pesq' is not installed; it is built from "
         "source, which needs a C compiler: run `pip install 'sottovoce[metrics]'`.",
         "speechmos": "dnsmos_* are undefined: the package 'speechmos' is not installed: run "
         "`pip install 'sottovoce[metrics]'`.",
     }
-    return [sentence for package, sentence in consequences.items() if not is_installed(package)]
+    needs = {
+        "pesq": any(measure.startswith("pesq") or measure in ("csig", "cbak", "covl") for measure in measures),
+        "speechmos": any(measure.startswith("dnsmos") for measure in measures),
+    }
+    return [sentence for package, sentence in consequences.items() if needs[package] and not is_installed(package)]
 
 
 def silent_channels(results: Sequence[FileScores]) -> list[str]:
@@ -258,16 +335,18 @@ def silent_channels(results: Sequence[FileScores]) -> list[str]:
     ]
 
 
-def _attempt(job: Job, with_dnsmos: bool) -> tuple[Scores, tuple[int, ...]] | str:
+def _attempt(job: Job, measures: Collection[str]) -> tuple[Scores | Ratings, tuple[int, ...]] | str:
     try:
-        return _score_channels(job.reference, job.estimate, with_dnsmos)
+        if job.reference is None:
+            return rate_file(job.estimate, measures=measures), ()
+        return _score_channels(job.reference, job.estimate, measures)
     except MissingExtraError:
         raise
     except SottovoceError as error:
         return str(error)
 
 
-def _score_channels(reference: Path, estimate: Path, with_dnsmos: bool) -> tuple[Scores, tuple[int, ...]]:
+def _score_channels(reference: Path, estimate: Path, measures: Collection[str]) -> tuple[Scores, tuple[int, ...]]:
     """Mean scores of a recording, and the numbers of the channels that were left out of the mean."""
     clean, noisy = (_read_16k(path) for path in (reference, estimate))
     if len(clean) != len(noisy):
@@ -284,7 +363,7 @@ def _score_channels(reference: Path, estimate: Path, with_dnsmos: bool) -> tuple
     if len(silent) == len(clean):
         silent = ()
     channels = [
-        astuple(score(pair[0][:length], pair[1][:length], with_dnsmos=with_dnsmos))
+        astuple(score(pair[0][:length], pair[1][:length], measures=measures))
         for number, pair in enumerate(zip(clean, noisy, strict=True), 1)
         if number not in silent
     ]
@@ -292,7 +371,10 @@ def _score_channels(reference: Path, estimate: Path, with_dnsmos: bool) -> tuple
 
 
 def _read_16k(path: Path) -> FloatArray:
-    waveform, rate = read(path)
+    return _at_16k(*read(path))
+
+
+def _at_16k(waveform: FloatArray, rate: int) -> FloatArray:
     return resample(waveform, rate, SAMPLE_RATE) if rate != SAMPLE_RATE else waveform
 
 
