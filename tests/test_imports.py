@@ -16,13 +16,14 @@ from sottovoce.cli import COMMANDS
 PACKAGE = Path(sottovoce.__file__).parent
 
 # A part of the package, and the parts that it may know; every part may know `errors`, `extras`, `atomic` and
-# `interruption` and `paths`.
+# `interruption`, `paths` and `progress`.
 MAY_KNOW = {
     "errors": set(),
     "extras": set(),
     "atomic": set(),
     "interruption": set(),
     "paths": set(),
+    "progress": set(),
     "terminal": {"engine"},
     "config": {"older_settings", "yaml_file"},
     "yaml_file": set(),
@@ -90,7 +91,7 @@ def test_imports_run_one_way(module):
     names = imported_names(ast.parse(module.read_text(encoding="utf-8")))
     parts = {path.name.removesuffix(".py") for path in PACKAGE.iterdir()}
     known = {name.split(".")[1] for name in names if name.startswith("sottovoce.")} & parts
-    assert known <= MAY_KNOW[part] | {"errors", "extras", "atomic", "interruption", "paths", part}
+    assert known <= MAY_KNOW[part] | {"errors", "extras", "atomic", "interruption", "paths", "progress", part}
 
     assert not {name for name in names if name.split(".")[0] == "sspd2023"}  # it stands on this package
     forbidden = MUST_NOT_KNOW.get(part, set()) | (LIGHTNING if part not in ("training", "cli") else set())

@@ -10,27 +10,28 @@ def test_a_line_a_minute_with_the_time_left(capsys):
     tell = ProgressLines(clock=lambda: now)
     for done in range(0, 1001):
         now = 0.5 * done
-        tell("training", done, 1000, f" {done} of 1000")
+        tell("training", done, 1000, f"{done} of 1000")
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 8
-    assert lines[0] == "sottovoce: training 12% (120 of 1000), 7:20.0 left"
-    assert lines[-1] == "sottovoce: training 96% (960 of 1000), 0:20.0 left"
+    assert len(lines) == 9
+    assert lines[0] == "sottovoce: training 1% (10 of 1000), 8:15.0 left"
+    assert lines[1] == "sottovoce: training 13% (130 of 1000), 7:15.0 left"
+    assert lines[-1] == "sottovoce: training 97% (970 of 1000), 0:15.0 left"
 
 
 def test_what_goes_on_after_a_break_is_not_counted_as_done_now(capsys):
     now = 0.0
     tell = ProgressLines(clock=lambda: now)
-    tell("training", 900, 1000, "")
+    tell("training", 900, 1000)
     now = 60.0
     tell("training", 950, 1000, "")
-    assert capsys.readouterr().err == "sottovoce: training 95%, 1:00.0 left\n"
+    assert capsys.readouterr().err == "sottovoce: training 95% (950 of 1000), 1:00.0 left\n"
 
 
 def test_short_tasks_tell_nothing(capsys):
     now = 0.0
     tell = ProgressLines(clock=lambda: now)
     for done in range(0, 101):
-        now = 0.5 * done
+        now = 0.05 * done
         tell("mixing", done, 100, "")
     assert capsys.readouterr().err == ""
 
@@ -43,7 +44,7 @@ def test_a_task_that_begins_anew_counts_from_there(capsys):
     tell("cutting", 0, 100, "")
     now = 121.0
     tell("cutting", 50, 100, "")
-    assert capsys.readouterr().err == "sottovoce: cutting 50%, 1:00.0 left\n"
+    assert capsys.readouterr().err == "sottovoce: cutting 50% (50 of 100), 1:00.0 left\n"
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from sottovoce.errors import printable
+from sottovoce.progress import Progress
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -121,8 +122,8 @@ def _plain(content: Any) -> Any:
 
 
 @contextlib.contextmanager
-def progress() -> Iterator[Callable[[str, float, float, str], None]]:
-    """Give a function of task, done, total and a note that draws a bar per task on a terminal, or else writes lines.
+def progress() -> Iterator[Progress]:
+    """Give what draws a bar per task on a terminal, or else writes lines.
 
     Warnings of the package go above the bars, or to stderr where there is no terminal.
     """
@@ -140,7 +141,8 @@ def progress() -> Iterator[Callable[[str, float, float, str], None]]:
 
     from rich.console import Console
     from rich.logging import RichHandler
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
     from rich.progress import TimeRemainingColumn as TimeLeftColumn
 
     screen = Console(stderr=True)
@@ -157,10 +159,11 @@ def progress() -> Iterator[Callable[[str, float, float, str], None]]:
         TimeLeftColumn(),
     )
     try:
-        with Progress(*columns, console=screen, refresh_per_second=4, speed_estimate_period=120) as bars:
+        with Bars(*columns, console=screen, refresh_per_second=4, speed_estimate_period=120) as bars:
             tasks: dict[str, TaskID] = {}
 
-            def show(task: str, done: float, total: float, note: str) -> None:
+            def show(task: str, done: float, total: float, note: str = "") -> None:
+                note = note or f"{done} of {total}"
                 if task not in tasks:
                     tasks[task] = bars.add_task(task, total=total, note=note)
                 bars.update(tasks[task], completed=done, total=total, note=note)
@@ -170,36 +173,36 @@ def progress() -> Iterator[Callable[[str, float, float, str], None]]:
         log.removeHandler(handler)
 
 
-def silent(task: str, done: float, total: float, note: str) -> None:
+def silent(task: str, done: float, total: float, note: str = "") -> None:
     """Say nothing."""
 
 
 class ProgressLines:
-    """Progress where there is no terminal, such as in a log: a line a minute, for what takes longer than that.
+    """Progress where there is no terminal, such as in a log: a line for a task of more than 5 s, then one a minute.
 
     Args:
         clock: Gives the time in seconds.
     """
 
-    _INTERVAL_SECONDS = 60.0
+    _FIRST_SECONDS, _INTERVAL_SECONDS = 5.0, 60.0
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._told = clock()
         self._began: dict[str, tuple[float, float]] = {}
+        self._next: dict[str, float] = {}
 
-    def __call__(self, task: str, done: float, total: float, note: str) -> None:
-        """Write a line to stderr if the last one was a minute ago."""
+    def __call__(self, task: str, done: float, total: float, note: str = "") -> None:
+        """Write a line to stderr if it is time."""
         now = self._clock()
-        since, at_first = self._began.setdefault(task, (now, done))
-        if done < at_first:  # begun anew
+        since, at_first = self._began.get(task, (now, done))
+        if task not in self._began or done < at_first:  # the same task may begin again
             self._began[task] = since, at_first = now, done
-        if now - self._told < self._INTERVAL_SECONDS or not at_first < done < total:
+            self._next[task] = now + self._FIRST_SECONDS
+        if now < self._next[task] or not at_first < done < total:
             return
-        self._told = now
+        self._next[task] = now + self._INTERVAL_SECONDS
         left = (now - since) / (done - at_first) * (total - done)
-        details = f" ({note.strip()})" if note else ""
-        print(f"sottovoce: {task} {done / total:.0%}{details}, {duration(left)} left", file=sys.stderr)
+        warn(f"{task} {done / total:.0%} ({note or f'{done} of {total}'}), {duration(left)} left")
 
 
 def duration(seconds: float) -> str:

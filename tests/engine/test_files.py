@@ -153,7 +153,7 @@ def test_one_bad_file_stops_no_other(tmp_path, identity):
     header.write_bytes(b"RF64\xff\xff\xff\xffWAVEds64\x1c\x00\x00\x00" + bytes(3))
     seen = []
     results = enhance_files(
-        [tmp_path / "in"], tmp_path / "out", identity, jobs=3, on_progress=lambda *seconds: seen.append(seconds)
+        [tmp_path / "in"], tmp_path / "out", identity, jobs=3, on_progress=lambda _, *seconds: seen.append(seconds)
     )
     assert [result.source for result in results] == [good[0], bad, good[1], cut, header]
     assert [result.error is None for result in results] == [True, False, True, False, False]
@@ -173,7 +173,7 @@ def test_progress_knows_a_streamed_flac(tmp_path, identity):
     flac.write_bytes(content)
     seen = []
     results = enhance_files(
-        [tmp_path / "in"], tmp_path / "out", identity, on_progress=lambda *seconds: seen.append(seconds)
+        [tmp_path / "in"], tmp_path / "out", identity, on_progress=lambda _, *seconds: seen.append(seconds)
     )
     assert [(result.error, result.seconds) for result in results] == [(None, 1.0), (None, 1.25)]
     assert seen[-1] == pytest.approx((2.25, 2.25))
@@ -212,7 +212,7 @@ class TestResume:
     def test_what_is_finished_is_kept_and_the_rest_is_done(self, tmp_path, identity, names):
         before = [(tmp_path / "out" / name).stat() for name in names]
         seen = []
-        results = self.run(tmp_path, identity, on_progress=lambda *seconds: seen.append(seconds))
+        results = self.run(tmp_path, identity, on_progress=lambda _, *seconds: seen.append(seconds))
         assert [(result.kept, result.error) for result in results] == [(True, None), (True, None), (False, None)]
         after = [(tmp_path / "out" / name).stat() for name in names]
         assert [(s.st_ino, s.st_mtime_ns) for s in before] == [(s.st_ino, s.st_mtime_ns) for s in after]
@@ -235,7 +235,7 @@ class TestResume:
         assert probe(tmp_path / "out" / names[1]).frames == 20000
 
     def test_goes_on_after_an_interruption(self, tmp_path, identity, names):
-        def interrupt(done_seconds, total_seconds):
+        def interrupt(task, done_seconds, total_seconds):
             raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
@@ -258,7 +258,7 @@ class TestFolderThatChanges:
         def run(happens):
             calls = []
 
-            def at_first_block(done_seconds, total_seconds):
+            def at_first_block(task, done_seconds, total_seconds):
                 if not calls:
                     happens()
                 calls.append(done_seconds)
@@ -382,7 +382,7 @@ def test_interruption_leaves_nothing_half_written(tmp_path, identity, slow):
     for name in "abcd":
         save(tmp_path / "in" / f"{name}.wav", 16000 * 20)
 
-    def interrupt(done_seconds, total_seconds):
+    def interrupt(task, done_seconds, total_seconds):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

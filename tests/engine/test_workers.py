@@ -145,7 +145,7 @@ def test_a_crash_takes_one_recording(tmp_path, identity, functions):
         save(tmp_path / "in" / f"{number}.wav", peak=1000.0 if number in (1, 3) else 0.5)
     seen = []
     results = enhance_files(
-        [tmp_path / "in"], tmp_path / "out", dying, jobs=2, on_progress=lambda *seconds: seen.append(seconds)
+        [tmp_path / "in"], tmp_path / "out", dying, jobs=2, on_progress=lambda _, *seconds: seen.append(seconds)
     )
     assert [result.error is None for result in results] == [True, False, True, False, True]
     loud = tmp_path / "in" / "1.wav"

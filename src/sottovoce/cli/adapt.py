@@ -69,10 +69,7 @@ def adapt(
             steps=steps,
             seed=seed,
             command=shlex.join(["sottovoce", *sys.argv[1:]]),
-            on_preparation=lambda task, done, total: show(task, done, total, f" {done} of {total}"),
-            on_progress=lambda _, step, steps, loss: show(
-                "adapting", step, steps, f" step {step} of {steps}, loss {loss:.4f}"
-            ),
+            on_progress=show,
         )
     for line in adaptation.place.sentences():
         terminal.say(line)

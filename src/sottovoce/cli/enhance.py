@@ -104,8 +104,8 @@ def enhance(
             overwrite=overwrite,
             resume=resume,
             jobs=jobs,
-            on_progress=lambda done, total: show(
-                "enhancing", done, total, f" {terminal.duration(done)} of {terminal.duration(total)}"
+            on_progress=lambda task, done, total, note="": show(
+                task, done, total, note or f"{terminal.duration(done)} of {terminal.duration(total)}"
             ),
         )
     elapsed_seconds = time.perf_counter() - start

@@ -69,7 +69,7 @@ def evaluate(
     with terminal.progress() as show:
         done = itertools.count(1)
         results, failures = scores.score_jobs(
-            tasks, workers=jobs, measures=measures, on_done=lambda: show("scoring", next(done), len(tasks), "")
+            tasks, workers=jobs, measures=measures, on_done=lambda: show("scoring", next(done), len(tasks))
         )
     problems += failures
     for problem in problems:

@@ -29,5 +29,9 @@ def fetch(corpus: Annotated[str, tyro.conf.arg(metavar="CORPUS")], /, *, output:
     from sottovoce.data.corpora import fetch as download
 
     with terminal.progress() as show:
-        download(corpus, output, progress=lambda done, total: show("downloading", done, total, ""))
+        download(
+            corpus,
+            output,
+            progress=lambda done, total: show("downloading", done, total, f"{done / 1e6:.0f} of {total / 1e6:.0f} MB"),
+        )
     terminal.say(f"Wrote {output}.")

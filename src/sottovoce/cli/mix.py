@@ -1,6 +1,5 @@
 """The command `mix`."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -9,6 +8,7 @@ from sottovoce.cli.arguments import Output
 from sottovoce.errors import ConfigError
 from sottovoce.extras import require
 from sottovoce.paths import require_writable
+from sottovoce.progress import part
 
 
 def mix(
@@ -60,12 +60,8 @@ def mix(
     if simulated_rooms:
         require("train", "Simulating rooms", "pyroomacoustics")
     with terminal.progress() as show:
-
-        def tell(task: str) -> Callable[[int, int], None]:
-            return lambda done, total: show(task, done, total, f" {done} of {total}")
-
-        talkers = scan(speech, progress=tell("looking at the speech"))
-        noises = scan(noise, progress=tell("looking at the noise"))
+        talkers = scan(speech, progress=part(show, "looking at the speech"))
+        noises = scan(noise, progress=part(show, "looking at the noise"))
         rows = make_mixtures(
             talkers,
             noises,
@@ -79,7 +75,7 @@ def mix(
             target=target,
             sample_rate=sample_rate,
             overwrite=overwrite,
-            progress=tell("mixing"),
+            progress=part(show, "mixing"),
         )
     for unusable in (*talkers.unusable, *noises.unusable):
         terminal.warn(f"left out: {unusable.reason}")

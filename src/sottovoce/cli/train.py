@@ -66,10 +66,7 @@ def train(
             output,
             settings,
             Provenance(licence, training_data, shlex.join(["sottovoce", *sys.argv[1:]])),
-            on_preparation=lambda task, done, total: show(task, done, total, f" {done} of {total}"),
-            on_progress=lambda stage, step, steps, loss: show(
-                f"{stage} stage", step, steps, f" step {step} of {steps}, loss {loss:.4f}"
-            ),
+            on_progress=show,
         )
     curves = [path for name in ("losses.png", "health.png") if (path := output / name).exists()]
     terminal.say(f"Wrote {model}; curves: {', '.join(map(str, curves))}.")

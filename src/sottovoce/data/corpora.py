@@ -17,10 +17,10 @@ from sottovoce.atomic import temporary_folder
 from sottovoce.data.manifest import Manifest, Recording, Unusable, scan
 from sottovoce.errors import AudioError, DataError
 from sottovoce.extras import require
+from sottovoce.progress import TaskProgress
 from sottovoce.signal import audio
 
 Kind = Literal["speech", "noise", "rooms"]
-Progress = Callable[[int, int], None]
 
 # The measured responses of small rooms last little more than a tenth of a second.
 _MIN_SECONDS: dict[Kind, float] = {"speech": 0.5, "noise": 0.5, "rooms": 0.05}
@@ -86,7 +86,7 @@ class Corpus:
     holds: Kind
     address: str
     licence: str
-    read: Callable[[Path, Progress | None], Manifest]
+    read: Callable[[Path, TaskProgress | None], Manifest]
     pair: Callable[[Path], list[Pair]] | None = None
 
 
@@ -105,7 +105,7 @@ class Archive:
     checksum: str
 
 
-def read_corpus(argument: str, holds: Kind, *, progress: Progress | None = None) -> Manifest:
+def read_corpus(argument: str, holds: Kind, *, progress: TaskProgress | None = None) -> Manifest:
     """Read a corpus, or a plain folder.
 
     Args:
@@ -147,7 +147,7 @@ def pairs(argument: str) -> list[Pair]:
     return corpus.pair(folder)
 
 
-def fetch(name: str, folder: Path, *, progress: Progress | None = None) -> None:
+def fetch(name: str, folder: Path, *, progress: TaskProgress | None = None) -> None:
     """Download an archive of `ARCHIVES`, check it and unpack it; the folder appears as a whole or not at all.
 
     Args:
@@ -191,7 +191,7 @@ def fetch(name: str, folder: Path, *, progress: Progress | None = None) -> None:
 class _Bar:
     """What pooch takes for a progress bar."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: TaskProgress) -> None:
         self.total = 0
         self._progress = progress
         self._done = 0
@@ -231,26 +231,26 @@ def _parse(argument: str) -> tuple[Corpus | None, Path]:
     return None, folder
 
 
-def _read_daps(folder: Path, progress: Progress | None) -> Manifest:
+def _read_daps(folder: Path, progress: TaskProgress | None) -> Manifest:
     clean = _part("daps", folder, "clean", "daps/clean")
     wanted = [f"{speaker}_script{number}_clean" for speaker in _DAPS_SPEAKERS for number in _DAPS_SCRIPTS]
     _require_names("daps", clean, wanted)
     return _group(scan(clean, progress=progress), clean, _DAPS_NAME)
 
 
-def _read_noisex(folder: Path, progress: Progress | None) -> Manifest:
+def _read_noisex(folder: Path, progress: TaskProgress | None) -> Manifest:
     _require_names("noisex92", folder, _NOISEX_FILES)
     # Two factories, cockpits or destroyers are one kind: one must not be in training and the other in the test.
     return _group(scan(folder, progress=progress), folder, _NOISEX_TWIN)
 
 
-def _read_librispeech(folder: Path, progress: Progress | None) -> Manifest:
+def _read_librispeech(folder: Path, progress: TaskProgress | None) -> Manifest:
     speech = _part("librispeech", folder, "LibriSpeech", ".")
     _require_pattern("librispeech", speech, _LIBRISPEECH_NAME)
     return _group(scan(speech, progress=progress), speech, _LIBRISPEECH_NAME)
 
 
-def _read_voicebank(part: str, folder: Path, progress: Progress | None) -> Manifest:
+def _read_voicebank(part: str, folder: Path, progress: TaskProgress | None) -> Manifest:
     clean = _part("voicebank", folder, f"clean_{part}_wav")
     _require_pattern("voicebank", clean, _VOICEBANK_NAME)
     return _group(scan(clean, progress=progress), clean, _VOICEBANK_NAME)
@@ -261,21 +261,21 @@ def _pair_voicebank(part: str, folder: Path) -> list[Pair]:
     return _pair("voicebank", noisy, clean, _VOICEBANK_PAIR)
 
 
-def _read_dns_speech(folder: Path, progress: Progress | None) -> Manifest:
+def _read_dns_speech(folder: Path, progress: TaskProgress | None) -> Manifest:
     speech = _part("dns-speech", folder, *_dns_places("clean"), *_dns_places("clean_fullband"))
     return _group(scan(speech, progress=progress), speech, _DNS_READER)
 
 
-def _read_dns_noise(folder: Path, progress: Progress | None) -> Manifest:
+def _read_dns_noise(folder: Path, progress: TaskProgress | None) -> Manifest:
     noise = _part("dns-noise", folder, *_dns_places("noise"), *_dns_places("noise_fullband"))
     return _group(scan(noise, progress=progress), noise, _DNS_KIND)
 
 
-def _read_dns_rooms(folder: Path, progress: Progress | None) -> Manifest:
+def _read_dns_rooms(folder: Path, progress: TaskProgress | None) -> Manifest:
     return _read_rirs(_part("dns-rooms", folder, *_dns_places("impulse_responses")), progress)
 
 
-def _read_dns_test(folder: Path, progress: Progress | None) -> Manifest:
+def _read_dns_test(folder: Path, progress: TaskProgress | None) -> Manifest:
     return scan(_part("dns-test", folder, *_dns_places("test_set/synthetic/no_reverb/clean")), progress=progress)
 
 
@@ -290,27 +290,27 @@ def _dns_places(place: str) -> list[str]:
     return [f"datasets/{place}", f"datasets_fullband/{place}", place]
 
 
-def _read_slr28(folder: Path, progress: Progress | None) -> Manifest:
+def _read_slr28(folder: Path, progress: TaskProgress | None) -> Manifest:
     return _read_rirs(_part("slr28", folder, "RIRS_NOISES/simulated_rirs", "simulated_rirs").parent, progress)
 
 
-def _read_slr28_noise(folder: Path, progress: Progress | None) -> Manifest:
+def _read_slr28_noise(folder: Path, progress: TaskProgress | None) -> Manifest:
     noise = _part("slr28-noise", folder, "RIRS_NOISES/pointsource_noises", "pointsource_noises")
     return scan(noise, progress=progress)
 
 
-def _read_rirs(folder: Path, progress: Progress | None) -> Manifest:
+def _read_rirs(folder: Path, progress: TaskProgress | None) -> Manifest:
     manifest = scan(folder, min_seconds=_MIN_SECONDS["rooms"], progress=progress)
     return _group(_without(manifest, folder, _RIR_NOISE), folder, _RIR_ROOM)
 
 
-def _read_mit(folder: Path, progress: Progress | None) -> Manifest:
+def _read_mit(folder: Path, progress: TaskProgress | None) -> Manifest:
     rooms = _part("mit-ir-survey", folder, "Audio", ".")
     _require_pattern("mit-ir-survey", rooms, _MIT_NAME)
     return _group(scan(rooms, min_seconds=_MIN_SECONDS["rooms"], progress=progress), rooms, _MIT_NAME)
 
 
-def _read_openair(folder: Path, progress: Progress | None) -> Manifest:
+def _read_openair(folder: Path, progress: TaskProgress | None) -> Manifest:
     manifest = scan(folder, min_seconds=_MIN_SECONDS["rooms"], progress=progress)
     return _without(manifest, folder, _OPENAIR_EXAMPLE)
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sottovoce.data.manifest import Manifest, Recording
+from sottovoce.progress import TaskProgress
 from sottovoce.signal import audio, levels, segments
 from sottovoce.signal.resampling import resample
 
@@ -52,7 +53,7 @@ class NoiseStretch:
 
 
 def harvest(
-    manifest: Manifest, *, min_seconds: float = 0.3, progress: Callable[[int, int], None] | None = None
+    manifest: Manifest, *, min_seconds: float = 0.3, progress: TaskProgress | None = None
 ) -> tuple[NoiseStretch, ...]:
     """Find the noise-only stretches of noisy recordings.
 
@@ -93,7 +94,7 @@ def harvest(
 
 
 def harvest_unheard(
-    recordings: Sequence[Recording], enhance: Enhance, *, progress: Callable[[int, int], None] | None = None
+    recordings: Sequence[Recording], enhance: Enhance, *, progress: TaskProgress | None = None
 ) -> tuple[NoiseStretch, ...]:
     """Find the stretches in which a trained system hears nobody: also in a crowd, whose voices `harvest` cannot pass.
 
@@ -143,7 +144,7 @@ def harvest_residuals(
     enhance: Enhance,
     folder: Path,
     *,
-    progress: Callable[[int, int], None] | None = None,
+    progress: TaskProgress | None = None,
 ) -> tuple[NoiseStretch, ...]:
     """Noise of recordings that have no pauses: what a system takes away from them, where little of it is speech.
 

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 
 from sottovoce.atomic import replacing
 from sottovoce.errors import AudioError, DataError
+from sottovoce.progress import TaskProgress
 from sottovoce.signal import audio, levels
 
 _WINDOW_SECONDS = 60.0
@@ -119,7 +120,7 @@ class Manifest:
         return cls(tuple(recordings), tuple(unusable))
 
 
-def scan(folder: Path, *, min_seconds: float = 0.5, progress: Callable[[int, int], None] | None = None) -> Manifest:
+def scan(folder: Path, *, min_seconds: float = 0.5, progress: TaskProgress | None = None) -> Manifest:
     """Look at every audio file below a folder.
 
     Args:

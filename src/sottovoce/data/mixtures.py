@@ -1,7 +1,7 @@
 """Noisy mixtures with known clean speech: for tests, and as a stand-in for recordings from the field."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
@@ -13,6 +13,7 @@ from sottovoce.data import rooms
 from sottovoce.data.folders import new_folder, read_table, write_hashed, write_table
 from sottovoce.data.manifest import Manifest, Recording
 from sottovoce.errors import AudioError, DataError
+from sottovoce.progress import TaskProgress
 from sottovoce.signal import audio, levels
 from sottovoce.signal.limits import implausible
 from sottovoce.signal.resampling import resample
@@ -227,7 +228,7 @@ def make_mixtures(
     target: Target = "dry",
     sample_rate: int = 16000,
     overwrite: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: TaskProgress | None = None,
 ) -> list[Mixture]:
     """Make a folder of mixtures: `noisy/*.flac`, `clean/*.flac` and a table of how each was made.
 

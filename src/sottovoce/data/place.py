@@ -5,7 +5,7 @@ import itertools
 import json
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +18,7 @@ from sottovoce.data.harvest import NoiseStretch
 from sottovoce.data.manifest import Manifest
 from sottovoce.errors import AudioError, DataError
 from sottovoce.paths import is_file, resolved
+from sottovoce.progress import TaskProgress
 from sottovoce.signal import audio, levels, segments
 from sottovoce.signal.resampling import resample
 
@@ -106,9 +107,7 @@ BAND_CENTRES_HZ = np.sqrt(_BAND_EDGES_HZ[1:] * _BAND_EDGES_HZ[:-1])
 """Centres of the bands of `Place.noise_bands_db` in Hz."""
 
 
-def take_excerpts(
-    source: Path, folder: Path, sample_rate: int, *, progress: Callable[[int, int], None] | None = None
-) -> None:
+def take_excerpts(source: Path, folder: Path, sample_rate: int, *, progress: TaskProgress | None = None) -> None:
     """Cut recordings into mono excerpts that are spread evenly over them; none overlaps another.
 
     Args:

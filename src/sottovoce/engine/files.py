@@ -16,6 +16,7 @@ from sottovoce.engine.options import EnhanceOptions
 from sottovoce.engine.workers import WorkerDiedError, Workers
 from sottovoce.errors import AudioError, ConfigError, ModelError
 from sottovoce.paths import is_folder, resolved
+from sottovoce.progress import Progress
 from sottovoce.signal.audio import (
     AUDIO_SUFFIXES,
     UNREAD_SUFFIXES,
@@ -35,9 +36,6 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 Advance = Callable[[float], None]
 """Takes the seconds of sound that were done since it was called last."""
-
-OnProgress = Callable[[float, float], None]
-"""Takes the seconds of sound that are done, and the seconds in all."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ def enhance_files(
     resume: bool = False,
     jobs: int = 1,
     isolate: bool = True,
-    on_progress: OnProgress = lambda done_seconds, total_seconds: None,
+    on_progress: Progress | None = None,
 ) -> list[FileResult]:
     """Enhance recordings; rate, channels, length, sample format and metadata stay.
 
@@ -96,7 +94,7 @@ def enhance_files(
         jobs: Number of recordings at once.
         isolate: Work on several recordings in other processes, `jobs` at most, each of which takes the memory of one:
             a recording that makes its decoder or encoder crash is reported, and the others go on.
-        on_progress: Called after every block, by one thread at a time.
+        on_progress: Told of the seconds of sound after every block, by one thread at a time.
 
     Returns:
         One result per recording, in the order of the inputs.
@@ -152,7 +150,7 @@ class _Run:
         overwrite: bool,
         resume: bool,
         workers: Workers | None,
-        on_progress: OnProgress,
+        on_progress: Progress | None,
     ) -> None:
         self.cancelled = threading.Event()
         self.total_seconds = 0.0
@@ -207,7 +205,8 @@ class _Run:
         self._refuse_cancelled()
         with self._lock:
             self._done_seconds += seconds
-            self._on_progress(self._done_seconds, self.total_seconds)
+            if self._on_progress is not None:
+                self._on_progress("enhancing", self._done_seconds, self.total_seconds)
 
     def _refuse_cancelled(self) -> None:
         if self.cancelled.is_set():

@@ -4,7 +4,6 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -25,9 +24,10 @@ from sottovoce.metrics.report import Mean, mean
 from sottovoce.models.checkpoint import load_checkpoint, save_checkpoint
 from sottovoce.models.joint import JointAutoencoder
 from sottovoce.objectives.joint import UnpairedTensors
+from sottovoce.progress import Progress, named, part
 from sottovoce.signal import audio
-from sottovoce.training.log import Progress, plot_run
-from sottovoce.training.preparation import Preparation, TrainingData, named, prepare, simulate_rooms
+from sottovoce.training.log import plot_run
+from sottovoce.training.preparation import TrainingData, prepare, simulate_rooms
 from sottovoce.training.run import CHECKPOINT, Provenance, export_with, fit
 from sottovoce.training.stages import joint_stages
 
@@ -111,7 +111,6 @@ def adapt(
     steps: int = 600,
     seed: int = 1,
     command: str = "",
-    on_preparation: Preparation | None = None,
     on_progress: Progress | None = None,
 ) -> Adaptation:
     """Let a trained system learn from noisy recordings of a place; an interrupted adaptation in `out` goes on.
@@ -130,8 +129,7 @@ def adapt(
         steps: Steps of the training.
         seed: Seed of all draws.
         command: The command line, to be kept in the model.
-        on_preparation: Called with the name of a task, units done and units in all.
-        on_progress: Called with stage, steps done, steps in all and the running loss.
+        on_progress: Told of every task.
 
     Returns:
         The model and what was found.
@@ -149,17 +147,14 @@ def adapt(
     old, original = load_checkpoint(checkpoint)
     rate = original.frontend.sample_rate
 
-    def tell(task: str) -> Callable[[int, int], None] | None:
-        return None if on_preparation is None else lambda done, total: on_preparation(task, done, total)
-
-    take_excerpts(mixtures, out / "excerpts", rate, progress=tell("cutting excerpts"))
+    take_excerpts(mixtures, out / "excerpts", rate, progress=part(on_progress, "cutting excerpts"))
     _keep_start(out, checkpoint)
     data = prepare(
         speech,
         out / "excerpts",
         out,
         _settings(original, steps, seed),
-        on_preparation,
+        on_progress,
         enhance=lambda waveform: old.enhance(torch.from_numpy(waveform).unsqueeze(0))[0].numpy(),
         with_rooms=False,
     )
@@ -180,10 +175,10 @@ def adapt(
     if not reason:
         if not place.has_speech:
             _log.warning("found no clear voice in the recordings: what is steady in their sound is taken for noise")
-        data = replace(data, rooms=simulate_rooms(settings, on_preparation))
+        data = replace(data, rooms=simulate_rooms(settings, on_progress))
         new = load_checkpoint(checkpoint)[0]
         fit(new, joint_stages(new, settings)[-1:], data, out, settings, on_progress=on_progress)
-        with named("comparing with the old model", on_preparation):
+        with named("comparing with the old model", on_progress):
             comparison = compare(old, new, data, settings)
         chosen, reason = (new if comparison.is_better else old), _verdict(comparison)
         plot_run(out)
@@ -191,7 +186,7 @@ def adapt(
     as_adapted = replace(origin, training_data=(*origin.training_data, "Recordings of a place."), command=command)
     adopted = chosen is not old
     refused = out / "refused.onnx" if comparison is not None and not adopted else None
-    with named("exporting the model", on_preparation):
+    with named("exporting the model", on_progress):
         export_with(out / "model.onnx", chosen, *((settings, as_adapted) if adopted else (original, origin)))
         save_checkpoint(out / CHECKPOINT, chosen, settings if adopted else original)
         if refused is not None:

@@ -2,7 +2,7 @@
 
 import csv
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,10 @@ from torch import Tensor
 from sottovoce.atomic import replacing
 from sottovoce.metrics import plots
 from sottovoce.models.joint import JointAutoencoder
+from sottovoce.progress import Progress
 from sottovoce.training.health import check
 from sottovoce.training.module import TrainingModule
 from sottovoce.training.stages import Stage
-
-Progress = Callable[[str, int, int, float], None]
 
 _DRAW_EVERY_SECONDS = 60.0
 
@@ -33,7 +32,7 @@ class RunLog(L.Callback):
         mixtures: Held-back noisy recordings `(M, T)`.
         noise: Noise-only clips `(K, T)`.
         every: Steps between checks and pictures.
-        on_progress: Called with stage, steps done, steps in all and the running loss.
+        on_progress: Told every step.
     """
 
     def __init__(
@@ -86,7 +85,8 @@ class RunLog(L.Callback):
         loss = float(trainer.callback_metrics[f"{stage}/total"])
         self._running_loss = loss if np.isnan(self._running_loss) else 0.98 * self._running_loss + 0.02 * loss
         if self._on_progress is not None:
-            self._on_progress(stage, step, steps, self._running_loss)
+            note = f"step {step} of {steps}, loss {self._running_loss:.4f}"
+            self._on_progress(f"{stage} stage", step, steps, note)
         if step % max(1, self._every // 10) == 0 or step == steps:
             means = {name: value / self._count for name, value in self._sums.items()}
             self._losses.append(step, means)

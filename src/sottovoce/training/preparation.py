@@ -1,8 +1,6 @@
 """From two unpaired folders to what a training draws from."""
 
-import contextlib
 import logging
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,25 +12,9 @@ from sottovoce.data.harvest import Enhance, NoiseStretch, harvest, harvest_resid
 from sottovoce.data.manifest import Manifest, scan, split
 from sottovoce.data.rooms import Room, simulate_room
 from sottovoce.errors import DataError
+from sottovoce.progress import Progress, part
 
 _log = logging.getLogger(__name__)
-Preparation = Callable[[str, int, int], None]
-OnPart = Callable[[int, int], None]
-
-
-@contextlib.contextmanager
-def named(task: str, on_preparation: Preparation | None) -> Iterator[None]:
-    """Tell of a task of several seconds that cannot say how far it is.
-
-    Args:
-        task: What is done inside.
-        on_preparation: Called with the name of the task, 0 and 1 at its beginning, 1 and 1 at its end.
-    """
-    if on_preparation is not None:
-        on_preparation(task, 0, 1)
-    yield
-    if on_preparation is not None:
-        on_preparation(task, 1, 1)
 
 
 @dataclass(frozen=True)
@@ -63,7 +45,7 @@ def prepare(
     mixtures: Path,
     out: Path,
     settings: SystemSettings,
-    on_preparation: Preparation | None = None,
+    on_progress: Progress | None = None,
     *,
     enhance: Enhance | None = None,
     with_rooms: bool = True,
@@ -75,7 +57,7 @@ def prepare(
         mixtures: Folder of noisy recordings.
         out: The run's folder.
         settings: All settings.
-        on_preparation: Called with the name of a task, files done and files in all.
+        on_progress: Told of every file.
         enhance: A system that is trained already; noise is where it hears nobody and, of recordings where it always
             hears somebody, what it takes away.
         with_rooms: Whether to simulate rooms; who does not know yet which ones does it later, by `simulate_rooms`.
@@ -86,15 +68,9 @@ def prepare(
     Raises:
         DataError: A folder is missing or has nothing usable, or `out` holds a run on other recordings.
     """
-
-    def tell(task: str) -> OnPart | None:
-        if on_preparation is None:
-            return None
-        return lambda done, count: on_preparation(task, done, count)
-
     manifests = {}
     for name, folder in (("speech", speech), ("mixtures", mixtures)):
-        manifest = scan(folder, progress=tell(f"looking at {name}"))
+        manifest = scan(folder, progress=part(on_progress, f"looking at {name}"))
         recorded = out / f"{name}.jsonl"
         if recorded.exists() and not _same_sound(Manifest.load(recorded), manifest):
             raise DataError(
@@ -120,10 +96,10 @@ def prepare(
                 _log.warning("%s: one speaker or session alone, so the health checks hear what is trained on", name)
             parts[name] = (manifest, manifest)
     trained_on, held_back = parts["mixtures"]
-    stretches = _noise(trained_on, out, enhance, "to train on", tell)
+    stretches = _noise(trained_on, out, enhance, "to train on", on_progress)
     held_back_stretches = stretches
     if held_back is not trained_on:
-        held_back_stretches = _noise(held_back, out, enhance, "to check with", tell)
+        held_back_stretches = _noise(held_back, out, enhance, "to check with", on_progress)
     if not stretches and enhance is None:  # with a trained system, who called says what that means
         _log.warning(
             "found no noise-only stretch in the mixtures: their stationary noise between words stands in; recordings "
@@ -136,16 +112,16 @@ def prepare(
         parts["mixtures"][1],
         stretches,
         held_back_stretches,
-        simulate_rooms(settings, on_preparation) if with_rooms else (),
+        simulate_rooms(settings, on_progress) if with_rooms else (),
     )
 
 
-def simulate_rooms(settings: SystemSettings, on_preparation: Preparation | None = None) -> tuple[Room, ...]:
+def simulate_rooms(settings: SystemSettings, on_progress: Progress | None = None) -> tuple[Room, ...]:
     """The rooms of the settings' pseudo-mixtures.
 
     Args:
         settings: All settings.
-        on_preparation: Called with the name of the task, rooms done and rooms in all.
+        on_progress: Told of every room.
 
     Returns:
         The same rooms for the same settings and seed; none for settings without pseudo-mixtures.
@@ -159,16 +135,16 @@ def simulate_rooms(settings: SystemSettings, on_preparation: Preparation | None 
     rng, rooms = np.random.default_rng([training.seed, 102]), []
     for index in range(count):
         rooms.append(simulate_room(rng, settings.frontend.sample_rate, training.data.pseudo_t60_seconds))
-        if on_preparation is not None:
-            on_preparation("simulating rooms", index + 1, count)
+        if on_progress is not None:
+            on_progress("simulating rooms", index + 1, count)
     return tuple(rooms)
 
 
 def _noise(
-    manifest: Manifest, out: Path, enhance: Enhance | None, purpose: str, tell: Callable[[str], OnPart | None]
+    manifest: Manifest, out: Path, enhance: Enhance | None, purpose: str, on_progress: Progress | None
 ) -> tuple[NoiseStretch, ...]:
     """Noise-only stretches, by voicing; where there is a trained system, by its ears, and its residuals besides."""
-    progress = tell(f"finding noise-only stretches {purpose}")
+    progress = part(on_progress, f"finding noise-only stretches {purpose}")
     if enhance is None:
         return harvest(manifest, progress=progress)
     stretches = harvest_unheard(manifest.recordings, enhance, progress=progress)
@@ -176,7 +152,7 @@ def _noise(
     unpaused = [recording for recording in manifest.recordings if recording not in paused]
     if not unpaused:
         return stretches
-    progress = tell(f"taking speech out of recordings {purpose}")
+    progress = part(on_progress, f"taking speech out of recordings {purpose}")
     return (*stretches, *harvest_residuals(unpaused, enhance, out / "residuals", progress=progress))
 
 

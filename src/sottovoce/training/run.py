@@ -19,10 +19,11 @@ from sottovoce.interruption import Deferred
 from sottovoce.models.checkpoint import save_checkpoint
 from sottovoce.models.export import export_model
 from sottovoce.models.joint import JointAutoencoder
+from sottovoce.progress import Progress, named
 from sottovoce.training.checkpoints import FINISHED, Checkpoints, newest_checkpoint, step_of
-from sottovoce.training.log import Progress, RunLog, plot_run
+from sottovoce.training.log import RunLog, plot_run
 from sottovoce.training.module import Clips, TrainingModule, loader
-from sottovoce.training.preparation import Preparation, TrainingData, named, prepare
+from sottovoce.training.preparation import TrainingData, prepare
 from sottovoce.training.stages import Stage, joint_stages
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -63,7 +64,6 @@ def train(
     settings: SystemSettings,
     provenance: Provenance,
     *,
-    on_preparation: Preparation | None = None,
     on_progress: Progress | None = None,
 ) -> Path:
     """Train a joint system on unpaired folders and export it; an interrupted run in `out` is resumed.
@@ -74,8 +74,7 @@ def train(
         out: The run's folder: settings, manifests, curves, checkpoints, `checkpoint.safetensors`, `model.onnx`.
         settings: All settings.
         provenance: What the model file shall say of its origin.
-        on_preparation: Called with the name of a task, units done and units in all; before and after the stages.
-        on_progress: Called with stage, steps done, steps in all and the running loss.
+        on_progress: Told of every task.
 
     Returns:
         Path of the exported model.
@@ -84,13 +83,13 @@ def train(
         DataError: A folder has nothing usable, or `out` holds a run with other settings or on other recordings.
     """
     _record(out, settings)
-    data = prepare(speech, mixtures, out, settings, on_preparation)
+    data = prepare(speech, mixtures, out, settings, on_progress)
     model = untrained(settings)
     fit(model, joint_stages(model, settings), data, out, settings, on_progress=on_progress)
     save_checkpoint(out / CHECKPOINT, model, settings)
     plot_run(out)
     path = out / "model.onnx"
-    with named("exporting the model", on_preparation):
+    with named("exporting the model", on_progress):
         export_with(path, model, settings, provenance)
     return path
 
@@ -147,7 +146,7 @@ def fit(
         out: The run's folder.
         settings: All settings.
         clips: Where batches come from; by default they are drawn from the data.
-        on_progress: Called with stage, steps done, steps in all and the running loss.
+        on_progress: Told of every task.
 
     Raises:
         DataError: `out` holds a run with other settings.

@@ -89,7 +89,7 @@ def benchmark(
             wanted,
             output,
             jobs=jobs,
-            on_progress=lambda task, done, total: show(task, done, total, f" {done} of {total}"),
+            on_progress=show,
         )
     for title, rows in report.tables.items():
         terminal.print_table(rows, title=title)

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from sottovoce.data.corpora import Kind, read_corpus
 from sottovoce.data.manifest import Manifest
 from sottovoce.errors import ConfigError, DataError
 from sottovoce.metrics import plots
+from sottovoce.progress import Progress
 from sottovoce.signal import audio
 from sspd2023 import figures, protocol, report, run
 from sspd2023.protocol import Counts, Protocol
@@ -26,7 +27,6 @@ from sspd2023.systems import SYSTEMS
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Progress = Callable[[str, int, int], None]
 
 _QUICK_COUNTS = Counts(6, 8.0, 12, 8.0, 6, 5.0)
 _QUICK_STEPS = (12, 12)

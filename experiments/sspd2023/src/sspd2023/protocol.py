@@ -22,13 +22,13 @@ from sottovoce.data.folders import read_or_clear, write_table
 from sottovoce.data.manifest import Manifest, scan
 from sottovoce.data.mixtures import TABLE, Mixture, deal_out, make_mixtures, members
 from sottovoce.errors import ConfigError, DataError
+from sottovoce.progress import Progress, TaskProgress, part
 from sspd2023.baselines.system import SAMPLE_RATE
 from sspd2023.signals import Signal, make_signals
 from sspd2023.split import CONDITIONS, Condition, Part, Sources, assignments, split_sources
 
 _log = logging.getLogger(__name__)
 
-Progress = Callable[[str, int, int], None]
 
 _TRAINING_NOISE, _MATCHED_TEST_NOISE, _WHOLE_NOISE = (0.0, 0.75), (0.75, 1.0), (0.0, 1.0)
 _CHOICES = "choices.json"
@@ -197,7 +197,7 @@ def build(
         seconds=counts.clean_seconds,
         seed=_seed_of(seed, _CLEAN),
         again=False,
-        progress=_tell(progress, "clean signals"),
+        progress=part(progress, "clean signals"),
     )
     if len(clean_signals) < counts.clean_signals:
         _log.warning(
@@ -216,7 +216,7 @@ def build(
         snr_db=counts.snr_db,
         noise_part=_TRAINING_NOISE,
         seed=_seed_of(seed, _MIXTURES),
-        progress=_tell(progress, f"{reverberation} training mixtures"),
+        progress=part(progress, f"{reverberation} training mixtures"),
     )
     test_signals = make_signals(
         split.test,
@@ -225,7 +225,7 @@ def build(
         seconds=counts.test_seconds,
         seed=_seed_of(seed, _TEST_SPEECH),
         again=True,
-        progress=_tell(progress, "test signals"),
+        progress=part(progress, "test signals"),
     )
     test_rows = _mixtures(
         _one_by_one(folder / "test-speech"),
@@ -237,7 +237,7 @@ def build(
         snr_db=counts.snr_db,
         noise_part=_MATCHED_TEST_NOISE if chosen.matched else _WHOLE_NOISE,
         seed=_seed_of(seed, _TEST),
-        progress=_tell(progress, f"test mixtures of {chosen.name!r}"),
+        progress=part(progress, f"test mixtures of {chosen.name!r}"),
     )
 
     signals = {signal.file: signal for signal in test_signals}
@@ -352,7 +352,7 @@ def _mixtures(
     snr_db: Sequence[float],
     noise_part: tuple[float, float],
     seed: int,
-    progress: Callable[[int, int], None] | None,
+    progress: TaskProgress | None,
 ) -> list[Mixture]:
     """A folder of mixtures: all in rooms, each room as often as any other, or none."""
     rows = read_or_clear(
@@ -434,9 +434,3 @@ def _fingerprint(entries: Sequence[Entry]) -> str:
 def _resolved(names: Sequence[str]) -> list[str]:
     """Where files really are: a corpus may be laid out with links."""
     return [str(Path(name).resolve()) for name in names if name]
-
-
-def _tell(progress: Progress | None, task: str) -> Callable[[int, int], None] | None:
-    if progress is None:
-        return None
-    return lambda done, count: progress(task, done, count)

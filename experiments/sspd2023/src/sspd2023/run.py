@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
@@ -28,6 +28,7 @@ from sottovoce.atomic import replacing
 from sottovoce.config import changed, dump_settings
 from sottovoce.errors import DataError
 from sottovoce.metrics.scores import Scores, score
+from sottovoce.progress import Progress
 from sottovoce.signal import audio
 from sottovoce.signal.resampling import resample
 from sspd2023.baselines.system import SAMPLE_RATE, System
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from sspd2023.baselines.network import Baseline
 
 _log = logging.getLogger(__name__)
-Progress = Callable[[str, int, int], None]
 """Called with a task ("training" or "scoring"), units done and units in all."""
 
 # What a result depends on: another version of it is another cache, and so is a package that is missing.
@@ -389,11 +389,11 @@ def _train(task: Training) -> None:
     log.handlers, log.propagate = [_Warnings(logging.WARNING)], False
     protocol = task.protocol
     clean = protocol.clean if task.settings.pairs else None
-    told: dict[str, int] = {}
+    told: dict[str, float] = {}
 
-    def tell(stage: str, step: int, *_: object) -> None:
-        _tell("training", step - told.get(stage, 0))
-        told[stage] = step
+    def tell(task: str, done: float, total: float, note: str = "") -> None:
+        _tell("training", round(done - told.get(task, 0)))
+        told[task] = done
 
     train_system(protocol.speech, protocol.mixtures, task.folder, task.settings, clean=clean, on_progress=tell)
 

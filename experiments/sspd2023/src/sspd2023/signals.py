@@ -2,7 +2,7 @@
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +14,7 @@ from sottovoce.data.folders import new_folder, read_or_clear, write_hashed, writ
 from sottovoce.data.manifest import Manifest, Recording
 from sottovoce.data.mixtures import deal_out, members, read_mono
 from sottovoce.errors import DataError
+from sottovoce.progress import TaskProgress
 from sottovoce.signal import levels
 from sspd2023.baselines.system import SAMPLE_RATE
 
@@ -65,7 +66,7 @@ def make_signals(
     seconds: float,
     seed: int,
     again: bool,
-    progress: Callable[[int, int], None] | None,
+    progress: TaskProgress | None,
 ) -> list[Signal]:
     """Make signals of joined utterances, `<speaker>/<nn>.flac`, or find them made.
 

@@ -9,7 +9,7 @@ from sottovoce.errors import ConfigError
 from sottovoce.models.checkpoint import read_checkpoint, save_checkpoint
 from sottovoce.models.joint import JointAutoencoder
 from sottovoce.objectives.joint import LossTerms
-from sottovoce.training.log import Progress
+from sottovoce.progress import Progress
 from sottovoce.training.preparation import prepare
 from sottovoce.training.run import CHECKPOINT, fit, training_clips
 from sottovoce.training.stages import Stage, joint_stages
@@ -99,7 +99,7 @@ def train_system(
         out: The run's folder.
         settings: All settings.
         clean: Folder of the mixtures' clean versions, for settings with `pairs` alone.
-        on_progress: Called with stage, steps done, steps in all and the running loss.
+        on_progress: Told of every step.
 
     Returns:
         Path of the checkpoint.
