@@ -14,6 +14,7 @@ import sottovoce
 from sottovoce.engine.enhancer import Enhancer
 from sottovoce.engine.frames import FrameStream
 from sottovoce.engine.model import Model
+from sottovoce.engine.upper_band import UpperBand
 from sottovoce.errors import ModelError
 from sottovoce.models.export import export_model
 from sottovoce.signal.levels import active_speech_db, rms_db
@@ -526,8 +527,10 @@ class TestFullBand:
             return resampler(16000, 48000, 1).push(samples, last=True)
 
         below = resampler(48000, 16000, 1).push(waveform, last=True)
-        options = {"floor": 0.0, "linked": False, "upper_gains": True, "lower_rate": 16000}
-        _, gains = FrameStream(enhancer.model, enhancer.stft, 1, **options).push(below, last=True)
+        upper_band = UpperBand(enhancer.stft, 16000, 48000, 1)
+        upper_band.append(waveform, last=True)
+        frames = FrameStream(enhancer.model, enhancer.stft, 1, floor=0.0, linked=False, upper_band=upper_band)
+        _, gains = frames.push(below, last=True)
         assert np.ptp(gains) > 0.2
         gains = np.interp(np.arange(96000) / 3, np.arange(32000), gains[0])
         expected = up(enhancer.enhance(below, 16000)) + gains * (waveform - up(below))

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from sottovoce.engine.frames import FrameStream
+from sottovoce.engine.upper_band import UpperBand
 
 from ..systems import speech
 
-OPTIONS = {"floor": 0.0, "linked": False, "upper_gains": False, "lower_rate": 16000}
+OPTIONS = {"floor": 0.0, "linked": False}
 
 
 def noise(*shape, seed=0):
@@ -41,26 +42,11 @@ def test_parts_make_the_enhanced_signal(fixed):
     waveform = np.stack([speech(1.0), noise(16000)])
     enhanced, none = FrameStream(*fixed, 2, **OPTIONS).push(waveform, last=True)
     assert none is None
-    difference, gains = FrameStream(*fixed, 2, **OPTIONS | {"upper_gains": True}).push(waveform, last=True)
+    difference, gains = FrameStream(*fixed, 2, **OPTIONS, upper_band=UpperBand(fixed[1], 16000, 16000, 2)).push(
+        waveform, last=True
+    )
     assert enhanced.shape == difference.shape == gains.shape == waveform.shape
     np.testing.assert_allclose(gains * waveform + difference, enhanced, atol=1e-5)
-
-
-def test_gains_are_those_of_the_upper_band(fixed):
-    # 4 to 7.5 kHz have a gain of 0.25, whatever is below.
-    _, gains = FrameStream(*fixed, 1, **OPTIONS | {"upper_gains": True}).push(noise(1, 8000), last=True)
-    np.testing.assert_allclose(gains, 0.25, rtol=0.02)
-    # At a rate of 8 kHz the upper band is at 2 to 3.76 kHz.
-    _, gains = FrameStream(*fixed, 1, **OPTIONS | {"upper_gains": True, "lower_rate": 8000}).push(noise(1, 8000), True)
-    np.testing.assert_allclose(gains, 0.5, rtol=0.02)
-
-
-def test_gains_never_amplify_and_are_one_in_silence(fixed):
-    model, stft = fixed
-    model.gain = np.full(stft.bins[0], 3.0)
-    for waveform in (noise(1, 8000), np.zeros((1, 8000), np.float32)):
-        _, gains = FrameStream(model, stft, 1, **OPTIONS | {"upper_gains": True}).push(waveform, last=True)
-        np.testing.assert_allclose(gains, 1, atol=1e-6)
 
 
 @pytest.mark.parametrize("linked", [False, True])

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from sottovoce.engine.frames import FrameStream
 from sottovoce.engine.model import Float32Array, Model
 from sottovoce.engine.options import EnhanceKeywords, EnhanceOptions
+from sottovoce.engine.upper_band import UpperBand
 from sottovoce.signal.limits import MAX_CHANNELS, block_frames, implausible
 from sottovoce.signal.queue import SampleQueue
 from sottovoce.signal.resampling import PolyphaseResampler, Resampler
@@ -169,14 +170,19 @@ class Stream:
         """Forget everything: the stream is as new, for another signal."""
         self._to_model = self._resampler(self.sample_rate, self._model_rate, self.channels)
         self._from_model = self._resampler(self._model_rate, self.sample_rate, self.channels)
+        stft = self._enhancer.stft
+        self._upper_band = (
+            UpperBand(stft, self._model_rate, self.sample_rate, self.channels, linked=self._linked, floor=self._floor)
+            if self._full_band
+            else None
+        )
         self._frames = FrameStream(
             self._enhancer.model,
-            self._enhancer.stft,
+            stft,
             self.channels,
             floor=self._floor,
             linked=self._linked,
-            upper_gains=self._full_band,
-            lower_rate=min(self.sample_rate, self._model_rate),
+            upper_band=self._upper_band,
         )
         self._gains = _GainCurve(self._model_rate, self.sample_rate, 1 if self._linked else self.channels)
         # Samples wait here for the output that belongs to them; the newest have not been looked at yet.
@@ -266,6 +272,8 @@ class Stream:
         self._new = 0
         # No comparison with a number that is none is true.
         new[~(np.abs(new) < _LIMIT)] = 0
+        if self._upper_band is not None:
+            self._upper_band.append(new, last)
         enhanced, gains = self._frames.push(self._to_model.push(new, last), last)
         enhanced = self._from_model.push(enhanced, last)
         self._wanted = self._to_model.missing(self._frames.missing)

@@ -4,16 +4,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sottovoce.engine.model import Float32Array, Model
+from sottovoce.engine.upper_band import UpperBand, power
 from sottovoce.signal.queue import SampleQueue
 from sottovoce.signal.stft import MultiResolutionSTFT
 
-# The upper part of what the model hears, as shares of the lower of both rates: 4 to 7.5 kHz at 16 kHz and above. What
-# happens to it tells what shall happen above.
-_UPPER_BAND = (0.25, 0.47)
-# Over this time the energies are added up whose ratio is the gain: shorter, and it flickers; longer, and it lags.
-_UPPER_SECONDS = 0.05
-# Where there is hardly more than this (140 dB below full scale) there is nothing to tell a gain from, and it is 1.
-_SILENCE = np.float32(1e-14)
 _TINY = np.float32(1e-30)
 # Frames of all channels that go through the network at once, which bounds its memory.
 _FRAMES_AT_ONCE = 256
@@ -23,9 +17,9 @@ _PHASE_ZERO = np.array([1, 0], np.float32)[:, np.newaxis, np.newaxis]
 class FrameStream:
     """Samples in, as many enhanced samples out, later by the model's latency but aligned.
 
-    With `upper_gains`, what comes out is not the enhanced signal y but its two parts y - g x and g: x is the input, and
-    g the gain over time of the upper band. Where the input is known in a wider band than the model's, as X, then
-    g X + (y - g x) is the enhanced signal whose highs, which the model never heard, have the gain g.
+    With an `upper_band`, what comes out is not the enhanced signal y but its two parts y - g x and g: x is the input,
+    and g the gain over time of what lies above the model's band. Where the input is known in a wider band than the
+    model's, as X, then g X + (y - g x) is the enhanced signal whose highs, which never reach the model, have the gain g.
 
     Args:
         model: The network.
@@ -33,8 +27,7 @@ class FrameStream:
         channels: Number of channels.
         floor: Least gain of any bin of any frame, 0 to 1.
         linked: One network run for all channels, which all get its gains.
-        upper_gains: Give both parts.
-        lower_rate: The lower of the rates of model and recording in Hz, which limits the upper band.
+        upper_band: What gives g; None for the enhanced signal alone.
     """
 
     def __init__(
@@ -45,8 +38,7 @@ class FrameStream:
         *,
         floor: float,
         linked: bool,
-        upper_gains: bool,
-        lower_rate: int,
+        upper_band: UpperBand | None = None,
     ) -> None:
         metadata = model.metadata
         self._model = model
@@ -67,11 +59,7 @@ class FrameStream:
         self._flush_samples = stft.window + metadata.delay_frames * stft.hop
         self._taken = 0
         self._given = 0
-        self._upper_gains = upper_gains
-        first, last = (int(share * lower_rate / metadata.sample_rate * stft.window) for share in _UPPER_BAND)
-        self._upper_bins = slice(first, last + 1)
-        upper_frames = max(1, round(_UPPER_SECONDS * metadata.sample_rate / stft.hop))
-        self._upper_energies = np.zeros((2, heard, upper_frames - 1), np.float32)
+        self._upper_band = upper_band
         self._gain_tail = np.zeros((heard, stft.overlap), np.float32)
 
     @property
@@ -119,9 +107,9 @@ class FrameStream:
             mixture, heard = self._aligned(spectra, heard, count - dropped)
         if count == dropped:
             nothing = np.zeros((self._channels, 0), np.float32)
-            return nothing, nothing[: len(self._gain_tail)] if self._upper_gains else None
+            return nothing, nothing[: len(self._gain_tail)] if self._upper_band else None
         enhanced = self._limited(enhanced[..., dropped:], heard)
-        gains = self._gains_of_upper_band(enhanced, heard) if self._upper_gains else None
+        gains = self._upper_band.gains(enhanced, heard) if self._upper_band else None
         if self._linked:
             enhanced = _scaled(mixture, enhanced, heard)
         if gains is not None:
@@ -146,18 +134,8 @@ class FrameStream:
         if self._floor == 0:
             return enhanced
         floor = self._floor * heard
-        too_low = _power(enhanced) < _power(floor)
+        too_low = power(enhanced) < power(floor)
         return np.where(too_low[:, np.newaxis], floor, enhanced)
-
-    def _gains_of_upper_band(self, enhanced: Float32Array, heard: Float32Array) -> Float32Array:
-        """Gain of every frame, `(channels, N)`: root of the ratio of the last few frames' energies, at most 1."""
-        power = np.stack([_power(part[:, :, self._upper_bins]).mean(axis=1) for part in (enhanced, heard)])
-        past = self._upper_energies.shape[-1]
-        power = np.concatenate([self._upper_energies, power], axis=-1)
-        self._upper_energies = power[..., power.shape[-1] - past :]
-        after, before = np.lib.stride_tricks.sliding_window_view(power, past + 1, axis=-1).mean(axis=-1) + _SILENCE
-        gains: Float32Array = np.minimum(np.sqrt(after / before), np.float32(1))
-        return gains
 
     def _overlapped(self, added: Float32Array, tail: Float32Array) -> tuple[Float32Array, Float32Array]:
         """Add what earlier frames left; returns the samples that are complete, and what is left for later frames."""
@@ -166,21 +144,16 @@ class FrameStream:
         return added[:, :-overlap], added[:, -overlap:].copy()
 
 
-def _power(spectra: Float32Array) -> Float32Array:
-    """Squared amplitude `(..., F, N)` of real and imaginary parts `(..., 2, F, N)`."""
-    return np.square(spectra[..., 0, :, :]) + np.square(spectra[..., 1, :, :])
-
-
 def _joined(spectra: Float32Array) -> Float32Array:
     """One spectrum `(1, 2, F, N)` for all channels: their root mean square, with the phase of their sum.
 
     A plain downmix loses what is in opposite phase in two channels, and then the network could not hear it.
     """
     total = spectra.sum(axis=0)
-    size = np.sqrt(_power(total))
+    size = np.sqrt(power(total))
     # Where channels cancel to the last digit any phase will do.
     phasor = np.where(size > 0, total / np.where(size > 0, size, 1), _PHASE_ZERO)
-    return np.asarray(np.sqrt(_power(spectra).mean(axis=0)) * phasor, np.float32)[np.newaxis]
+    return np.asarray(np.sqrt(power(spectra).mean(axis=0)) * phasor, np.float32)[np.newaxis]
 
 
 def _scaled(mixture: Float32Array, enhanced: Float32Array, heard: Float32Array) -> Float32Array:
@@ -189,7 +162,7 @@ def _scaled(mixture: Float32Array, enhanced: Float32Array, heard: Float32Array) 
     No bin is larger than the enhanced one by more than the root of the number of channels, as what was heard is their
     root mean square.
     """
-    ratio = _complex(enhanced) * _complex(heard).conj() / np.maximum(_power(heard), _TINY)
+    ratio = _complex(enhanced) * _complex(heard).conj() / np.maximum(power(heard), _TINY)
     scaled = ratio * _complex(mixture)
     return np.stack([scaled.real, scaled.imag], axis=1)
 
