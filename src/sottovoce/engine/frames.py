@@ -19,7 +19,7 @@ class FrameStream:
 
     With an `upper_band`, what comes out is not the enhanced signal y but its two parts y - g x and g: x is the input,
     and g the gain over time of what lies above the model's band. Where the input is known in a wider band than the
-    model's, as X, then g X + (y - g x) is the enhanced signal whose highs, which never reach the model, have the gain g.
+    model's, as X, then g X + (y - g x) is the enhanced signal, and what lies above the model's band has the gain g.
 
     Args:
         model: The network.

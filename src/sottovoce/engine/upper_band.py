@@ -17,11 +17,11 @@ _SILENCE = np.float32(1e-14)
 
 # A frame is a pause if the model's gain is below this share of the way from its least gain to 1.
 _PAUSE = 0.25
-# Time constants of the noise floor. It rises faster than it falls, and so lies at the upper edge of noise that
-# fluctuates, such as rain.
-_FLOOR_RISE_SECONDS, _FLOOR_FALL_SECONDS = 0.05, 0.2
+# Time constants of the noise floor: short in pauses, so that a word behind a click is kept; longer in words, where the
+# floor can only fall, and would follow the lowest values of noise that fluctuates.
+_FLOOR_SECONDS, _FLOOR_FALL_SECONDS = 0.05, 0.1
 # What exceeds the noise floor times this is speech.
-_OVERSUBTRACTION = 1.4
+_OVERSUBTRACTION = 1.5
 # Time constants of the gain in pauses: the first frames behind a word, whose gain is larger, count little.
 _PAUSE_RISE_SECONDS, _PAUSE_FALL_SECONDS = 1.0, 0.1
 # The share of speech rises at once, so that onsets pass, and falls with this time constant.
@@ -135,7 +135,7 @@ class UpperBand:
         self._waiting.take(int(ends[-1]) - self._waiting_end)
         self._waiting_end = int(ends[-1])
         self._frames += count
-        energy = np.square(spectra.real).sum(axis=-1) + np.square(spectra.imag).sum(axis=-1)
+        energy: Float32Array = np.square(spectra.real).sum(axis=-1) + np.square(spectra.imag).sum(axis=-1)
         return energy if len(self._floors) == len(energy) else energy.mean(axis=0, keepdims=True)
 
 
@@ -152,7 +152,7 @@ class _NoiseFloor:
         self._energy: float | None = None
         self._log_gain = 0.0
         self._share = 1.0
-        self._rise, self._fall = _step(seconds, _FLOOR_RISE_SECONDS), _step(seconds, _FLOOR_FALL_SECONDS)
+        self._step, self._fall = _step(seconds, _FLOOR_SECONDS), _step(seconds, _FLOOR_FALL_SECONDS)
         self._gain_rise, self._gain_fall = _step(seconds, _PAUSE_RISE_SECONDS), _step(seconds, _PAUSE_FALL_SECONDS)
         self._release = 1 - _step(seconds, _RELEASE_SECONDS)
 
@@ -163,18 +163,17 @@ class _NoiseFloor:
             gain: The model's gain in the upper part of its band.
             energy: Energy above the band.
         """
-        if gain < self._pause:
-            log_gain = math.log(max(gain, _LEAST_GAIN))
-            if self._energy is None:
-                self._energy, self._log_gain = energy, log_gain
-            self._energy += (self._rise if energy > self._energy else self._fall) * (energy - self._energy)
-            self._log_gain += (self._gain_rise if log_gain > self._log_gain else self._gain_fall) * (
-                log_gain - self._log_gain
-            )
-        elif self._energy is None:
-            return gain
+        pause = gain < self._pause
+        if self._energy is None:
+            if not pause:
+                return gain
+            self._energy, self._log_gain = energy, math.log(max(gain, _LEAST_GAIN))
+        if pause:
+            self._energy += self._step * (energy - self._energy)
+            change = math.log(max(gain, _LEAST_GAIN)) - self._log_gain
+            self._log_gain += (self._gain_rise if change > 0 else self._gain_fall) * change
         elif energy < self._energy:
-            # Noise and speech together are no less than the noise.
+            # Speech and noise together are no less than the noise.
             self._energy += self._fall * (energy - self._energy)
         noise = _OVERSUBTRACTION * self._energy
         share = math.sqrt(1 - noise / energy) if energy > noise else 0.0
