@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from sottovoce import Enhancer, load
 from sottovoce.engine import upper_band
+from sottovoce.metrics import plots
 from sottovoce.signal.levels import noise_gain_for_snr, rms_db
 from sottovoce.signal.resampling import resample
 
@@ -49,6 +50,9 @@ LEAD_IN_SECONDS, SPEECH_SECONDS = 1.0, 8.0
 ABOVE_HZ, BELOW_HZ = (8_000.0, 20_000.0), (100.0, 4_000.0)
 # In a vowel, speech above the model's band is at least so far below the noise there.
 HIDDEN_DB = -10.0
+# What is drawn: noise, SNR in dB, speaker, first and last second; highs are soft, so they are drawn brighter.
+PICTURE = ("heavy rain", 20.0, "p236", 1.5, 5.5)
+BRIGHTER_DB = 45.0
 
 
 def in_band(
@@ -229,11 +233,44 @@ def real(enhancer: Enhancer) -> list[str]:
     ]
 
 
+def draw(enhancer: Enhancer, path: Path) -> None:
+    """Draw a mixture above 6 kHz, enhanced by the model's gain alone and with the noise floor."""
+    name, snr_db, speaker, start, end = PICTURE
+    clean = sentence(speaker)
+    noise = noise_of(NOISES[name], len(clean))
+    noisy = clean + np.float32(noise_gain_for_snr(clean, noise, snr_db, RATE)) * noise
+    with by_the_models_gain_alone():
+        alone = enhancer.enhance(noisy, RATE)
+    panels = {
+        f"{name}, {snr_db:g} dB SNR": noisy,
+        "by the model's own gain": alone,
+        "with the noise floor": enhancer.enhance(noisy, RATE),
+    }
+    figure = plots.new_figure(9.0, 2.3)
+    axes = figure.subplots(1, len(panels), sharey=True)
+    for axis, (title, samples) in zip(axes, panels.items(), strict=True):
+        level_db = plots.spectrogram_db(samples[round(start * RATE) : round(end * RATE)], RATE)
+        plots.draw_spectrogram(axis, level_db + BRIGHTER_DB, end - start, RATE)
+        axis.set_title(title, fontsize=10)
+        axis.set_ylim(6.0, 16.0)
+        axis.set_xlabel("time in s", fontsize=9)
+        plots.tidy(axis)
+    axes[0].set_ylabel("frequency in kHz", fontsize=9)
+    plots.save(figure, path)
+
+
 def main() -> None:
     """Measure, print and write benchmarks/results/full_band.md."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="default", help="what to measure: a bundled model or a model.onnx")
-    enhancer = load(parser.parse_args().model)
+    parser.add_argument(
+        "--picture", type=Path, help="draw a mixture before and after into this file, and measure nothing"
+    )
+    arguments = parser.parse_args()
+    enhancer = load(arguments.model)
+    if arguments.picture:
+        draw(enhancer, arguments.picture)
+        return
     rng = np.random.default_rng(0)
     rows = {"its own": [], "white": []}
     names = []

@@ -27,6 +27,8 @@ _PAUSE_RISE_SECONDS, _PAUSE_FALL_SECONDS = 1.0, 0.1
 # The share of speech rises at once, so that onsets pass, and falls with this time constant.
 _RELEASE_SECONDS = 0.03
 _LEAST_GAIN = 1e-6
+# Samples of all channels that are measured at once, which bounds the memory.
+_SAMPLES_AT_ONCE = 2**19
 
 
 def power(spectra: Float32Array) -> Float32Array:
@@ -82,14 +84,18 @@ class UpperBand:
         self._octave = slice(*(1 + hertz * self._transform // sample_rate for hertz in (model_rate // 2, model_rate)))
         self._waiting = SampleQueue(channels)
         self._waiting.append(np.zeros((channels, length), np.float32))
-        self._waiting_end = 0
-        self._frames = 0
+        self._taken = 0
+        # Frames that were measured, and where the last of them ended.
+        self._measured = 0
+        self._end = 0
+        self._frames_at_once = max(1, _SAMPLES_AT_ONCE // (channels * length))
+        self._above = SampleQueue(rows)
         self._flush = np.zeros((channels, -(-(stft.window + stft.hop) * sample_rate // model_rate)), np.float32)
         seconds = stft.hop / model_rate
         self._floors = [_NoiseFloor(seconds, pause=floor + _PAUSE * (1 - floor)) for _ in range(rows)]
 
     def append(self, samples: Float32Array, last: bool = False) -> None:
-        """Take samples of the recording, no later than the frames that they are in.
+        """Take samples of the recording, before `gains` is asked for the frames that they are in.
 
         Args:
             samples: `(channels, n)` at the recording's rate.
@@ -97,9 +103,12 @@ class UpperBand:
         """
         if self._sample_rate <= self._model_rate:
             return
-        self._waiting.append(samples)
-        if last:
-            self._waiting.append(self._flush)
+        for part in (samples, self._flush) if last else (samples,):
+            self._waiting.append(part)
+            self._taken += part.shape[1]
+        complete = ((self._taken + 1) * self._model_rate - 1) // (self._hop * self._sample_rate)
+        while self._measured < complete:
+            self._measure(min(self._frames_at_once, complete - self._measured))
 
     def gains(self, enhanced: Float32Array, mixture: Float32Array) -> Float32Array:
         """Gains of the next frames.
@@ -119,24 +128,22 @@ class UpperBand:
         gains: Float32Array = np.minimum(np.sqrt(after / before), np.float32(1))
         if self._sample_rate <= self._model_rate:
             return gains
-        above = self._energy_above(gains.shape[1])
+        above = self._above.take(gains.shape[1])
         limited = [
             [floor.limited(gain, energy) for gain, energy in zip(*row, strict=True)]
             for floor, *row in zip(self._floors, gains.tolist(), above.tolist(), strict=True)
         ]
         return np.array(limited, np.float32)
 
-    def _energy_above(self, count: int) -> Float32Array:
-        """Energy of the next frames in the octave above the model's band, `(rows, count)`."""
-        length = self._taper.size
-        ends = (self._frames + 1 + np.arange(count)) * self._hop * self._sample_rate // self._model_rate
-        frames = np.lib.stride_tricks.sliding_window_view(self._waiting.waiting(), length, axis=1)
-        spectra = np.fft.rfft(frames[:, ends - self._waiting_end] * self._taper, self._transform)[..., self._octave]
-        self._waiting.take(int(ends[-1]) - self._waiting_end)
-        self._waiting_end = int(ends[-1])
-        self._frames += count
-        energy: Float32Array = np.square(spectra.real).sum(axis=-1) + np.square(spectra.imag).sum(axis=-1)
-        return energy if len(self._floors) == len(energy) else energy.mean(axis=0, keepdims=True)
+    def _measure(self, count: int) -> None:
+        """Take the energy of the next frames in the octave above the model's band."""
+        ends = (self._measured + 1 + np.arange(count)) * self._hop * self._sample_rate // self._model_rate
+        frames = np.lib.stride_tricks.sliding_window_view(self._waiting.waiting(), self._taper.size, axis=1)
+        spectra = np.fft.rfft(frames[:, ends - self._end] * self._taper, self._transform)[..., self._octave]
+        self._waiting.take(int(ends[-1]) - self._end)
+        self._measured, self._end = self._measured + count, int(ends[-1])
+        energy = np.square(spectra.real).sum(axis=-1) + np.square(spectra.imag).sum(axis=-1)
+        self._above.append(energy if len(self._floors) == len(energy) else energy.mean(axis=0, keepdims=True))
 
 
 class _NoiseFloor:
