@@ -154,6 +154,15 @@ def test_frames_one_by_one_are_those_at_once(rate):
     at_once = gains(recording, model_gain, rate)
     np.testing.assert_allclose(gains(recording, model_gain, rate, at_once=1), at_once, rtol=1e-5)
     np.testing.assert_allclose(gains(recording, model_gain, rate, at_once=7), at_once, rtol=1e-5)
+    # Every frame as soon as its last sample is there.
+    upper_band, taken, pieces = UpperBand(STFT, 16000, rate, 1), 0, []
+    for frame, gain in enumerate(np.float32(model_gain)):
+        end = (frame + 1) * STFT.hop * rate // 16000
+        upper_band.append(recording[:, taken:end])
+        taken = end
+        mixture = np.ones((1, 2, STFT.bins[0], 1), np.float32)
+        pieces.append(upper_band.gains(gain * mixture, mixture))
+    np.testing.assert_allclose(np.concatenate(pieces, axis=1), at_once, rtol=1e-5)
 
 
 def test_pauses_of_digital_silence_are_safe():

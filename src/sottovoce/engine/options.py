@@ -14,8 +14,8 @@ class EnhanceOptions:
         limit_db: The most attenuation allowed at any time and frequency, in dB: 20 leaves a little of the room, and
             fewer artefacts; None for no limit.
         mix: Share of the enhanced signal in the output, 0 (the input) to 1 (enhanced only).
-        full_band: Keep what lies above the model's band (8 kHz), with less noise: see `upper_band.UpperBand`; off
-            (--no-full-band): remove it.
+        full_band: Keep what lies above the model's band (8 kHz), and lower the noise there; off (--no-full-band):
+            remove it.
         linked: Give all channels the same gains, those of one network run, so that no source moves between them, which
             is also faster; off: enhance each channel for itself.
         removed: Give what was taken away, the input minus the enhanced signal, in place of the enhanced one.
