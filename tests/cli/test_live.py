@@ -180,7 +180,7 @@ class TestWithDevices:
         with server.recording("noisy", tmp_path / "heard"), server.recording("clean", tmp_path / "came out"):
             # Long blocks, so that a busy machine makes few gaps.
             live, line = server.live("--rate", str(rate), "--block-ms", "60")
-            assert re.match(rf"From 'pulse' to 'pulse' at {rate} Hz, \d+ ms late: model \d+", line)
+            assert re.match(rf"From 'pulse' to 'pulse' at {rate} Hz, latency \d+ ms: model \d+", line)
             assert server.run("paplay", "-d", "noisy", str(tmp_path / "noisy.wav")).returncode == 0
             time.sleep(1)
             live.send_signal(signal.SIGINT)

@@ -64,7 +64,7 @@ COMMANDS = {
     "plot": Command(
         "sottovoce.cli.plot", "Draw waveforms and spectrograms of recordings side by side, on shared scales."
     ),
-    "info": Command("sottovoce.cli.info", "Tell what is in a recording or in a model."),
+    "info": Command("sottovoce.cli.info", "Show what is in a recording or in a model."),
     "adapt": Command(
         "sottovoce.cli.adapt",
         "Make a model better for one place, from noisy recordings of it; no clean version of anything is needed.",

@@ -39,10 +39,10 @@ def enhance(
 ) -> int:
     """Take noise and reverberation out of recordings.
 
-    Rate, channels, length, sample format and metadata stay. A folder is searched with the folders below it, which are
-    made again in the output. What cannot be read is reported, the rest is enhanced, and the exit code is 1. Of a film
-    the sound is replaced, and the picture copied. A single dash is standard input or output: WAV, or samples without a
-    header (--raw), which pass as they come.
+    Rate, channels, length, sample format and metadata stay. A folder is searched with all folders below it; the output
+    has the same folders. A recording that cannot be read is reported, the others are enhanced, and the exit code is 1.
+    In a film, the sound is replaced and the picture copied. A single dash is standard input or output: WAV, or samples
+    without a header (--raw), enhanced as they arrive.
 
     Example:
         sottovoce enhance interview.wav -o clear.wav
@@ -54,18 +54,18 @@ def enhance(
     Args:
         inputs: Recordings, and folders of recordings; - for standard input.
         output: A file for one recording, otherwise a folder; - for standard output.
-        model: A bundled model, default or live, of which live gives each sample 16 ms sooner; or the folder of a
-            training or an adaptation, or the model.onnx in it.
+        model: A bundled model: default, or live, which has 16 ms less latency. Or the folder of a training or an
+            adaptation, or the model.onnx in it.
         options: How to enhance.
         writing: What is written beside the sound.
         overwrite: Replace existing files.
-        resume: Go on with an interrupted run: keep what it finished, unless the recording is newer, and do the rest.
+        resume: Continue an interrupted run: keep what it finished, unless the recording is newer, and do the rest.
         jobs: Number of recordings at once, each in a process of its own, which takes about 90 MiB.
-        raw: Samples without a header, in ffmpeg's words, on standard input and output. At other rates than the
-            model's they come out sooner than those of a WAV, through a shorter filter.
+        raw: Read and write samples without a header on standard input and output, in the format that ffmpeg calls by
+            this name. At other rates than the model's, a shorter filter gives less latency than for a WAV.
         rate: Rate of raw standard input in Hz.
         channels: Number of channels of raw standard input, 1 if not given.
-        json: Print what became of each recording as JSON, in place of a sentence.
+        json: Print the result of each recording as JSON, in place of a sentence.
     """
     import sottovoce
     from sottovoce.engine.files import enhance_files
@@ -74,7 +74,7 @@ def enhance(
         if json:
             raise ConfigError("found --json with standard input or output, expected files: it reports on these")
         if resume:
-            raise ConfigError("found --resume with standard input or output, expected folders: a pipe begins anew")
+            raise ConfigError("found --resume with standard input or output, expected folders: a pipe starts again")
         return _enhance_pipe(
             inputs,
             output,
@@ -87,7 +87,7 @@ def enhance(
             overwrite=overwrite,
         )
     if (raw, rate, channels) != (None, None, None):
-        raise ConfigError("found --raw, --rate or --channels with files, which tell it: they are for a pipe (-)")
+        raise ConfigError("found --raw, --rate or --channels with files, whose headers say it: they are for a pipe (-)")
 
     start = time.perf_counter()
 
@@ -147,7 +147,7 @@ def _enhance_pipe(
     source_raw = None
     if raw is not None and inputs[0] == STANDARD:
         if rate is None:
-            raise ConfigError("found --raw without --rate, expected the rate in Hz: raw samples do not tell it")
+            raise ConfigError("found --raw without --rate, expected the rate in Hz: raw samples do not say it")
         source_raw = RawSound(raw, rate, 1 if channels is None else channels)
     elif (rate, channels) != (None, None):
         raise ConfigError("found --rate or --channels without raw standard input, which alone needs them")

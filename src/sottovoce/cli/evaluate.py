@@ -37,7 +37,7 @@ def evaluate(
     Args:
         reference: Folder of clean recordings; without it, what needs none is measured.
         estimate: Folder of enhanced recordings.
-        unprocessed: Folder of the recordings before enhancement, to stand beside.
+        unprocessed: Folder of the recordings before enhancement, scored for comparison.
         output: Folder for scores.csv (every file), scores.md (means and every file) and, of all measures against a
             reference, scores.png (means).
         measures: Names of the measures, as the table has them; all if not given.

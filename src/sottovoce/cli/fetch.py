@@ -13,8 +13,8 @@ from sottovoce.paths import require_writable
 def fetch(corpus: Annotated[str, tyro.conf.arg(metavar="CORPUS")], /, *, output: Output) -> None:
     """Download a public corpus, and check that it is whole.
 
-    Nothing else of sottovoce uses the network, and nothing needs this command: docs/corpora.md tells where every corpus
-    is to be had.
+    Nothing else of sottovoce uses the network, and nothing needs this command: docs/corpora.md says where to
+    get every corpus.
 
     Example:
         sottovoce fetch librispeech-test-clean -o corpora/librispeech

@@ -20,7 +20,7 @@ def info(
     settings: bool = False,
     json: bool = False,
 ) -> None:
-    """Tell what is in a recording or in a model.
+    """Show what is in a recording or in a model.
 
     Example:
         sottovoce info interview.wav

@@ -26,9 +26,9 @@ def live(
 ) -> int:
     """Enhance a microphone while you speak, for headphones, a recording program or a call.
 
-    Calls take a virtual device as their microphone: see docs/live.md. Shows the level before and after; the key b lets
-    the recording through as it is and back, q ends, as Ctrl-C does. Tells the latency at the start, and at the end how
-    often sound was lost.
+    Calls take a virtual device as their microphone: see docs/live.md. The screen shows the level before and after. The
+    key b switches enhancement off and on again; q ends, as Ctrl-C does. The first line gives the latency, the last one
+    how often sound was lost.
 
     Example:
         sottovoce live --list-devices
@@ -38,13 +38,13 @@ def live(
         input: Device to record from: its name, a part of it, or its number; the usual one if not given.
         output: Device to play to.
         list_devices: List the devices, and do nothing else.
-        model: A bundled model, default or live, of which live gives each sample 16 ms sooner; or the folder of a
-            training or an adaptation, or the model.onnx in it.
+        model: A bundled model: default, or live, which has 16 ms less latency. Or the folder of a training or an
+            adaptation, or the model.onnx in it.
         options: How to enhance.
         rate: Rate of the devices in Hz; the model's if not given, where the devices take it.
-        channels: Number of channels, each enhanced for itself.
-        block_ms: Length of a block in ms: shorter is sooner, and fails sooner on a busy machine.
-        seconds: End after this time; without it, go on.
+        channels: Number of channels, each enhanced on its own.
+        block_ms: Length of a block in ms: shorter blocks have less latency, and more gaps on a busy machine.
+        seconds: End after this time; without it, run until stopped.
     """
     require("live", "Live sound")
     import sottovoce
@@ -79,7 +79,7 @@ def live(
                 # Said where an interruption is an end: who reads this may interrupt at once.
                 terminal.print_line(
                     f"From {session.input_name!r} to {session.output_name!r} at {session.sample_rate} Hz, "
-                    f"{1000 * latency.total_seconds:.0f} ms late: model {1000 * latency.model_seconds:.0f}, "
+                    f"latency {1000 * latency.total_seconds:.0f} ms: model {1000 * latency.model_seconds:.0f}, "
                     f"blocks {1000 * latency.blocks_seconds:.0f}, input {1000 * latency.input_seconds:.0f}, "
                     f"output {1000 * latency.output_seconds:.0f}."
                 )

@@ -28,22 +28,22 @@ def mix(
 ) -> None:
     """Make noisy mixtures with known clean speech, to test with.
 
-    Writes noisy/, clean/ and mixtures.csv, which tells how each mixture was made. Equal arguments give equal files. The
-    first folder below --speech names the talker, that below --noise the kind of noise; both are dealt out evenly.
+    Writes noisy/, clean/ and mixtures.csv, which says how each mixture was made. Equal arguments give equal files. The
+    first folder below --speech names the speaker, that below --noise the kind of noise; both are dealt out evenly.
 
     Example:
         sottovoce mix --speech clean/ --noise noise/ --count 90 --snr-db 0 5 10 -o test/
         sottovoce mix --speech clean/ --noise noise/ --simulated-rooms 0.5 --seconds 30 --count 40 -o field/
 
     Args:
-        speech: Folder of clean speech, a sub-folder per talker.
+        speech: Folder of clean speech, a sub-folder per speaker.
         noise: Folder of noise, a sub-folder per kind.
         output: Folder to make.
         count: Number of mixtures.
         rooms: Folder of measured room impulse responses; every mixture is in one of them.
         simulated_rooms: Share of the mixtures in a simulated room, 0 to 1.
         snr_db: Ratios of active speech to noise in dB, taken in turn.
-        seconds: Length of each mixture, from utterances of one talker with the pauses of a conversation; without it,
+        seconds: Length of each mixture, from utterances of one speaker with the pauses of a conversation; without it,
             a mixture is one utterance.
         target: What counts as clean: dry speech, or direct sound with early reflections (50 ms).
         sample_rate: Rate of the mixtures in Hz.
@@ -60,10 +60,10 @@ def mix(
     if simulated_rooms:
         require("train", "Simulating rooms", "pyroomacoustics")
     with terminal.progress() as show:
-        talkers = scan(speech, progress=part(show, "looking at the speech"))
+        speakers = scan(speech, progress=part(show, "looking at the speech"))
         noises = scan(noise, progress=part(show, "looking at the noise"))
         rows = make_mixtures(
-            talkers,
+            speakers,
             noises,
             output,
             count=count,
@@ -77,7 +77,7 @@ def mix(
             overwrite=overwrite,
             progress=part(show, "mixing"),
         )
-    for unusable in (*talkers.unusable, *noises.unusable):
+    for unusable in (*speakers.unusable, *noises.unusable):
         terminal.warn(f"left out: {unusable.reason}")
     seconds_in_all = sum(row.seconds for row in rows)
     terminal.say(f"Mixed {len(rows)} files, {terminal.duration(seconds_in_all)} of sound; see {output / TABLE}.")

@@ -46,7 +46,7 @@ def plot(
         except AudioError as error:
             problems.append(error)
             continue
-        # The folder tells noisy/1.wav from enhanced/1.wav.
+        # The folder sets noisy/1.wav apart from enhanced/1.wav.
         signals.append(("/".join(path.parts[-2:]), waveform[0], rate))
     if not signals:
         raise problems[0]

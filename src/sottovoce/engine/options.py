@@ -11,14 +11,13 @@ class EnhanceOptions:
     """How much of the noise goes, and what stays beside the speech.
 
     Args:
-        limit_db: The most attenuation allowed at any time and frequency, in dB: 20 leaves a little of the room, and
-            fewer artefacts; None for no limit.
+        limit_db: Maximum attenuation at any time and frequency, in dB: 20 leaves a little of the room, and gives fewer
+            artefacts; None for no limit.
         mix: Share of the enhanced signal in the output, 0 (the input) to 1 (enhanced only).
-        full_band: Keep what lies above the model's band (8 kHz), and lower the noise there; off (--no-full-band):
-            remove it.
-        linked: Give all channels the same gains, those of one network run, so that no source moves between them, which
-            is also faster; off: enhance each channel for itself.
-        removed: Give what was taken away, the input minus the enhanced signal, in place of the enhanced one.
+        full_band: Remove what lies above the model's band (8 kHz), if False; if True, keep it with less noise.
+        linked: Give all channels the same gains, from one network run: no source moves between them, and it is faster.
+            Otherwise each channel is enhanced on its own.
+        removed: Output what was removed (the input minus the enhanced signal) in place of the enhanced signal.
 
     Raises:
         ConfigError: A number is out of its range.

@@ -34,9 +34,9 @@ def benchmark(
     """Repeat the published experiment: train all compared systems, score them, write tables and figures.
 
     Needs clean speech, noises and measured rooms; without any, the recordings of the repository's examples/ serve.
-    Speakers, noises and rooms of the test are never heard in training. The same command goes on with an interrupted
+    Speakers, noises and rooms of the test are not in the training. The same command goes on with an interrupted
     benchmark, and does nothing twice. A corpus is written as NAME:FOLDER (docs/corpora.md lists the names),
-    or as a plain folder with a sub-folder per talker, kind of noise or room.
+    or as a plain folder with a sub-folder per speaker, kind of noise or room.
 
     Example:
         sottovoce benchmark --quick -o results/quick
@@ -49,20 +49,20 @@ def benchmark(
         speech: Clean speech.
         noise: Noises.
         rooms: Measured room impulse responses.
-        test_speech: Speech of the test alone; otherwise talkers are divided by seed.
+        test_speech: Speech of the test alone; otherwise speakers are divided by seed.
         test_noise: Noises of the test alone; otherwise kinds are divided by seed.
         test_rooms: Rooms of the test alone; otherwise rooms are divided by seed.
         systems: Rows: main, ablations, all, or names such as joint or log_mmse.
         seeds: Seeds of the trainings; ablations take the first.
         steps: Steps of the two stages of every training, in place of those of the settings.
         clean_signals: Clean signals for the speech autoencoder.
-        clean_seconds: The longest that one of them is.
+        clean_seconds: Maximum length of each in seconds.
         mixtures: Noisy recordings to learn from.
         mixture_seconds: Length of each.
         test_mixtures: Mixtures to test with, at -5, 0 and 5 dB in turn.
         test_seconds: Length of each.
         protocol_seed: Seed of the split and of all mixtures.
-        quick: Scale everything down, to see in some minutes that it all works; the scores mean nothing.
+        quick: Scale everything down, to see within minutes that it all works; the scores mean nothing.
         jobs: Number of processes.
     """
     require("train", "A benchmark")
