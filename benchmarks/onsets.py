@@ -33,16 +33,16 @@ HELD_OUT = {
     "more.csv": ("group", tuple(VCTK.split())),
 }
 """Table of recordings, its column of speakers, and those of them that take no part in training."""
-MOST_PER_SPEAKER = 4
+MAX_PER_SPEAKER = 4
 PAUSES_SECONDS = (0.1, 1.0, 2.0, 5.0, 10.0, 60.0)
 BEFORE_SECONDS, AFTER_SECONDS, LEAD_IN_SECONDS, SILENCE_SECONDS = 2.0, 1.0, 0.5, 5.0
 ONSET_SECONDS = 0.06
-MOST_LOST_DB = -6.0
+MAX_LOST_DB = -6.0
 
 FRAME = 80  # samples: 5 ms
 SILENT_FRAMES, ONSET_FRAMES = 16, 12
-ABOVE_FLOOR_DB, BELOW_TOP_DB, LEAST_RANGE_DB = 8.0, 33.0, 30.0
-HIGH_HZ, HIGH_OVER_LOW_DB, LEAST_HZ = 2500.0, 3.0, 100.0
+ABOVE_FLOOR_DB, BELOW_TOP_DB, MIN_RANGE_DB = 8.0, 33.0, 30.0
+HIGH_HZ, HIGH_OVER_LOW_DB, MIN_HZ = 2500.0, 3.0, 100.0
 
 Float32Array = NDArray[np.float32]
 Enhance = Callable[[Float32Array, int], Float32Array]
@@ -108,7 +108,7 @@ def find_words() -> list[Word]:
     kept = []
     for word in words:
         counts[word.speaker] = counts.get(word.speaker, 0) + 1
-        if counts[word.speaker] <= MOST_PER_SPEAKER:
+        if counts[word.speaker] <= MAX_PER_SPEAKER:
             kept.append(word)
     return kept
 
@@ -120,7 +120,7 @@ def fricative_onsets(waveform: Float32Array) -> list[int]:
     differences = np.diff(waveform, prepend=waveform[:1])[: count * FRAME].reshape(count, FRAME)
     level_db = 10 * np.log10(np.square(differences).mean(axis=1) + 1e-12)
     floor_db, top_db = np.percentile(level_db, (8, 95))
-    if top_db - floor_db < LEAST_RANGE_DB:
+    if top_db - floor_db < MIN_RANGE_DB:
         return []
     silent = level_db < floor_db + ABOVE_FLOOR_DB
     found, run = [], 0
@@ -144,7 +144,7 @@ def is_fricative(onset: Float32Array) -> bool:
     """Whether most of the energy is in the highs."""
     power = np.square(np.abs(np.fft.rfft(onset * np.hanning(len(onset)))))
     hz = np.fft.rfftfreq(len(onset), 1 / RATE)
-    low, high = power[(hz > LEAST_HZ) & (hz <= HIGH_HZ)].sum(), power[hz > HIGH_HZ].sum()
+    low, high = power[(hz > MIN_HZ) & (hz <= HIGH_HZ)].sum(), power[hz > HIGH_HZ].sum()
     return bool(high > low * 10 ** (HIGH_OVER_LOW_DB / 10))
 
 
@@ -203,7 +203,7 @@ def report(words: Sequence[Word], systems: dict[str, Enhance]) -> list[str]:
             noise_db = np.array([result.noise_db for result in by_situation[situation]])
             row += [
                 f"{np.median(word_db):.1f} dB",
-                f"{np.mean(word_db < MOST_LOST_DB):.0%}",
+                f"{np.mean(word_db < MAX_LOST_DB):.0%}",
                 "-" if np.isnan(noise_db).all() else f"{np.median(noise_db):.1f} dB",
             ]
         table.append(row)
@@ -213,7 +213,7 @@ def report(words: Sequence[Word], systems: dict[str, Enhance]) -> list[str]:
         "",
         f"{len(words)} words of {speakers} speakers that no bundled model was trained on, each beginning with a "
         "fricative (`benchmarks/onsets.py`). Median change of the level of their first 60 ms, share of the words that "
-        f"lose more than {-MOST_LOST_DB:.0f} dB there, and median change of the room noise in the second half of the "
+        f"lose more than {-MAX_LOST_DB:.0f} dB there, and median change of the room noise in the second half of the "
         "pause before. Digital silence: 5 s. Start of a file: 0.5 s of room noise before the word.",
         "",
         *markdown_table(table),

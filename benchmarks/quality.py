@@ -64,7 +64,7 @@ Pairs: dns_synth_train_example_dataset by Esteban G&oacute;mez, CC BY 4.0, made 
 Challenge.</p>"""
 GROUPS = ("SNR", "noise", "room")
 BANDS_HZ = (0, 500, 1500, 3000, 5000, 8000)
-LEAST_KEPT = 1e-3  # -60 dB: also what is turned round, or is not there at all
+MIN_KEPT = 1e-3  # -60 dB: also what is turned round, or is not there at all
 
 
 def main() -> int:
@@ -173,7 +173,7 @@ def kept_db(reference: np.ndarray, estimate: np.ndarray) -> list[float]:
         np.vdot(wanted[low:high], found[low:high]).real / np.vdot(wanted[low:high], wanted[low:high]).real
         for low, high in itertools.pairwise(edges)
     )
-    return [20 * math.log10(max(gain, LEAST_KEPT)) for gain in gains]
+    return [20 * math.log10(max(gain, MIN_KEPT)) for gain in gains]
 
 
 def kept_report(items: Sequence[Item], systems: Mapping[str, System], work: Path) -> list[str]:

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-# onnxruntime's builds report how they are used to their maker, unless they are told not to before they are loaded.
+# onnxruntime's builds send usage reports to their maker, unless this is switched off before they are loaded.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:

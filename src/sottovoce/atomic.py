@@ -27,7 +27,7 @@ def replacing(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
         overwrite: Replace a file of this name, of which the permissions are kept.
 
     Yields:
-        Where to write; it keeps the suffix, which libraries tell formats by.
+        Where to write; it keeps the suffix, from which libraries know the format.
 
     Raises:
         DataError: There is a file of this name, and it is not to be replaced.
@@ -136,7 +136,7 @@ _clear_leftovers_once = functools.cache(clear_leftovers)
 
 def _is_running(process: int) -> bool:
     if os.name != "posix":
-        return True  # nothing that is cheap tells, and what is not sure to be left over is kept
+        return True  # there is no cheap way to know, and what may be in use is kept
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -99,7 +99,7 @@ class _Request:
         self._came_at = -math.inf
 
     def is_new(self, number: int) -> bool:
-        """Note a signal, and tell whether it is more than an echo of the one before."""
+        """Note a signal, and say whether it is more than an echo of the one before."""
         now = time.monotonic()
         is_new = now - self._came_at > _SAME_REQUEST_SECONDS
         if is_new:
@@ -170,7 +170,7 @@ def leave_to_parent() -> None:
 
 
 def _handlers(numbers: Iterable[int] = _NUMBERS) -> dict[int, Any]:
-    """The handlers of the signals, without those that nohup, or a shell in the background, has told us to ignore."""
+    """The handlers of the signals, without those that nohup, or a shell in the background, has set to be ignored."""
     handlers = {number: signal.getsignal(number) for number in numbers}
     return {number: handler for number, handler in handlers.items() if handler not in (signal.SIG_IGN, None)}
 

@@ -1,4 +1,4 @@
-"""How long work says how far it is."""
+"""How long work reports its progress."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Told now and then how far a task is; who does the work names the task, and who asked for it shows it."""
+    """Called now and then with the state of a task: the worker names the task, the caller shows it."""
 
     def __call__(self, task: str, done: float, total: float, note: str = "") -> None:
         """Take a state.
@@ -38,11 +38,11 @@ def part(progress: Progress | None, task: str) -> TaskProgress | None:
 
 @contextlib.contextmanager
 def named(task: str, progress: Progress | None) -> Iterator[None]:
-    """Tell of a task of several seconds that cannot say how far it is.
+    """Report a task of several seconds that cannot say how far it is.
 
     Args:
         task: What is done inside.
-        progress: Told 0 of 1 at its beginning, 1 of 1 at its end; None for nowhere.
+        progress: Called with 0 of 1 at its beginning, 1 of 1 at its end; None for nowhere.
     """
     if progress is not None:
         progress(task, 0, 1)

@@ -1,4 +1,4 @@
-"""What commands show on a terminal, and hear from it."""
+"""What commands show on a terminal, and the keys that they read from it."""
 
 import contextlib
 import io

@@ -44,7 +44,7 @@ def test_the_table_is_read_as_it_was_written(tmp_path):
     with pytest.raises(DataError, match="found no table of Take rows"):
         read_table(tmp_path / "nothing.csv", Take)
     (tmp_path / "foreign.csv").write_text("file,seconds\na.wav,long\n")
-    with pytest.raises(DataError, match="make it anew"):
+    with pytest.raises(DataError, match="make it again"):
         read_table(tmp_path / "foreign.csv", Take)
 
 

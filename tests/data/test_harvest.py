@@ -3,7 +3,7 @@ import pytest
 
 import sottovoce
 from sottovoce.data import harvest as harvest_module
-from sottovoce.data.harvest import harvest, harvest_residuals, harvest_unheard, stationary_noise
+from sottovoce.data.harvest import harvest, harvest_residuals, harvest_speechless, stationary_noise
 from sottovoce.data.manifest import scan
 from sottovoce.signal.audio import read
 from sottovoce.signal.resampling import resample
@@ -129,7 +129,7 @@ def test_noise_is_where_a_system_hears_nobody(mixtures, tmp_path):
             speech[start:end] *= 0.01
         return speech
 
-    stretches = harvest_unheard(manifest.recordings, heard, progress=lambda done, total: seen.append((done, total)))
+    stretches = harvest_speechless(manifest.recordings, heard, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(1, 1)]
     assert len(stretches) == len(truth)
     for stretch, (start, end) in zip(stretches, truth, strict=True):
@@ -138,14 +138,14 @@ def test_noise_is_where_a_system_hears_nobody(mixtures, tmp_path):
         assert stretch.frames > end - start - 0.6 * RATE
     # The last pause ends with the recording, and needs no guard there.
     assert stretches[-1].start + stretches[-1].frames == manifest.recordings[0].frames
-    assert harvest_unheard(manifest.recordings, lambda waveform: waveform + 0.1) == ()
+    assert harvest_speechless(manifest.recordings, lambda waveform: waveform + 0.1) == ()
 
 
 def test_silence_and_short_recordings_hold_no_noise(tmp_path):
     write(tmp_path / "a.wav", np.full(RATE, 0.1, np.float32))
     recordings = scan(tmp_path).recordings
-    assert harvest_unheard(recordings, np.zeros_like) == ()
-    assert harvest_unheard(recordings, lambda waveform: waveform[:100]) == ()
+    assert harvest_speechless(recordings, np.zeros_like) == ()
+    assert harvest_speechless(recordings, lambda waveform: waveform[:100]) == ()
 
 
 def test_a_real_system_hears_nobody_where_nobody_speaks(tmp_path):
@@ -161,7 +161,7 @@ def test_a_real_system_hears_nobody_where_nobody_speaks(tmp_path):
         noisy = clean + np.concatenate([lead_in, noise[0]])
         write(tmp_path / f"{clean_path.stem}.wav", noisy.astype(np.float32))
         (recording,) = [r for r in scan(tmp_path).recordings if r.path.stem == clean_path.stem]
-        for stretch in harvest_unheard([recording], lambda waveform: enhancer.enhance(waveform, RATE)):
+        for stretch in harvest_speechless([recording], lambda waveform: enhancer.enhance(waveform, RATE)):
             part = slice(stretch.start, stretch.start + stretch.frames)
             found += stretch.seconds
             shares.append(np.square(clean[part]).sum() / np.square(noisy[part]).sum())

@@ -8,7 +8,7 @@ import pytest
 from sottovoce.data import place as place_module
 from sottovoce.data.harvest import harvest
 from sottovoce.data.manifest import scan
-from sottovoce.data.place import BAND_CENTRES_HZ, LEAST_SECONDS, listen, take_excerpts
+from sottovoce.data.place import BAND_CENTRES_HZ, MIN_SECONDS, listen, take_excerpts
 from sottovoce.data.rooms import simulate_room
 from sottovoce.errors import AudioError, DataError
 from sottovoce.signal import audio, levels
@@ -87,7 +87,7 @@ def test_clipping_is_told(tmp_path):
 
 
 def test_excerpts_of_a_long_recording_are_spread_over_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(place_module, "MOST_SECONDS", 60.0)
+    monkeypatch.setattr(place_module, "MAX_SECONDS", 60.0)
     # The time is written into the level: excerpts tell where they are from.
     ramp = np.linspace(0.0, 1.0, 400 * RATE, dtype=np.float32)
     write(tmp_path / "long.wav", ramp)
@@ -155,7 +155,7 @@ def test_excerpts_of_other_recordings_are_refused(tmp_path):
 
 
 def test_many_short_recordings_fill_the_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(place_module, "MOST_SECONDS", 35.0)
+    monkeypatch.setattr(place_module, "MAX_SECONDS", 35.0)
     for number in range(60):
         write(tmp_path / "in" / f"{number:02d}.wav", np.full(RATE, 0.1, np.float32))
     take_excerpts(tmp_path / "in", tmp_path / "out", RATE)
@@ -164,7 +164,7 @@ def test_many_short_recordings_fill_the_time(tmp_path, monkeypatch):
 
 def test_too_little_and_nothing(tmp_path):
     write(tmp_path / "a.wav", tone(3.0, 150, np.random.default_rng(6)))
-    with pytest.raises(DataError, match=f"found 3.0 s of recordings.* at least {LEAST_SECONDS:g} s"):
+    with pytest.raises(DataError, match=f"found 3.0 s of recordings.* at least {MIN_SECONDS:g} s"):
         take_excerpts(tmp_path, tmp_path / "out", RATE)
     with pytest.raises(AudioError, match="expected a folder with recordings"):
         take_excerpts(tmp_path / "nowhere", tmp_path / "out", RATE)

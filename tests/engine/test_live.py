@@ -58,7 +58,7 @@ class Hopping(Muted):
 
     hop = 256
     # What is left at most: a multiple of the divisor 32 that hop and block have in common.
-    held_back = 224
+    buffered = 224
 
     def __init__(self):
         self.waiting = np.zeros((1, 0), np.float32)
@@ -248,39 +248,39 @@ def test_a_worker_that_empties_the_queue_does_not_disturb_the_end():
 
 @pytest.mark.parametrize("blocks", [3, 8, 20])
 def test_a_stall_makes_the_delay_no_longer_than_it_was(blocks):
-    relay = Relay(Hopping(), BLOCK, Hopping.held_back)
+    relay = Relay(Hopping(), BLOCK, Hopping.buffered)
     sound = devices(relay)
     for _ in range(100):
         sound.tick("take", "work", "give")
-    assert set(sound.delays) == {Hopping.held_back + CUSHION}
+    assert set(sound.delays) == {Hopping.buffered + CUSHION}
     for _ in range(blocks):
         sound.tick("take", "give")
     for _ in range(1000):
         sound.tick("take", "work", "give")
     # After a short stall it stays longer for some seconds, in which another one would make no gap.
     after = sound.delays[100:]
-    assert max(after) <= Hopping.held_back + CUSHION + 10 * BLOCK
-    assert set(after[500:]) == {Hopping.held_back + CUSHION}
+    assert max(after) <= Hopping.buffered + CUSHION + 10 * BLOCK
+    assert set(after[500:]) == {Hopping.buffered + CUSHION}
     assert relay.underruns == 1
     assert relay.overruns >= sound.lost == 1
 
 
 def test_a_faster_input_does_not_delay_for_ever():
-    relay = Relay(Hopping(), BLOCK, Hopping.held_back)
+    relay = Relay(Hopping(), BLOCK, Hopping.buffered)
     sound = devices(relay)
     for _ in range(50):
         for _ in range(250):
             sound.tick("take", "work", "give")
         # As many samples too many in two and a half seconds as bad clocks make in a minute.
         sound.tick("take", "work")
-    assert max(sound.delays) <= Hopping.held_back + CUSHION + 5 * BLOCK
+    assert max(sound.delays) <= Hopping.buffered + CUSHION + 5 * BLOCK
     assert relay.underruns == 0
     assert 10 < relay.overruns == sound.lost
 
 
 @pytest.mark.parametrize("blocks", [2, 3, 5])
 def test_devices_that_come_with_several_blocks_at_once_soon_make_no_gaps(blocks):
-    relay = Relay(Hopping(), BLOCK, Hopping.held_back)
+    relay = Relay(Hopping(), BLOCK, Hopping.buffered)
     sound = devices(relay)
     underruns = []
     for _ in range(3000 // blocks):

@@ -1,7 +1,7 @@
 """Well-known corpora as they lie on disk: what belongs to them, who speaks where, and what is noisy and clean.
 
 A corpus is a function that turns its folder into a `Manifest`, and a line in `CORPORA`. Names are checked before any
-file is read, so that an incomplete corpus is told at once.
+file is read, so that an incomplete corpus is refused at once.
 """
 
 import re
@@ -166,7 +166,7 @@ def fetch(name: str, folder: Path, *, progress: TaskProgress | None = None) -> N
     require("corpora", "Fetching a corpus", "pooch")
     import pooch
 
-    pooch.get_logger().setLevel("WARNING")  # Else it tells about every download on the terminal.
+    pooch.get_logger().setLevel("WARNING")  # Otherwise it reports every download on the terminal.
     archive = ARCHIVES[name]
     with temporary_folder(folder) as work:
         content = work / "content"
@@ -197,7 +197,7 @@ class _Bar:
         self._done = 0
 
     def update(self, size: int) -> None:
-        # The last piece is counted as a full one, and a server need not tell the total.
+        # The last piece is counted as a full one, and a server need not give the total.
         self._done = min(self._done + size, self.total) if self.total else self._done + size
         self._progress(self._done, max(self._done, self.total))
 

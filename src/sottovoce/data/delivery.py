@@ -13,11 +13,11 @@ _BEFORE_WORD_SECONDS = 0.02
 _FADE_SECONDS = 0.01
 # A clip with a pause has at least so much speech behind it.
 _AFTER_SECONDS = 1.0
-_LEAST_LEAD_IN_SECONDS = 0.3
+_MIN_LEAD_IN_SECONDS = 0.3
 # Who speaks after a pause may be another person, who is further away or closer.
 _TURN_SHARE, _TURN_DB = 0.3, (-15.0, 6.0)
 _FUNDAMENTAL_HZ = (70.0, 500.0)
-_LEAST_PERIODICITY = 0.7
+_MIN_PERIODICITY = 0.7
 _SEARCHED_SECONDS = 0.06
 _HELD_SECONDS = (0.8, 3.0)
 _VIBRATO_HZ, _VIBRATO_SEMITONES = (4.5, 6.5), (0.0, 0.5)
@@ -43,7 +43,7 @@ def with_pause(
     """
     samples = clip.size
     latest = samples - round(_AFTER_SECONDS * sample_rate)
-    earliest = round(_LEAST_LEAD_IN_SECONDS * sample_rate)
+    earliest = round(_MIN_LEAD_IN_SECONDS * sample_rate)
     starts = word_starts(clip, sample_rate)
     if latest <= earliest or not starts.size:
         return clip
@@ -152,4 +152,4 @@ def _period(segment: Float32Array, sample_rate: int) -> int:
     # The later the lag, the fewer samples overlap.
     correlation = correlation * (segment.size / (segment.size - np.arange(longest + 1)))
     lag = shortest + int(np.argmax(correlation[shortest:]))
-    return lag if correlation[lag] >= _LEAST_PERIODICITY * correlation[0] else 0
+    return lag if correlation[lag] >= _MIN_PERIODICITY * correlation[0] else 0

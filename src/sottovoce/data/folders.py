@@ -1,4 +1,4 @@
-"""Folders of recordings, and the tables that tell how each was made."""
+"""Folders of recordings, and the tables that say how each was made."""
 
 import contextlib
 import csv
@@ -142,4 +142,4 @@ def read_table(path: Path, row: type[_Row]) -> list[_Row]:
                 for cells in csv.DictReader(file, strict=True)
             ]
     except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
-        raise DataError(f"found no table of {row.__name__} rows at {path} ({error}): make it anew.") from error
+        raise DataError(f"found no table of {row.__name__} rows at {path} ({error}): make it again.") from error

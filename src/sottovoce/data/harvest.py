@@ -21,10 +21,10 @@ _PIECE_SECONDS = 1.0
 # Tuned on simulated field recordings: of residuals that are voiced less, half hold less than a twentieth of speech.
 _VOICED, _VOICED_SHARE = 0.55, 0.3
 _FAINT_DB = -18.0  # A residual this far below its recording is the system's error, not noise.
-# Where a system's output is this far below its loud voices it hears nobody. Measured on simulated recordings of a crowd
-# and of insects at 0 to 15 dB: what it is found in holds speech at -29 and -23 dB re the noise.
-_UNHEARD_DB, _LOUD_PERCENTILE = 20.0, 95.0
-_UNHEARD_SECONDS, _GUARD_SECONDS = 0.8, 0.25
+# Where a system's output is this far below its loud voices, there is no speech for it. Measured on simulated recordings
+# of a crowd and of insects at 0 to 15 dB: such stretches hold speech at -29 and -23 dB re the noise.
+_SPEECHLESS_DB, _LOUD_PERCENTILE = 20.0, 95.0
+_SPEECHLESS_SECONDS, _GUARD_SECONDS = 0.8, 0.25
 _SMOOTHING_FRAMES = 5
 _log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ def harvest(
 
     Returns:
         Stretches in the order of the recordings and of time. A recording without pauses, or whose voice is nowhere
-        clear enough to tell speech from noise, gives none.
+        clear enough to distinguish speech from noise, gives none.
     """
     stretches: list[NoiseStretch] = []
     for done, recording in enumerate(manifest.recordings, start=1):
@@ -93,10 +93,10 @@ def harvest(
     return tuple(stretches)
 
 
-def harvest_unheard(
+def harvest_speechless(
     recordings: Sequence[Recording], enhance: Enhance, *, progress: TaskProgress | None = None
 ) -> tuple[NoiseStretch, ...]:
-    """Find the stretches in which a trained system hears nobody: also in a crowd, whose voices `harvest` cannot pass.
+    """Find the stretches in which a trained system finds no speech: also in a crowd, where `harvest` finds none.
 
     Args:
         recordings: Mono recordings of some seconds at the system's rate, such as excerpts.
@@ -104,25 +104,26 @@ def harvest_unheard(
         progress: Called with (recordings done, recordings in all) after every recording.
 
     Returns:
-        Stretches in the order of the recordings and of time, a quarter of a second away from what is heard.
+        Stretches in the order of the recordings and of time, a quarter of a second away from speech.
     """
     stretches: list[NoiseStretch] = []
     for done, recording in enumerate(recordings, start=1):
         waveform, rate = audio.read(recording.path)
         stretches += [
-            NoiseStretch(recording, start, frames) for start, frames in _unheard(enhance(waveform.mean(axis=0)), rate)
+            NoiseStretch(recording, start, frames)
+            for start, frames in _speechless(enhance(waveform.mean(axis=0)), rate)
         ]
         if progress is not None:
             progress(done, len(recordings))
     _log.info(
-        "%.1f s of noise in %d recordings, where the system hears nobody",
+        "%.1f s of noise in %d recordings, where the system finds no speech",
         sum(stretch.seconds for stretch in stretches),
         len(recordings),
     )
     return tuple(stretches)
 
 
-def _unheard(estimate: NDArray[np.float32], sample_rate: int) -> list[tuple[int, int]]:
+def _speechless(estimate: NDArray[np.float32], sample_rate: int) -> list[tuple[int, int]]:
     """Start and length of the runs in which an estimate of speech is far below its loud parts."""
     hop = round(segments.FRAME_SECONDS * sample_rate)
     power = levels.frame_power(estimate, hop)
@@ -130,9 +131,9 @@ def _unheard(estimate: NDArray[np.float32], sample_rate: int) -> list[tuple[int,
         return []
     smooth = np.convolve(power, np.full(_SMOOTHING_FRAMES, 1.0 / _SMOOTHING_FRAMES), mode="same")
     loud = np.percentile(smooth, _LOUD_PERCENTILE)
-    guard, shortest = (round(seconds / segments.FRAME_SECONDS) for seconds in (_GUARD_SECONDS, _UNHEARD_SECONDS))
+    guard, shortest = (round(seconds / segments.FRAME_SECONDS) for seconds in (_GUARD_SECONDS, _SPEECHLESS_SECONDS))
     found = []
-    for start, end in segments.runs(smooth < loud * 10.0 ** (-_UNHEARD_DB / 10.0)):
+    for start, end in segments.runs(smooth < loud * 10.0 ** (-_SPEECHLESS_DB / 10.0)):
         if end - start >= shortest:
             first, last = (start + guard if start else 0), (end - guard if end < power.size else power.size)
             found.append((first * hop, (last - first) * hop))
@@ -195,7 +196,7 @@ def _unvoiced_pieces(residual: NDArray[np.float32], sample_rate: int) -> list[tu
 
 
 def stationary_noise(waveform: NDArray[np.float32], samples: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Gaussian noise with the spectrum of a recording's quietest frames: what is heard of its noise between words.
+    """Gaussian noise with the spectrum of a recording's quietest frames: those of its noise between words.
 
     Stands in for noise-only stretches where a recording has no pauses.
 

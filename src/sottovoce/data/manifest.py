@@ -116,7 +116,7 @@ class Manifest:
         except FileNotFoundError:
             raise DataError(f"found no manifest {path}: make one with `scan`.") from None
         except (ValueError, TypeError, KeyError) as error:
-            raise DataError(f"found {path}, which is no manifest of sottovoce ({error}): make it anew.") from error
+            raise DataError(f"found {path}, which is no manifest of sottovoce ({error}): make it again.") from error
         return cls(tuple(recordings), tuple(unusable))
 
 

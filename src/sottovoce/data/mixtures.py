@@ -115,7 +115,7 @@ def mix(
         noise: Noise `(samples,)`, as long as the speech.
         snr_db: Active level of the speech at the microphone, reverberation included, minus RMS level of the noise.
         sample_rate: Rate of both in Hz.
-        room: Where the speech is heard; None for no room.
+        room: Where the speech is recorded; None for no room.
         target: What the clean version is.
         level_db: Active level of the speech at the microphone in dB re full scale; less if the peaks would be limited.
 
@@ -125,14 +125,14 @@ def mix(
     Raises:
         AudioError: Speech or noise is silent.
     """
-    clean = heard = speech
+    clean = at_microphone = speech
     if room is not None:
-        heard = room.apply(speech)
+        at_microphone = room.apply(speech)
         if target == "early":
             clean = room.apply_early(speech)
-    noise_gain = levels.noise_gain_for_snr(heard, noise, snr_db, sample_rate)
-    noisy = heard + noise_gain * noise
-    gain = float(levels.from_db(level_db - levels.active_speech_db(heard, sample_rate)))
+    noise_gain = levels.noise_gain_for_snr(at_microphone, noise, snr_db, sample_rate)
+    noisy = at_microphone + noise_gain * noise
+    gain = float(levels.from_db(level_db - levels.active_speech_db(at_microphone, sample_rate)))
     gain *= levels.peak_gain((gain * noisy, gain * clean))
     return Mixed((gain * noisy).astype(np.float32), (gain * clean).astype(np.float32), gain, gain * noise_gain)
 
@@ -140,7 +140,7 @@ def mix(
 def join_utterances(
     utterances: Sequence[NDArray[np.floating]], length: int, sample_rate: int, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Join utterances of one talker with the pauses of a conversation.
+    """Join utterances of one speaker with the pauses of a conversation.
 
     Pauses are lognormal with a median of 0.8 s; one in ten is longer, as when somebody else has the word. The recording
     begins anywhere: in a pause or in an utterance. When the utterances are used up they come again.
@@ -232,11 +232,11 @@ def make_mixtures(
 ) -> list[Mixture]:
     """Make a folder of mixtures: `noisy/*.flac`, `clean/*.flac` and a table of how each was made.
 
-    Talkers, kinds of noise, responses and ratios are dealt out evenly. The folder appears as a whole or not at all, and
-    equal arguments give equal bytes.
+    Speakers, kinds of noise, responses and ratios are dealt out evenly. The folder appears as a whole or not at all.
+    Equal arguments give equal bytes.
 
     Args:
-        speech: Dry speech; its groups are the talkers.
+        speech: Dry speech; its groups are the speakers.
         noise: Noise; its groups are the kinds of noise.
         output: Folder to make.
         count: Number of mixtures.
@@ -245,8 +245,8 @@ def make_mixtures(
         responses: Files of measured rooms; none for simulated rooms.
         room_share: Share of the mixtures that are in a room, 0 to 1.
         t60_range_seconds: Reverberation times of simulated rooms.
-        seconds: Length of each mixture, from utterances of one talker with pauses; None for one utterance each.
-        lead_in_seconds: Range of the time before the talker begins, in which the noise is alone: recorders are started
+        seconds: Length of each mixture, from utterances of one speaker with pauses; None for one utterance each.
+        lead_in_seconds: Range of the time before the speaker begins, in which the noise is alone: recorders are started
             before people speak. Within `seconds`; without these it makes a mixture longer.
         noise_part: Where in each noise recording excerpts are taken, as shares of its length, 0 to 1: disjoint parts
             give training and test other excerpts of the same recordings.
@@ -286,7 +286,7 @@ def make_mixtures(
         )
     earlier = _require_free(output, overwrite)
     deal = np.random.default_rng(seed)
-    talkers = deal_out(speech.groups, count, deal)
+    speakers = deal_out(speech.groups, count, deal)
     kinds = deal_out(noise.groups, count, deal)
     in_room = deal_out([index < round(room_share * count) for index in range(count)], count, deal)
     measured = deal_out(responses, count, deal) if responses else []
@@ -298,7 +298,7 @@ def make_mixtures(
             rng = np.random.default_rng([seed, index])
             lead_in = round(float(rng.uniform(*lead_in_seconds)) * sample_rate) if lead_in_seconds[1] else 0
             spoken = None if seconds is None else round(seconds * sample_rate) - lead_in
-            dry, utterances = _draw_speech(members(speech, talkers[index]), spoken, sample_rate, rng)
+            dry, utterances = _draw_speech(members(speech, speakers[index]), spoken, sample_rate, rng)
             dry = np.pad(dry, (lead_in, 0))
             noises = members(noise, kinds[index])
             part, noise_file, offset = _draw_noise(noises, dry.size, noise_part, sample_rate, rng)
@@ -318,7 +318,7 @@ def make_mixtures(
                     sample_rate=sample_rate,
                     snr_db=ratio_db,
                     target=target,
-                    talker=talkers[index],
+                    talker=speakers[index],
                     speech="|".join(str(utterance.path) for utterance in utterances),
                     speech_gain_db=round(float(levels.to_db(mixed.speech_gain)), 3),
                     noise=str(noise_file.path),
@@ -355,7 +355,7 @@ def _require_free(output: Path, overwrite: bool) -> set[str]:
 def _draw_speech(
     utterances: list[Recording], samples: int | None, sample_rate: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], list[Recording]]:
-    """Dry speech of one talker, and the files that it is from."""
+    """Dry speech of one speaker, and the files that it is from."""
     if samples is None:
         utterance = utterances[int(rng.integers(len(utterances)))]
         return read_mono(utterance, sample_rate), [utterance]

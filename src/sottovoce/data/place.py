@@ -24,15 +24,15 @@ from sottovoce.signal.resampling import resample
 
 _log = logging.getLogger(__name__)
 
-MOST_SECONDS = 1800.0
+MAX_SECONDS = 1800.0
 """Of longer recordings, excerpts of this length together are taken: more teaches little and costs time and disk."""
 
-LEAST_SECONDS = 30.0
+MIN_SECONDS = 30.0
 """Less than this shows neither the noise of a place nor whether a model has become better there."""
 
 _EXCERPT_SECONDS = 20.0
 _PLAN = "excerpts.json"
-_LEAST_EXCERPTS = 6
+_MIN_EXCERPTS = 6
 _CLIPPED = 0.999
 _CLIPPED_SHARE = 1e-4
 _VOICED = 0.8
@@ -41,7 +41,7 @@ _SMOOTHING_FRAMES = 5
 _DECAY_SECONDS = (0.08, 0.6)
 _DECAY_DB = 12.0
 _ABOVE_NOISE_DB = 6.0
-_LEAST_DECAYS = 8
+_MIN_DECAYS = 8
 _FASTEST_PERCENTILE = 25.0
 _BAND_EDGES_HZ = 62.5 * 2.0 ** (np.arange(22) / 3.0)
 """Edges of 21 bands of a third of an octave, from 62.5 Hz to 8 kHz."""
@@ -49,15 +49,15 @@ _BAND_EDGES_HZ = 62.5 * 2.0 ** (np.arange(22) / 3.0)
 
 @dataclass(frozen=True)
 class Place:
-    """What is heard in the recordings of a place; levels re full scale.
+    """What is measured in the recordings of a place; levels re full scale.
 
     Attributes:
         seconds: Length of what was listened to.
         speech_share: Share of the time with a clear voice.
         speech_db: Level of clear voices without the noise below them; NaN without voices.
-        noise_db: Level of the noise; NaN where none could be told from speech.
+        noise_db: Level of the noise; NaN where none could be separated from speech.
         snr_db: Difference of the two.
-        t60_seconds: Reverberation time as the decay of the voices tells it, good to a factor of two; NaN if unknown.
+        t60_seconds: Reverberation time estimated from the decay of the voices, good to a factor of two; NaN if unknown.
         clipped_share: Share of samples at full scale.
         noise_bands_db: Noise level in each of the bands of `BAND_CENTRES_HZ`, one row per recording with noise.
     """
@@ -77,7 +77,7 @@ class Place:
         return self.speech_share >= _SPEECH_SHARE
 
     def sentences(self) -> list[str]:
-        """What was heard, for people."""
+        """What was measured, in sentences."""
         found = [f"Listened to {self.seconds / 60:.1f} minutes; a clear voice in {self.speech_share:.0%} of the time."]
         if not math.isnan(self.noise_db):
             found.append(f"Noise: {self.noise_db:.0f} dB re full scale, {self._colour()}.")
@@ -112,15 +112,15 @@ def take_excerpts(source: Path, folder: Path, sample_rate: int, *, progress: Tas
 
     Args:
         source: A recording, or a folder of recordings; no more than the excerpts is read, however long they are.
-        folder: Folder to write to: a sub-folder per recording, or per quarter of a single one, so that what is held
-            back is another recording or another time; and `excerpts.json`, which tells what was cut. An interrupted
-            cutting goes on.
+        folder: Folder to write to: a sub-folder per recording, or per quarter of a single one, so that held-out
+            excerpts are from another recording or another time; and `excerpts.json`, which lists what was cut. Cutting
+            goes on after an interruption.
         sample_rate: Rate of the excerpts in Hz.
         progress: Called with (excerpts done, excerpts in all).
 
     Raises:
         AudioError: There is no recording at `source`, or the disk takes no more.
-        DataError: Less than `LEAST_SECONDS` can be used, all is silent, or `folder` holds excerpts of other recordings.
+        DataError: Less than `MIN_SECONDS` can be used, all is silent, or `folder` holds excerpts of other recordings.
     """
     infos = []
     problems: list[str] = []
@@ -133,10 +133,10 @@ def take_excerpts(source: Path, folder: Path, sample_rate: int, *, progress: Tas
         except AudioError as error:
             problems.append(str(error))
     total = sum(info.seconds for info in infos)
-    if total < LEAST_SECONDS:
+    if total < MIN_SECONDS:
         also = f"; left out: {problems[0]}" if problems else ""
         raise DataError(
-            f"found {total:.1f} s of recordings at {source}, expected at least {LEAST_SECONDS:g} s, better some "
+            f"found {total:.1f} s of recordings at {source}, expected at least {MIN_SECONDS:g} s, better some "
             f"minutes: record more of the place{also}"
         )
     for problem in problems:
@@ -172,14 +172,14 @@ class _Piece(NamedTuple):
 
 
 def _plan(infos: Sequence[audio.AudioInfo], total_seconds: float) -> list[_Piece]:
-    length = min(_EXCERPT_SECONDS, total_seconds / _LEAST_EXCERPTS)
+    length = min(_EXCERPT_SECONDS, total_seconds / _MIN_EXCERPTS)
     pieces = []
     for number, info in enumerate(infos):
         edges = np.linspace(0, info.frames, max(1, round(info.seconds / length)) + 1).astype(int)
         for index, (start, end) in enumerate(itertools.pairwise(edges)):
             group = f"{number:04d}" if len(infos) > 1 else f"quarter_{4 * index // (len(edges) - 1)}"
             pieces.append(_Piece(info.path, int(start), int(end - start), f"{group}/{index:04d}.flac"))
-    wanted = max(1, round(len(pieces) * min(1.0, MOST_SECONDS / total_seconds)))
+    wanted = max(1, round(len(pieces) * min(1.0, MAX_SECONDS / total_seconds)))
     return [pieces[index] for index in np.linspace(0, len(pieces) - 1, wanted).round().astype(int)]
 
 
@@ -214,7 +214,7 @@ def listen(recordings: Manifest, stretches: Sequence[NoiseStretch]) -> Place:
         stretches: Their noise-only stretches.
 
     Returns:
-        What is heard.
+        What was measured.
     """
     noise_of = {
         recording.path: [s for s in stretches if s.recording == recording] for recording in recordings.recordings
@@ -244,7 +244,7 @@ def listen(recordings: Manifest, stretches: Sequence[NoiseStretch]) -> Place:
             speech_power.append(float(np.maximum(loud - below, 1e-12).mean()))
         decays += _decay_times(mono, rate)
     speech_db, noise_db = (_mean_db(powers) for powers in (speech_power, noise_power))
-    known = len(decays) >= _LEAST_DECAYS
+    known = len(decays) >= _MIN_DECAYS
     return Place(
         seconds=recordings.seconds,
         speech_share=voiced / frames if frames else 0.0,
@@ -278,8 +278,8 @@ def _bands_db(noise: NDArray[np.floating], sample_rate: int) -> NDArray[np.float
 def _decay_times(waveform: NDArray[np.floating], sample_rate: int) -> list[float]:
     """Times in which the level would fall by 60 dB, from every stretch in which it falls steadily.
 
-    A voice that stops leaves the room's decay; other falls of its level are slower, so that the fastest of many tell
-    the room's.
+    A voice that stops leaves the room's decay. Other falls of its level are slower, so the fastest of many are the
+    room's.
     """
     hop = round(segments.FRAME_SECONDS * sample_rate)
     power = levels.frame_power(waveform, hop)
@@ -287,8 +287,8 @@ def _decay_times(waveform: NDArray[np.floating], sample_rate: int) -> list[float
         return []
     smooth = np.convolve(power, np.full(_SMOOTHING_FRAMES, 1.0 / _SMOOTHING_FRAMES), mode="same")
     level_db = 10.0 * np.log10(smooth + 1e-12)
-    heard = level_db > np.percentile(level_db, 10) + _ABOVE_NOISE_DB
-    falling = np.concatenate([np.diff(level_db) < 0, [False]]) & heard
+    above_noise = level_db > np.percentile(level_db, 10) + _ABOVE_NOISE_DB
+    falling = np.concatenate([np.diff(level_db) < 0, [False]]) & above_noise
     shortest, longest = (round(seconds / segments.FRAME_SECONDS) for seconds in _DECAY_SECONDS)
     times = []
     for start, end in segments.runs(falling):

@@ -16,7 +16,7 @@ DIRECT_SECONDS = 0.0025
 """Where the direct sound is in every response of this module."""
 
 EARLY_MS = 50.0
-"""Reflections that come sooner make speech clearer, not blurred; ISO 3382 draws the line for speech here."""
+"""Earlier reflections make speech clearer; ISO 3382 draws the line for speech here."""
 
 _DIRECT_EXTENT_SECONDS = 0.001  # Loudspeaker and microphone smear the direct sound by about as much.
 _ONSET = 10.0 ** (-10.0 / 20.0)
@@ -24,12 +24,12 @@ _MIXING_SECONDS = 0.08
 _CROSSFADE_SECONDS = 0.02
 _SIZE_METRES = ((3.0, 8.0), (2.5, 7.0), (2.4, 3.5))
 _WALL_DISTANCE_METRES = 0.5
-_TALKER_DISTANCE_METRES = (0.4, 3.0)
+_SPEAKER_DISTANCE_METRES = (0.4, 3.0)
 
 
 @dataclass(frozen=True)
 class Room:
-    """A talker and a microphone in a room.
+    """A speaker and a microphone in a room.
 
     Attributes:
         response: Impulse response `(taps,)`, direct sound at `direct_sample(sample_rate)` and of unit energy.
@@ -80,7 +80,7 @@ class Room:
     def apply_damped(
         self, speech: NDArray[np.floating], t60_seconds: float, early_ms: float = EARLY_MS
     ) -> NDArray[np.float32]:
-        """Put dry speech into the room as if its walls were softer: late reverberation dies away sooner.
+        """Put dry speech into the room as if its walls were softer: late reverberation decays faster.
 
         Args:
             speech: Dry speech `(samples,)`, full scale ±1.
@@ -122,11 +122,11 @@ def direct_sample(sample_rate: int) -> int:
 def simulate_room(
     rng: np.random.Generator, sample_rate: int, t60_range_seconds: tuple[float, float] = (0.2, 0.8)
 ) -> Room:
-    """Simulate a talker and a microphone in a box-shaped room.
+    """Simulate a speaker and a microphone in a box-shaped room.
 
     Size of the room, reverberation time and both places are drawn; a room in which the drawn time is out of reach is
     drawn again. The first reflections are image sources, the rest is noise that decays: there the reflections are too
-    many to be told apart, and their number grows with the cube of time.
+    many to be distinct, and their number grows with the cube of time.
 
     Args:
         rng: Where the draws come from.
@@ -151,11 +151,11 @@ def simulate_room(
     for _ in range(100):
         size = rng.uniform(low, high)
         t60_seconds = rng.uniform(*t60_range_seconds)
-        talker, microphone = (
-            rng.uniform(_WALL_DISTANCE_METRES, size - _WALL_DISTANCE_METRES) for _ in ("talker", "microphone")
+        speaker, microphone = (
+            rng.uniform(_WALL_DISTANCE_METRES, size - _WALL_DISTANCE_METRES) for _ in ("speaker", "microphone")
         )
-        distance = float(np.linalg.norm(talker - microphone))
-        if not _TALKER_DISTANCE_METRES[0] <= distance <= _TALKER_DISTANCE_METRES[1]:
+        distance = float(np.linalg.norm(speaker - microphone))
+        if not _SPEAKER_DISTANCE_METRES[0] <= distance <= _SPEAKER_DISTANCE_METRES[1]:
             continue
         try:
             absorption, order = pra.inverse_sabine(t60_seconds, size)
@@ -163,7 +163,7 @@ def simulate_room(
             continue
         early_order = math.ceil(pra.constants.get("c") * _MIXING_SECONDS / size.min())
         room = pra.ShoeBox(size, fs=sample_rate, materials=pra.Material(absorption), max_order=min(order, early_order))
-        room.add_source(talker)
+        room.add_source(speaker)
         room.add_microphone(microphone)
         room.compute_rir()
         early = align(room.rir[0][0], sample_rate)

@@ -24,9 +24,9 @@ _BURST_DECAY_SECONDS = (0.003, 0.2)
 _BURST_RISE_SECONDS = (0.0005, 0.1)
 _SPREAD_DB = 10.0
 _FUNDAMENTAL_HZ = (40.0, 2000.0)
-_MOST_PARTIALS = 12
+_MAX_PARTIALS = 12
 _HISS_DB = (-40.0, -15.0)
-_MOST_SOUNDS = 4
+_MAX_SOUNDS = 4
 _SOUNDS_PER_SECOND = (0.7, 60.0)
 _EVEN_SHARE = 0.5
 _UNEVENNESS = 0.1
@@ -34,10 +34,10 @@ _SOUND_SECONDS = (0.004, 0.6)
 _CALL_HZ = (500.0, 7000.0)
 _CALL_SWEEP_OCTAVES = 0.5
 _CALL_WARBLE_OCTAVES, _CALL_WARBLE_HZ = 0.1, (3.0, 60.0)
-_MOST_CALL_PARTIALS = 4
+_MAX_CALL_PARTIALS = 4
 _MODE_HZ = (150.0, 7500.0)
 _MODE_DECAY_SECONDS = (0.003, 0.15)
-_MOST_MODES = 10
+_MAX_MODES = 10
 
 
 def synthetic_noise(
@@ -131,7 +131,7 @@ def _bursts(samples: int, sample_rate: int, rng: np.random.Generator) -> NDArray
 def _tones(samples: int, sample_rate: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """Partials of one steady fundamental."""
     fundamental_hz = _between(_FUNDAMENTAL_HZ, rng)
-    most = min(_MOST_PARTIALS, int(0.45 * sample_rate / fundamental_hz))
+    most = min(_MAX_PARTIALS, int(0.45 * sample_rate / fundamental_hz))
     phase = 2.0 * np.pi * fundamental_hz * np.arange(samples) / sample_rate
     partials = np.arange(1, 1 + int(rng.integers(1, most + 1)))
     gains = rng.exponential(1.0, partials.size) / partials ** rng.uniform(0.0, 1.5)
@@ -146,7 +146,7 @@ def _tones(samples: int, sample_rate: int, rng: np.random.Generator) -> NDArray[
 def _calls(samples: int, sample_rate: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """Short tones that glide and warble."""
     pitch_hz, sweep = _between(_CALL_HZ, rng), _CALL_SWEEP_OCTAVES * rng.standard_normal()
-    most = int(rng.integers(1, _MOST_CALL_PARTIALS + 1))
+    most = int(rng.integers(1, _MAX_CALL_PARTIALS + 1))
 
     def call(seconds: float) -> NDArray[np.float64]:
         time = np.arange(max(int(seconds * sample_rate), 2)) / sample_rate
@@ -159,8 +159,8 @@ def _calls(samples: int, sample_rate: int, rng: np.random.Generator) -> NDArray[
         gain = np.sin(0.5 * np.pi * np.minimum(time / (rise * seconds), (1.0 - time / seconds) / (1.0 - rise)))
         tones = np.zeros_like(time)
         for partial in range(1, most + 1):
-            heard = partial * frequency_hz < 0.48 * sample_rate
-            tones += heard * rng.exponential(1.0) / partial * np.sin(partial * phase)
+            in_band = partial * frequency_hz < 0.48 * sample_rate
+            tones += in_band * rng.exponential(1.0) / partial * np.sin(partial * phase)
         return gain * tones
 
     return _series(call, samples, sample_rate, rng)
@@ -174,7 +174,7 @@ def _impacts(samples: int, sample_rate: int, rng: np.random.Generator) -> NDArra
     def impact(seconds: float) -> NDArray[np.float64]:
         time = np.arange(max(int(seconds * sample_rate), 2)) / sample_rate
         sound = np.zeros_like(time)
-        for _ in range(int(rng.integers(1, _MOST_MODES + 1))):
+        for _ in range(int(rng.integers(1, _MAX_MODES + 1))):
             mode_hz, decay = _between(_MODE_HZ, rng), _between(_MODE_DECAY_SECONDS, rng)
             sound += rng.exponential(1.0) * np.exp(-time / decay) * np.sin(2.0 * np.pi * mode_hz * time)
         knock = min(click, time.size)
@@ -191,7 +191,7 @@ def _series(
     per_second = _between(_SOUNDS_PER_SECOND, rng)
     evenly = rng.random() < _EVEN_SHARE
     series = np.zeros(samples)
-    count = int(rng.integers(1, _MOST_SOUNDS + 1))
+    count = int(rng.integers(1, _MAX_SOUNDS + 1))
     for _ in range(count):
         seconds = float(np.clip(rng.uniform(0.1, 1.5) / per_second, *_SOUND_SECONDS))
         period = count * sample_rate / per_second

@@ -157,7 +157,7 @@ class Stream:
         self._model_rate = enhancer.model.metadata.sample_rate
         self._floor = 0.0 if options.limit_db is None else 10 ** (-options.limit_db / 20)
         self._mix = np.float32(options.mix)
-        # At the model's own rate it hears everything.
+        # At the model's own rate there is no band above the model's.
         self._full_band = options.full_band and sample_rate != self._model_rate
         self._linked = options.linked
         self._removed = options.removed

@@ -89,12 +89,12 @@ def enhance_files(
         output_options: What is kept beside the sound, and how small lossy files become.
         overwrite: Replace existing files.
         resume: Keep what an earlier run has finished, and do what is missing, damaged, or older than its recording. An
-            output is whole or absent, so its name and time tell; the model and the numbers of the earlier run are not
-            compared.
+            output is whole or absent, so its name and time are enough; the model and the options of the earlier run are
+            not compared.
         jobs: Number of recordings at once.
         isolate: Work on several recordings in other processes, `jobs` at most, each of which takes the memory of one:
             a recording that makes its decoder or encoder crash is reported, and the others go on.
-        on_progress: Told of the seconds of sound after every block, by one thread at a time.
+        on_progress: Called with the seconds of sound after every block, by one thread at a time.
 
     Returns:
         One result per recording, in the order of the inputs.
@@ -359,7 +359,7 @@ def _pair_outputs(inputs: Sequence[Path], output: Path) -> list[tuple[Path, Path
             )
         targets[target] = source
     for folder in filter(is_folder, inputs):
-        _tell_passed_over(folder, output)
+        _report_passed_over(folder, output)
     return pairs
 
 
@@ -384,7 +384,7 @@ def _pairs_in_folder(inputs: Sequence[Path], output: Path) -> list[tuple[Path, P
     ]
 
 
-def _tell_passed_over(folder: Path, output: Path) -> None:
+def _report_passed_over(folder: Path, output: Path) -> None:
     """Say what in a folder is taken for no recording."""
     paths = [path for path in passed_over(folder) if not resolved(path).is_relative_to(resolved(output))]
     unread = sorted({path.suffix.lower() for path in paths} & set(UNREAD_SUFFIXES))

@@ -46,8 +46,8 @@ class FrameStream:
         self._channels = channels
         self._floor = np.float32(floor)
         self._linked = linked and channels > 1
-        heard = 1 if self._linked else channels
-        self._past = model.initial_past(heard)
+        batch = 1 if self._linked else channels
+        self._past = model.initial_past(batch)
         self._waiting = SampleQueue(channels)
         self._waiting.append(np.zeros((channels, stft.window - stft.hop), np.float32))
         self._frames_to_drop = metadata.delay_frames
@@ -60,7 +60,7 @@ class FrameStream:
         self._taken = 0
         self._given = 0
         self._upper_band = upper_band
-        self._gain_tail = np.zeros((heard, stft.overlap), np.float32)
+        self._gain_tail = np.zeros((batch, stft.overlap), np.float32)
 
     @property
     def missing(self) -> int:
@@ -102,16 +102,16 @@ class FrameStream:
         dropped = min(self._frames_to_drop, count)
         self._frames_to_drop -= dropped
         if count:
-            heard = _joined(spectra) if self._linked else spectra
-            enhanced, self._past = self._model.run(np.ascontiguousarray(heard), self._past)
-            mixture, heard = self._aligned(spectra, heard, count - dropped)
+            received = _joined(spectra) if self._linked else spectra
+            enhanced, self._past = self._model.run(np.ascontiguousarray(received), self._past)
+            mixture, received = self._aligned(spectra, received, count - dropped)
         if count == dropped:
             nothing = np.zeros((self._channels, 0), np.float32)
             return nothing, nothing[: len(self._gain_tail)] if self._upper_band else None
-        enhanced = self._limited(enhanced[..., dropped:], heard)
-        gains = self._upper_band.gains(enhanced, heard) if self._upper_band else None
+        enhanced = self._limited(enhanced[..., dropped:], received)
+        gains = self._upper_band.gains(enhanced, received) if self._upper_band else None
         if self._linked:
-            enhanced = _scaled(mixture, enhanced, heard)
+            enhanced = _scaled(mixture, enhanced, received)
         if gains is not None:
             enhanced = enhanced - gains[:, np.newaxis, np.newaxis] * mixture
         samples, self._tail = self._overlapped(stft.overlap_add(enhanced), self._tail)
@@ -122,18 +122,18 @@ class FrameStream:
         self._samples_to_drop -= past
         return samples[:, past:], None if gain_over_time is None else gain_over_time[:, past:]
 
-    def _aligned(self, mixture: Float32Array, heard: Float32Array, count: int) -> tuple[Float32Array, Float32Array]:
-        """The next `count` frames of what waits as long as the network lags: the mixture and what the network heard."""
-        spectra = np.concatenate([mixture, heard]) if self._linked else mixture
+    def _aligned(self, mixture: Float32Array, received: Float32Array, count: int) -> tuple[Float32Array, Float32Array]:
+        """The next `count` frames of what waits as long as the network lags: the mixture and the network's input."""
+        spectra = np.concatenate([mixture, received]) if self._linked else mixture
         waiting = np.concatenate([self._waiting_spectra, spectra[:, :, : self._stft.bins[0]]], axis=-1)
         self._waiting_spectra = waiting[..., count:].copy()
-        return waiting[: self._channels, ..., :count], waiting[-len(heard) :, ..., :count]
+        return waiting[: self._channels, ..., :count], waiting[-len(received) :, ..., :count]
 
-    def _limited(self, enhanced: Float32Array, heard: Float32Array) -> Float32Array:
+    def _limited(self, enhanced: Float32Array, received: Float32Array) -> Float32Array:
         """Raise bins to the attenuation limit."""
         if self._floor == 0:
             return enhanced
-        floor = self._floor * heard
+        floor = self._floor * received
         too_low = power(enhanced) < power(floor)
         return np.where(too_low[:, np.newaxis], floor, enhanced)
 
@@ -147,7 +147,7 @@ class FrameStream:
 def _joined(spectra: Float32Array) -> Float32Array:
     """One spectrum `(1, 2, F, N)` for all channels: their root mean square, with the phase of their sum.
 
-    A plain downmix loses what is in opposite phase in two channels, and then the network could not hear it.
+    A plain downmix loses what is in opposite phase in two channels, so the network's input would lack it.
     """
     total = spectra.sum(axis=0)
     size = np.sqrt(power(total))
@@ -156,13 +156,13 @@ def _joined(spectra: Float32Array) -> Float32Array:
     return np.asarray(np.sqrt(power(spectra).mean(axis=0)) * phasor, np.float32)[np.newaxis]
 
 
-def _scaled(mixture: Float32Array, enhanced: Float32Array, heard: Float32Array) -> Float32Array:
-    """Give all channels the complex gains that the network gave to what it heard.
+def _scaled(mixture: Float32Array, enhanced: Float32Array, received: Float32Array) -> Float32Array:
+    """Give all channels the complex gains that the network gave to its input.
 
-    No bin is larger than the enhanced one by more than the root of the number of channels, as what was heard is their
-    root mean square.
+    No bin is larger than the enhanced one by more than the root of the number of channels, as the network's
+    input is their root mean square.
     """
-    ratio = _complex(enhanced) * _complex(heard).conj() / np.maximum(power(heard), _TINY)
+    ratio = _complex(enhanced) * _complex(received).conj() / np.maximum(power(received), _TINY)
     scaled = ratio * _complex(mixture)
     return np.stack([scaled.real, scaled.imag], axis=1)
 

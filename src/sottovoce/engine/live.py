@@ -25,13 +25,13 @@ from sottovoce.signal.queue import SampleQueue
 # Blocks that wait for the output at the start: one that is played, and one for what the worker may be late.
 _CUSHION_BLOCKS = 2
 # What may wait beyond that, on either side, before sound is dropped at once.
-_MOST_SURPLUS_SECONDS = 0.25
+_MAX_SURPLUS_SECONDS = 0.25
 # Where the output has run dry and more than this waits for the model, the model stood still, and all but the newest is
 # too late. Less may be what a device gives at once, and is needed until that device gives again.
-_MOST_BACKLOG_SECONDS = 0.1
+_MAX_BACKLOG_SECONDS = 0.1
 # A surplus that was not needed for so long is dropped: delay must not stay longer after a gap, nor grow because the
 # input's clock is faster. Some devices ask for several blocks at once every now and then, and would run dry each time
-# if it were dropped sooner.
+# if it were dropped earlier.
 _NEEDLESS_SECONDS = 5.0
 # A device that asks for nothing during this time is gone, even where the system says nothing.
 _SILENT_DEVICE_SECONDS = 2.0
@@ -49,7 +49,7 @@ class Relay:
     Args:
         stream: An enhancer's stream.
         block_frames: Samples per block of the devices.
-        stream_frames: The most samples that the stream holds back when it has taken a block.
+        stream_frames: Maximum number of samples that the stream buffers when it has taken a block.
 
     Attributes:
         bypass: Let the recording through as it is, with the same delay; may be set at any time.
@@ -68,19 +68,19 @@ class Relay:
         self.before_db = self.after_db = SILENCE_DB
         self.error: Exception | None = None
         self._stream = stream
-        # Of what the stream holds back and what is ready, together: their sum is the delay. Either alone goes up and
+        # Of what the stream buffers and what is ready, together: their sum is the delay. Either alone goes up and
         # down with every hop of the model.
         self._cushion = stream_frames + _CUSHION_BLOCKS * block_frames
-        self._most_surplus = round(_MOST_SURPLUS_SECONDS * stream.sample_rate)
-        most_blocks = max(2, (self._cushion + self._most_surplus) // block_frames)
-        most_backlog = round(_MOST_BACKLOG_SECONDS * stream.sample_rate)
-        self._most_backlog_blocks = max(_CUSHION_BLOCKS, most_backlog // block_frames)
-        self._taken: queue.Queue[Float32Array | None] = queue.Queue(most_blocks)
-        self._held_back = 0
+        self._max_surplus = round(_MAX_SURPLUS_SECONDS * stream.sample_rate)
+        max_blocks = max(2, (self._cushion + self._max_surplus) // block_frames)
+        max_backlog = round(_MAX_BACKLOG_SECONDS * stream.sample_rate)
+        self._max_backlog_blocks = max(_CUSHION_BLOCKS, max_backlog // block_frames)
+        self._taken: queue.Queue[Float32Array | None] = queue.Queue(max_blocks)
+        self._buffered = 0
         self._ready = SampleQueue(stream.channels)
         self._lock = threading.Lock()  # of both; held for as long as it takes to copy a block
         self._is_playing = False
-        self._least_surplus = self._watched_frames = 0
+        self._min_surplus = self._watched_frames = 0
         self._dry = np.zeros((stream.channels, 0), np.float32)
         self._dry_share = 0.0
         self._thread = threading.Thread(target=self._work, name="enhance", daemon=True)
@@ -123,7 +123,7 @@ class Relay:
         with self._lock:
             if self._is_playing:
                 self._watch_surplus(frames)
-            # After a gap the cushion is filled anew: one longer gap is better than a row of short ones.
+            # After a gap the cushion is filled again: one longer gap is better than a row of short ones.
             elif self._surplus >= 0:
                 if not self.underruns:  # nothing has been played yet, so nothing is lost
                     self._drop_surplus(self._surplus)
@@ -139,16 +139,16 @@ class Relay:
     @property
     def _surplus(self) -> int:
         """Samples that wait beyond the cushion."""
-        return self._held_back + len(self._ready) - self._cushion
+        return self._buffered + len(self._ready) - self._cushion
 
     def _watch_surplus(self, frames: int) -> None:
-        self._least_surplus = min(self._least_surplus, self._surplus) if self._watched_frames else self._surplus
+        self._min_surplus = min(self._min_surplus, self._surplus) if self._watched_frames else self._surplus
         self._watched_frames += frames
         if self._watched_frames >= _NEEDLESS_SECONDS * self._stream.sample_rate:
             self._watched_frames = 0
-            if self._least_surplus > 0:
+            if self._min_surplus > 0:
                 self.overruns += 1
-                self._drop_surplus(self._least_surplus)
+                self._drop_surplus(self._min_surplus)
 
     def _drop_surplus(self, frames: int) -> None:
         self._ready.take(min(frames, len(self._ready)))
@@ -166,15 +166,15 @@ class Relay:
             if made.shape[1]:
                 self.after_db = float(to_db(rms(made)))
             with self._lock:
-                self._held_back += block.shape[1] - made.shape[1]
+                self._buffered += block.shape[1] - made.shape[1]
                 self._ready.append(made)
-                if self._surplus > self._most_surplus:
+                if self._surplus > self._max_surplus:
                     self.overruns += 1
                     self._drop_surplus(self._surplus)
 
     def _next_block(self) -> Float32Array | None:
         is_dry = self.underruns > 0 and not self._is_playing
-        if is_dry and self._taken.qsize() > self._most_backlog_blocks:
+        if is_dry and self._taken.qsize() > self._max_backlog_blocks:
             self.overruns += 1
             while self._taken.qsize() > 1:
                 self._taken.get()
@@ -195,13 +195,13 @@ class Relay:
 
 @dataclass(frozen=True)
 class Latency:
-    """How late the output is at most, in seconds; the parts add up.
+    """Maximum latency of the output, in seconds; the parts add up.
 
     Attributes:
         model_seconds: Window, network, and resampling where the devices have another rate.
         blocks_seconds: Blocks that are collected, and that wait for the output.
-        input_seconds: The input device, as it tells.
-        output_seconds: The output device, as it tells.
+        input_seconds: The input device's own, as it reports it.
+        output_seconds: The output device's own, as it reports it.
     """
 
     model_seconds: float
@@ -278,7 +278,7 @@ class Live:
         sample_rate: Rate of both devices in Hz; None for the model's where the devices take it, and otherwise for the
             usual one of the input.
         channels: Number of channels, each enhanced for itself; one is played on both of a stereo device.
-        block_seconds: Length of a block: shorter is sooner, and fails sooner on a busy machine.
+        block_seconds: Length of a block: shorter blocks have less latency, and more gaps on a busy machine.
 
     Raises:
         MissingExtraError: The package sounddevice is not installed.

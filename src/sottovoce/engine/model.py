@@ -102,7 +102,7 @@ class ModelMetadata:
         sample_rate: Rate at which the network works, in Hz, 8000 to 48000.
         windows: Window lengths in samples, longest first.
         synthesis_window: Length of the synthesis window in samples.
-        hop: Frame shift in samples.
+        hop: Hop in samples.
         delay_frames: Frames by which the output lags behind the input.
         past_shapes: Channels and frames of every layer's past.
         parameters: Number of trained values in the exported network.

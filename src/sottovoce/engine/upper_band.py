@@ -26,7 +26,7 @@ _OVERSUBTRACTION = 1.5
 _PAUSE_RISE_SECONDS, _PAUSE_FALL_SECONDS = 1.0, 0.1
 # The share of speech rises at once, so that onsets pass, and falls with this time constant.
 _RELEASE_SECONDS = 0.03
-_LEAST_GAIN = 1e-6
+_MIN_GAIN = 1e-6
 # Samples of all channels that are measured at once, which bounds the memory.
 _SAMPLES_AT_ONCE = 2**19
 
@@ -174,10 +174,10 @@ class _NoiseFloor:
         if self._energy is None:
             if not pause:
                 return gain
-            self._energy, self._log_gain = energy, math.log(max(gain, _LEAST_GAIN))
+            self._energy, self._log_gain = energy, math.log(max(gain, _MIN_GAIN))
         if pause:
             self._energy += self._step * (energy - self._energy)
-            change = math.log(max(gain, _LEAST_GAIN)) - self._log_gain
+            change = math.log(max(gain, _MIN_GAIN)) - self._log_gain
             self._log_gain += (self._gain_rise if change > 0 else self._gain_fall) * change
         elif energy < self._energy:
             # Speech and noise together are no less than the noise.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS = ("#0b6e99", "#b8bec4", "#e08e2b", "#5a8f4e")
-"""Of systems; told apart by people who are colour-blind, too."""
+"""Of systems; distinct for people who are colour-blind, too."""
 INK = "#2b2f33"
 """Of text, axes and intervals."""
 GRID = "#e3e6e8"

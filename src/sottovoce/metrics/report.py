@@ -92,7 +92,7 @@ def differences(
 ) -> dict[str, Mean]:
     """Mean of the paired differences between two systems, file by file.
 
-    The interval of the differences tells whether a gain is more than chance; those of the two means, which share the
+    The interval of the differences shows whether a gain is more than chance; those of the two means, which share the
     easy and the hard files, do not.
 
     Args:

@@ -167,8 +167,8 @@ def rate_file(path: Path, *, measures: Collection[str] = RATINGS) -> Ratings:
     """
     waveform, rate = read(path)
     speech = _at_16k(waveform, rate)
-    heard = [_dnsmos(channel, measures) for channel in speech if not is_silent(channel)]
-    ovrl, sig, bak = np.mean(heard, axis=0) if heard else (math.nan,) * 3
+    ratings = [_dnsmos(channel, measures) for channel in speech if not is_silent(channel)]
+    ovrl, sig, bak = np.mean(ratings, axis=0) if ratings else (math.nan,) * 3
     active = [active_speech_db(channel, SAMPLE_RATE) for channel in speech if not is_silent(channel)]
     return Ratings(
         dnsmos_ovrl=float(ovrl),

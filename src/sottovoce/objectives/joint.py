@@ -66,7 +66,7 @@ class Objective:
     """
 
     def __init__(self, frontend: FrontendSettings) -> None:
-        # A quarter of the window, or the poster's one frame shift where that is shorter.
+        # A quarter of the window, or the poster's hop where that is shorter.
         self.resolutions = [TorchSTFT((window,), min(frontend.hop, window // 4)) for window in frontend.loss_windows]
         self.compression = frontend.compression
 
@@ -75,7 +75,7 @@ class Objective:
     ) -> LossTerms:
         """L_SAE = rec(Â_s, A_s) + phase + prior + multi-resolution + consistency, on clean speech alone.
 
-        Two repairs of the known traps: speech is heard at the levels that it has inside mixtures (their scale is at or
+        Two repairs of the known traps: speech is given at the levels that it has inside mixtures (their scale is at or
         above its own), and the phase at the input is disturbed, since a correction of a clean phase would learn 0.
 
         Args:
@@ -187,10 +187,10 @@ class Objective:
         clean: Tensor,
         samples: int,
     ) -> LossTerms:
-        """Terms of pseudo-pairs, whose clean speech is known because it was put there."""
+        """Terms of simulated pairs, whose clean speech is known because it was put there."""
         size = clean.square().sum(dim=1, keepdim=True).sqrt()
         with torch.no_grad():
-            # E_S hears the speech with the mixture's phase: it was trained on disturbed phases.
+            # E_S is given the speech with the mixture's phase: it was trained on disturbed phases.
             wanted = model.encode_speech(size * phasor(mixture))
         target = clean[:, :, : model.bins]
         speech = model.stft.synthesise(target, samples)

@@ -22,7 +22,7 @@ def latent_distance(estimate: Tensor, target: Tensor) -> Tensor:
     """Mean (ĥ - h)².
 
     Between a mixture and its own translation (h_ms against h_m) it asks h_m to be a fixed point of E_S and D_S, that
-    is, to lie where clean speech lies; between a pseudo-mixture and its speech it draws E_M to E_S.
+    is, to lie where clean speech lies; between a simulated mixture and its speech it draws E_M to E_S.
 
     Args:
         estimate: ĥ `(B, D, N)`.

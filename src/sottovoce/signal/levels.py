@@ -89,7 +89,7 @@ def frame_power(waveform: NDArray[np.floating], frame: int) -> NDArray[np.float6
 def active_speech_db(waveform: NDArray[np.floating], sample_rate: int) -> float:
     """Active speech level: the level over the time in which somebody speaks.
 
-    The pauses of a talker do not lower it, so two recordings with equal speech and unequal pauses have equal levels.
+    The pauses of a speaker do not lower it, so two recordings with equal speech and unequal pauses have equal levels.
     It is P.56's method B on 10 ms frames: the level over the frames above a threshold, where that level exceeds the
     threshold by 15.9 dB.
 

@@ -159,7 +159,7 @@ class PipeReader:
                 break
             if self._header_bytes + length > MAX_METADATA_BYTES:
                 raise AudioError(
-                    f"standard input is a WAV with a damaged header (a part of {length} bytes): write it anew"
+                    f"standard input is a WAV with a damaged header (a part of {length} bytes): write it again"
                 )
             # Chunks have an even number of bytes.
             content = self._read_exactly(length + length % 2)
@@ -169,7 +169,7 @@ class PipeReader:
                 sound, layout = _read_format(content[:length]), parse_layout(content[:length])
             parts.append(Part(name, content[:length]))
         if sound is None or name != b"data":
-            raise AudioError("standard input is a WAV that does not say what its samples are: write it anew")
+            raise AudioError("standard input is a WAV that does not say what its samples are: write it again")
         self.metadata = from_chunks(RIFF.name, parts)
         if long_size and length == _SIZE_UNKNOWN:
             self._promised = long_size

@@ -96,7 +96,7 @@ def _soxr_step(source_rate: int) -> int:
 
 @lru_cache(maxsize=64)
 def _soxr_latency_seconds(source_rate: int, target_rate: int) -> float:
-    """Measure how far soxr stays behind; its documentation does not tell, and it depends on both rates."""
+    """Measure how far soxr stays behind; its documentation does not say, and it depends on both rates."""
     stream = soxr.ResampleStream(source_rate, target_rate, 1)
     step = np.zeros((_soxr_step(source_rate), 1), np.float32)
     taken = given = 0
@@ -223,5 +223,5 @@ def _polyphase_filters(up: int, down: int) -> Float32Array:
     shape = 0.1102 * (_STOPBAND_DB - 8.7)
     window = np.i0(shape * np.sqrt(np.maximum(0.0, 1.0 - (distance / half) ** 2))) * (np.abs(distance) < half)
     filters = np.sinc(cutoff * distance) * window
-    # Every place passes a constant alike, or a constant would come out as a tone.
+    # Every place passes a constant with the same gain, or a constant would come out as a tone.
     return np.asarray(filters / filters.sum(axis=1, keepdims=True), np.float32)

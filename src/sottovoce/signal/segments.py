@@ -112,7 +112,7 @@ def noise_only_stretches(
 
     Returns:
         First and past-the-last sample of each stretch, in order, disjoint. None for a recording without pauses, and
-        none where no clear voice tells how speech would show.
+        none where no clear voice shows how speech would appear.
     """
     activity = voice_activity(waveform, sample_rate)
     count = activity.voicing.size

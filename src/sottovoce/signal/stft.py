@@ -34,7 +34,7 @@ def synthesis_taper(analysis: NDArray[np.float64], length: int, hop: int) -> NDA
     Args:
         analysis: Window `(W,)` that falls over half of `length`.
         length: Length in samples, even, at most W.
-        hop: Frame shift in samples, at most half of `length`.
+        hop: Hop in samples, at most half of `length`.
 
     Returns:
         Window `(length,)`. Its product with the end of the analysis window is a Hann window, divided by what such
@@ -66,13 +66,13 @@ class MultiResolutionSTFT:
 
     Args:
         windows: Window lengths in samples, even, longest first.
-        hop: Frame shift in samples, at most half the synthesis window.
+        hop: Hop in samples, at most half the synthesis window.
         synthesis_window: Length of the synthesis window in samples, even; None for the longest window. A shorter one
             makes the analysis window asymmetric, and there can be only one.
 
     Attributes:
         windows: Lengths of the windows in samples.
-        hop: Frame shift in samples.
+        hop: Hop in samples.
         synthesis_window: Length of the synthesis window in samples.
         analysis_tapers: Shapes `(W,)` of all windows.
         synthesis_taper: Shape `(V,)` of the synthesis window.
@@ -229,7 +229,7 @@ def feature_maps(spectra: FloatArray, compression: float) -> FloatArray:
         `(..., 3 F, N)`: amplitude^p, cosine and sine of the phase. The phase of an empty bin is 0.
 
     Source:
-        Li, Sun, Wang and Naqvi (SSPD 2023): multi-resolution feature maps of one frame shift.
+        Li, Sun, Wang and Naqvi (SSPD 2023): multi-resolution feature maps of one hop.
     """
     real, imaginary = spectra[..., 0, :, :], spectra[..., 1, :, :]
     amplitude = np.hypot(real, imaginary)

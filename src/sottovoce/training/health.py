@@ -60,8 +60,8 @@ def check(model: JointAutoencoder, speech: Tensor, mixtures: Tensor, noise: Tens
 
     Args:
         model: The system, in evaluation mode.
-        speech: Held-back clean speech `(B, T)`.
-        mixtures: Held-back noisy recordings `(M, T)`.
+        speech: Held-out clean speech `(B, T)`.
+        mixtures: Held-out noisy recordings `(M, T)`.
         noise: Noise-only stretches `(K, T)`.
 
     Returns:

@@ -28,11 +28,11 @@ class RunLog(L.Callback):
         folder: The run's folder.
         stage: The stage.
         sample_rate: Rate of all clips in Hz.
-        speech: Held-back clean speech `(B, T)`.
-        mixtures: Held-back noisy recordings `(M, T)`.
+        speech: Held-out clean speech `(B, T)`.
+        mixtures: Held-out noisy recordings `(M, T)`.
         noise: Noise-only clips `(K, T)`.
         every: Steps between checks and pictures.
-        on_progress: Told every step.
+        on_progress: Called every step.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class RunLog(L.Callback):
             board.add_scalar(f"health/{name}", value, board_step)
         rate = self._sample_rate
         mixture = self._mixtures[0].numpy()
-        figure = plots.recordings([("held-back mixture", mixture, rate), ("enhanced", enhanced, rate)])
+        figure = plots.recordings([("held-out mixture", mixture, rate), ("enhanced", enhanced, rate)])
         board.add_figure("held_back/before_after", figure, board_step)
         for name, waveform in (("mixture", mixture), ("enhanced", enhanced)):
             peak = max(1e-6, float(np.abs(waveform).max()))

@@ -68,7 +68,7 @@ def loader(clips: Clips, purpose: Purpose, first: int, last: int, workers: int) 
         batch_size=None,
         num_workers=workers,
         prefetch_factor=4 if workers else None,
-        # Forked workers share what is loaded already; where there is no fork they start anew.
+        # Forked workers share what is loaded already; where there is no fork they start afresh.
         multiprocessing_context=("fork" if "fork" in get_all_start_methods() else "spawn") if workers else None,
         worker_init_fn=_begin_to_draw,
     )

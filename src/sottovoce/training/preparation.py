@@ -8,7 +8,7 @@ import numpy as np
 
 from sottovoce.config import SystemSettings
 from sottovoce.data.checks import suspicions
-from sottovoce.data.harvest import Enhance, NoiseStretch, harvest, harvest_residuals, harvest_unheard
+from sottovoce.data.harvest import Enhance, NoiseStretch, harvest, harvest_residuals, harvest_speechless
 from sottovoce.data.manifest import Manifest, scan, split
 from sottovoce.data.rooms import Room, simulate_room
 from sottovoce.errors import DataError
@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Recordings of a run: what is trained on and what is held back, by speaker or session.
+    """Recordings of a run: what is trained on and what is held out, by speaker or session.
 
     Attributes:
         speech: Clean speech of the training.
@@ -27,7 +27,7 @@ class TrainingData:
         held_back_speech: Clean speech for the health checks.
         held_back_mixtures: Noisy recordings for the health checks.
         stretches: Noise-only stretches of the training's recordings.
-        held_back_stretches: Noise-only stretches of those that are held back.
+        held_back_stretches: Noise-only stretches of the held-out ones.
         rooms: Simulated rooms.
     """
 
@@ -57,9 +57,9 @@ def prepare(
         mixtures: Folder of noisy recordings.
         out: The run's folder.
         settings: All settings.
-        on_progress: Told of every file.
-        enhance: A system that is trained already; noise is where it hears nobody and, of recordings where it always
-            hears somebody, what it takes away.
+        on_progress: Called for every file.
+        enhance: A trained system. Noise is where it finds no speech; from recordings without such a stretch, what it
+            removes.
         with_rooms: Whether to simulate rooms; who does not know yet which ones does it later, by `simulate_rooms`.
 
     Returns:
@@ -93,7 +93,7 @@ def prepare(
             parts[name] = split(manifest, (1 - share, share), np.random.default_rng([training.seed, 100 + index]))
         else:
             if share:
-                _log.warning("%s: one speaker or session alone, so the health checks hear what is trained on", name)
+                _log.warning("%s: one speaker or session alone, so the health checks use what is trained on", name)
             parts[name] = (manifest, manifest)
     trained_on, held_back = parts["mixtures"]
     stretches = _noise(trained_on, out, enhance, "to train on", on_progress)
@@ -117,14 +117,14 @@ def prepare(
 
 
 def simulate_rooms(settings: SystemSettings, on_progress: Progress | None = None) -> tuple[Room, ...]:
-    """The rooms of the settings' pseudo-mixtures.
+    """The rooms of the settings' simulated mixtures.
 
     Args:
         settings: All settings.
-        on_progress: Told of every room.
+        on_progress: Called for every room.
 
     Returns:
-        The same rooms for the same settings and seed; none for settings without pseudo-mixtures.
+        The same rooms for the same settings and seed; none for settings without simulated mixtures.
 
     Raises:
         DataError: No room has such a reverberation time.
@@ -147,7 +147,7 @@ def _noise(
     progress = part(on_progress, f"finding noise-only stretches {purpose}")
     if enhance is None:
         return harvest(manifest, progress=progress)
-    stretches = harvest_unheard(manifest.recordings, enhance, progress=progress)
+    stretches = harvest_speechless(manifest.recordings, enhance, progress=progress)
     paused = {stretch.recording for stretch in stretches}
     unpaused = [recording for recording in manifest.recordings if recording not in paused]
     if not unpaused:

@@ -140,7 +140,7 @@ def find_defect(path: Path) -> str | None:
         path: An existing file.
 
     Returns:
-        What is wrong, as the predicate of a sentence; None if the file is whole or its container cannot tell.
+        What is wrong, as the predicate of a sentence; None if the file is whole or its container does not show it.
 
     Raises:
         OSError: The file cannot be read.
@@ -159,7 +159,7 @@ def find_defect(path: Path) -> str | None:
 
 
 def missing_head(path: Path) -> Head | None:
-    """Make the beginning of a file that libsndfile would misread: mostly one that does not tell its length.
+    """Make the beginning of a file that libsndfile would misread: mostly one that does not state its length.
 
     Args:
         path: An existing file without a defect.
@@ -188,7 +188,7 @@ def is_unknown_size(length: int) -> bool:
     """Say whether a size in a header is one that writers leave who do not know it.
 
     Args:
-        length: Size in bytes that a header tells.
+        length: Size in bytes that a header states.
 
     Returns:
         True if the samples run to the end of the file, or of the pipe.

@@ -166,7 +166,7 @@ def choose_format(path: Path, sample_rate: int, channels: int, like: AudioInfo |
 
 
 def exceeds_limit(kind: str, subtype: str, frames: int, channels: int) -> bool:
-    """Say whether samples take more than the 4 GiB that the header of a WAV or AIFF can tell.
+    """Say whether samples take more than the 4 GiB that the header of a WAV or AIFF can state.
 
     Args:
         kind: Kind of file in libsndfile's words.

@@ -115,7 +115,7 @@ def format_extension(layout: ChannelLayout, tag: int, bits: int) -> bytes:
 
 
 def flac_comment(layout: ChannelLayout) -> bytes:
-    """Make the tag by which a FLAC tells its layout.
+    """Make the tag that gives a FLAC's layout.
 
     Args:
         layout: Where the channels belong.

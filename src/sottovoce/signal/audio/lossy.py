@@ -15,7 +15,7 @@ from sottovoce.signal.audio.containers import id3_length
 _MP3_KBPS = {32_000: (32, 320), 16_000: (8, 160), 0: (8, 64)}
 # Least and most kbit/s of one channel of an Opus.
 _OPUS_KBPS = (6, 256)
-# A frame needs so many bytes for the index, which tells the length; only other modes have one in a longer frame.
+# A frame needs so many bytes for the index, which gives the length; only other modes have one in a longer frame.
 _MP3_INDEX_BYTES = 192
 # Of compression levels, libsndfile takes no 1 for an MP3.
 _MAX_LEVEL = 0.999

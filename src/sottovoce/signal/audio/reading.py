@@ -94,7 +94,7 @@ def passed_over(folder: Path) -> list[Path]:
 
 
 def probe(path: Path | str) -> AudioInfo:
-    """Find out what a recording is, and that it is whole as far as its header can tell.
+    """Find out what a recording is, and that it is whole as far as its header shows.
 
     Args:
         path: A sound file.

@@ -41,7 +41,7 @@ class Writer:
     The blocks go to a temporary file in the target's folder, which gets the target's name at the end of the `with`
     block and disappears if that is left by an exception. Integer sample formats are rounded and limited to ±1, lossy
     ones are limited to ±10, with a warning that says how many samples were beyond; float takes every value. A WAV of
-    more than 4 GiB becomes an RF64, at once if `like` tells that it will be so long.
+    more than 4 GiB becomes an RF64, at once if `like` shows that it will be so long.
 
     Args:
         path: The file to write; its suffix sets the kind.
@@ -151,7 +151,7 @@ class Writer:
         return file
 
     def _go_on_as_rf64(self) -> None:
-        """Copy what a WAV holds to an RF64, whose header tells other sizes, and go on with that."""
+        """Copy what a WAV holds to an RF64, whose header has other sizes, and go on with that."""
         if self.format == "AIFF":
             raise too_long(self.path)
         self._file.close()

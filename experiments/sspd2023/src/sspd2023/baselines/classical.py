@@ -50,9 +50,9 @@ _SPECTRAL_FLOOR = 0.02
 # Ephraim and Malah (1984), whose frame shift is 8 ms too.
 _DECISION_DIRECTED = 0.98
 # Cappé, IEEE TSAP 2(2), 1994: a floor of the a-priori ratio against musical noise.
-_LEAST_SNR = 10.0 ** (-15.0 / 10.0)
+_MIN_SNR = 10.0 ** (-15.0 / 10.0)
 # A choice of ours: with -20 or -25 dB, weak speech suffers and PESQ of Wiener and log-MMSE falls.
-_LEAST_GAIN = 10.0 ** (-15.0 / 20.0)
+_MIN_GAIN = 10.0 ** (-15.0 / 20.0)
 
 
 class StatisticalGain(ABC):
@@ -123,7 +123,7 @@ class Wiener(StatisticalGain):
 
     def gains(self, power: Float64Array, noise: Float64Array, presence: Float64Array) -> Float64Array:
         """SNR / (1 + SNR), down to a floor."""
-        return decision_directed(power / noise, lambda prior, _: np.maximum(prior / (1.0 + prior), _LEAST_GAIN))
+        return decision_directed(power / noise, lambda prior, _: np.maximum(prior / (1.0 + prior), _MIN_GAIN))
 
 
 class LogMmse(StatisticalGain):
@@ -150,7 +150,7 @@ class LogMmse(StatisticalGain):
     def gains(self, power: Float64Array, noise: Float64Array, presence: Float64Array) -> Float64Array:
         """G_present^p G_absent^(1 - p)."""
         if_present = decision_directed(power / noise, self._log_amplitude)
-        gains: Float64Array = if_present**presence * _LEAST_GAIN ** (1.0 - presence)
+        gains: Float64Array = if_present**presence * _MIN_GAIN ** (1.0 - presence)
         return gains
 
     def _log_amplitude(self, prior: Float64Array, posterior: Float64Array) -> Float64Array:
@@ -209,7 +209,7 @@ def decision_directed(posterior: Float64Array, rule: GainRule) -> Float64Array:
     before = np.ones(len(posterior))
     for frame, now in enumerate(posterior.T):
         instant = np.maximum(now - 1.0, 0.0)
-        prior = np.maximum(_DECISION_DIRECTED * before + (1.0 - _DECISION_DIRECTED) * instant, _LEAST_SNR)
+        prior = np.maximum(_DECISION_DIRECTED * before + (1.0 - _DECISION_DIRECTED) * instant, _MIN_SNR)
         gains[:, frame] = rule(prior, now)
         before = gains[:, frame] ** 2 * now
     return gains
