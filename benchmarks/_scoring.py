@@ -44,7 +44,7 @@ class Item:
         file: Name.
         noisy: Mixture.
         clean: Reference.
-        groups: What it belongs to: talker, SNR, noise, room.
+        groups: What it belongs to: speaker (`talker`), SNR, noise, room.
         noise: File of its noise below `SOTTOVOCE_DATA`; empty where that is not known.
     """
 

@@ -65,9 +65,9 @@ class Row:
         what: What is different, for readers.
         settings: Name of its settings below `conf/ablations`.
         seed: Seed of the training.
-        speech_minutes: Clean speech that it hears; None for all.
-        mixture_minutes: Noisy recordings that it hears; None for all.
-        lead_in: Whether recordings begin before the talker does.
+        speech_minutes: Minutes of clean speech to train on; None for all.
+        mixture_minutes: Minutes of noisy recordings to train on; None for all.
+        lead_in: Whether recordings begin before the speaker does.
     """
 
     name: str
@@ -82,7 +82,7 @@ class Row:
 INGREDIENTS = (
     Row(BASE, "the default's ingredients"),
     Row("seed 2", "the same with another seed", seed=2),
-    Row("supervised", "recordings and their clean versions in place of pseudo-pairs", SUPERVISED),
+    Row("supervised", "recordings and their clean versions in place of simulated pairs", SUPERVISED),
     Row("pseudo-pairs only", "no shared latent, no loss on the recordings themselves", "default_pseudo_pairs_only"),
     Row("no pseudo-pairs", "recordings alone teach, speech decoded from the latent", "default_no_pseudo_pairs"),
     Row("no mask", "speech decoded from the latent", "default_no_mask"),
@@ -95,7 +95,7 @@ INGREDIENTS = (
     Row("few noises", "noises as they are recorded, one at a time, none made", "default_few_noises"),
     Row("no variety", "voices and noises as they are recorded", "default_no_variety"),
     Row("latents apart", "E_M is not drawn to E_S", "default_latents_apart"),
-    Row("no complex loss", "pseudo-pairs teach amplitudes alone", "default_no_complex_loss"),
+    Row("no complex loss", "simulated pairs train amplitudes alone", "default_no_complex_loss"),
     Row("one resolution", "losses of the system's own windows alone", "default_one_resolution"),
     Row("consistency", "amplitude and phase have to belong to a sound", "default_consistency"),
     Row("whole attenuation", "nothing removed stays in the targets", "default_whole_attenuation"),
@@ -116,7 +116,7 @@ AMOUNTS = (
     Row("mixtures 5 min", "5 minutes of noisy recordings", mixture_minutes=5),
     Row("mixtures 15 min", "15 minutes of noisy recordings", mixture_minutes=15),
     Row("mixtures 30 min", "30 minutes of noisy recordings", mixture_minutes=30),
-    Row("no lead-in", "recordings that begin with the talker", lead_in=False),
+    Row("no lead-in", "recordings that begin with the speaker", lead_in=False),
 )
 LATENCIES = (
     Row("live", "16 ms: asymmetric windows, the analysis as long as the default's", "live_short"),
@@ -240,7 +240,7 @@ def train_row(row: Row, data: Path, work: Path) -> None:
 
 
 def shuffled(paths: Sequence[Path], _: float) -> list[Path]:
-    """In an order in which talkers are mixed."""
+    """In an order in which speakers are mixed."""
     return [paths[index] for index in np.random.default_rng(0).permutation(len(paths))]
 
 
@@ -266,7 +266,7 @@ def some(source: Path, target: Path, minutes: float, order: Callable[[Sequence[P
 
 
 def without_lead_in(data: Path, target: Path) -> Path:
-    """Recordings cut to where the talker begins; the clean versions tell where that is, and nothing else."""
+    """Recordings cut to where the speaker begins; the clean versions are used for that alone."""
     target.mkdir(parents=True, exist_ok=True)
     for path in sorted((data / "mixtures").glob("*.flac")):
         if not (target / path.name).exists():

@@ -1,4 +1,4 @@
-"""What `sottovoce adapt` gains in places that the bundled model never heard, measured with truth that it never sees.
+"""What `sottovoce adapt` gains in places that are new to the bundled model, scored with clean versions.
 
     python recipes/prepare_data.py data
     python benchmarks/adaptation.py data

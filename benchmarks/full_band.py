@@ -308,7 +308,7 @@ def main() -> None:
             *real(enhancer),
             "**Material.** The repository has no speech that was recorded at 44.1 or 48 kHz with anything to hear "
             "above 8 kHz, so it is made: the five pairs of `examples/pairs` at 48 kHz, what is at 4 to 7.5 kHz copied "
-            "to 8 to 11.5 kHz, in speech and noise alike; and the same speech in white noise, "
+            "to 8 to 11.5 kHz, in both speech and noise; and the same speech in white noise, "
             f"{WHITE_SNR_DB:g} dB SNR over all of 24 kHz. Real highs are like the band below, but no copy of it: the "
             "second kind says more.",
             "**What is measured**, all in the band of 8 to 11.5 kHz unless said otherwise, all in dB: what enhancing "

@@ -52,11 +52,11 @@ CLEAN_IN = 30
 RECOGNISED = 12
 DUTCH = "nathalie"
 SHOWN = ("pesq_wb", "pesq_nb_raw", "stoi", "estoi", "si_sdr_db", "csig", "cbak", "covl", "dnsmos_ovrl", "dnsmos_sig")
-HEARD_PER_SET = 2
-HEARD_SECONDS = 8
+EXCERPTS_PER_SET = 2
+EXCERPT_SECONDS = 8
 PICTURE_DPI = 60
 FREE = ("CC0", "Public Domain")
-CREDITS = """<h2>Sources</h2><p>Excerpts of eight seconds, mixed, enhanced and coded anew as Ogg Opus.
+CREDITS = """<h2>Sources</h2><p>Excerpts of eight seconds, mixed, enhanced and encoded again as Ogg Opus.
 Speech: LibriSpeech (c) 2014 Vassil Panayotov, <a href="https://creativecommons.org/licenses/by/4.0/">CC BY 4.0</a>,
 readers of LibriVox; the voices kathleen and nathalie of Rhasspy, CC0. Noise: clips of ESC-10, Noisekun and Blanket that
 are CC0 or in the public domain. Rooms: OpenAIR by way of ToobAmp, CC BY 4.0; the seminar room of SpatialAudio, CC0.
@@ -127,7 +127,7 @@ def report(sets: Mapping[str, Sequence[Item]], scores: Mapping[str, Sequence[Fil
     lines = [
         "# Quality",
         "",
-        "Means with 95 % confidence intervals (Student's t over files; files share talkers and noises, so that the "
+        "Means with 95 % confidence intervals (Student's t over files; files share speakers and noises, so that the "
         "intervals are somewhat too narrow). PESQ wb is wideband LQO, nb-raw narrowband before the mapping; composites "
         "with PESQ wb. More is better for all.",
         "",
@@ -232,7 +232,7 @@ def recognised(items: Sequence[Item], systems: Mapping[str, System]) -> list[str
     return [
         f"## Words ({len(english)} files of `dry`)",
         "",
-        "Errors of pocketsphinx' English recogniser, counted against what it hears in the clean recordings, since no "
+        "Errors of pocketsphinx' English recogniser, counted against its own words for the clean recordings, since no "
         "transcripts are there; it errs on these as well.",
         "",
         *markdown_table(rows),
@@ -264,7 +264,7 @@ def listening_page(
     system: System,
     work: Path,
 ) -> None:
-    """Free recordings on which the model wins most and loses most, by PESQ wb, to hear and to see."""
+    """Free recordings on which the model wins most and loses most, by PESQ wb, to listen to and to look at."""
     output.mkdir(parents=True, exist_ok=True)
     for name in sets:
         for old in output.glob(f"{name}_*"):
@@ -279,8 +279,8 @@ def listening_page(
             if not item.noise or licences.get(item.noise) in FREE
         }
         ranked = sorted((file for file in gains if math.isfinite(gains[file])), key=gains.__getitem__)
-        chosen = [("worst", file) for file in ranked[:HEARD_PER_SET]]
-        chosen += [("best", file) for file in reversed(ranked[-HEARD_PER_SET:])]
+        chosen = [("worst", file) for file in ranked[:EXCERPTS_PER_SET]]
+        chosen += [("best", file) for file in reversed(ranked[-EXCERPTS_PER_SET:])]
         of_file = {item.file: item for item in items}
         body.append(f"<h2>{html.escape(name)}</h2>")
         for kind, file in chosen:
@@ -291,7 +291,7 @@ def listening_page(
             enhanced = enhanced_folder(items, DEFAULT, system, work / name) / f"{file}.flac"
             signals = []
             for label, path in (("noisy", item.noisy), ("enhanced", enhanced), ("clean", item.clean)):
-                waveform, rate = soundfile.read(path, frames=HEARD_SECONDS * RATE, dtype="float32")
+                waveform, rate = soundfile.read(path, frames=EXCERPT_SECONDS * RATE, dtype="float32")
                 target = f"{name}_{file}_{label}.ogg"
                 soundfile.write(output / target, waveform, rate, format="OGG", subtype="OPUS")
                 signals.append((label, waveform, rate))

@@ -244,7 +244,7 @@ def main() -> None:
             f"{'LOADED' if torch else 'not loaded'}.",
             f"**One hop live**, as share of the hop's own time, over {LIVE_SECONDS} s (limits at {SAMPLE_RATE} Hz: "
             f"mean {HOP_MEAN_LIMIT:.0%}, 99th percentile {HOP_LATE_LIMIT:.0%}):",
-            table(["model", "late by (ms)", "hop (ms)", "at (Hz)", "mean", "99th percentile", "limits"], hops),
+            table(["model", "latency (ms)", "hop (ms)", "at (Hz)", "mean", "99th percentile", "limits"], hops),
             f"**Transforms and network**, in blocks of {BLOCK_SECONDS} s: {transforms:.5f} and {network:.5f} CPU s per "
             f"audio s; the transforms take {transforms / (transforms + network):.0%} of both.",
             f"**Silence.** In the last minute of {SILENT_MINUTES} minutes of digital silence after speech: "

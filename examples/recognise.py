@@ -5,8 +5,8 @@
     python examples/recognise.py --limit-db 12
 
 pocketsphinx works without network; its model of US English comes with the package. Two of the recordings have known
-texts. Of the five pairs, the reference is what the recogniser hears in the clean version: not what was said, but what a
-perfect enhancement would let it hear. There are 200 words in all, so a few per cent are within chance.
+texts. For the five pairs, the reference is what the recogniser finds in the clean version: not what was said, but what
+it would find after a perfect enhancement. There are 200 words in all, so a few per cent are within chance.
 """
 
 import argparse
@@ -30,20 +30,20 @@ TEXTS = {
 }
 
 
-def word_errors(reference: list[str], heard: list[str]) -> int:
-    """Count the words to replace, leave out or put in to turn what was heard into the reference.
+def word_errors(reference: list[str], recognised: list[str]) -> int:
+    """Count the words to replace, leave out or put in to turn what was recognised into the reference.
 
     Args:
         reference: Words that were said.
-        heard: Words that were heard.
+        recognised: Words that were recognised.
 
     Returns:
         The smallest number of such changes.
     """
-    row = list(range(len(heard) + 1))
+    row = list(range(len(recognised) + 1))
     for i, said in enumerate(reference, start=1):
         above_left, row[0] = row[0], i
-        for j, word in enumerate(heard, start=1):
+        for j, word in enumerate(recognised, start=1):
             above_left, row[j] = row[j], min(above_left + (said != word), row[j] + 1, row[j - 1] + 1)
     return row[-1]
 
@@ -55,7 +55,7 @@ def load(name: str) -> Float32Array:
 
 
 def main() -> None:
-    """Print a table of words that were heard wrongly."""
+    """Print a table of words that were recognised wrongly."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("names", nargs="*", help="recordings, as the table names them; all if not given")
     parser.add_argument(
@@ -69,7 +69,7 @@ def main() -> None:
         sys.exit("found no pocketsphinx, which this example needs: run `pip install pocketsphinx`")
     decoder = Decoder(samprate=RATE, loglevel="FATAL")
 
-    def hear(waveform: Float32Array) -> list[str]:
+    def recognise(waveform: Float32Array) -> list[str]:
         decoder.start_utt()
         decoder.process_raw(quantise(waveform, 16).astype(np.int16).tobytes(), full_utt=True)
         decoder.end_utt()
@@ -81,13 +81,13 @@ def main() -> None:
     unknown = set(arguments.names) - {*TEXTS, *pairs}
     if unknown:
         sys.exit(f"found {', '.join(sorted(unknown))}, expected some of {', '.join([*TEXTS, *pairs])}")
-    print(f"{'words heard wrongly':<30} {'words':>5} {'as it is':>9} {'enhanced':>9}")
+    print(f"{'words recognised wrongly':<30} {'words':>5} {'as it is':>9} {'enhanced':>9}")
     words, unprocessed, enhanced = 0, 0, 0
     for name in arguments.names or [*TEXTS, *pairs]:
-        reference = TEXTS[name].split() if name in TEXTS else hear(load(name.replace("noisy", "clean")))
+        reference = TEXTS[name].split() if name in TEXTS else recognise(load(name.replace("noisy", "clean")))
         waveform = load(name)
-        before = word_errors(reference, hear(waveform))
-        after = word_errors(reference, hear(enhancer.enhance(waveform, RATE, limit_db=arguments.limit_db)))
+        before = word_errors(reference, recognise(waveform))
+        after = word_errors(reference, recognise(enhancer.enhance(waveform, RATE, limit_db=arguments.limit_db)))
         print(f"{name:<30} {len(reference):>5} {before:>9} {after:>9}", flush=True)
         words, unprocessed, enhanced = words + len(reference), unprocessed + before, enhanced + after
     print(f"{'word error rate':<30} {words:>5} {unprocessed / words:>9.1%} {enhanced / words:>9.1%}")

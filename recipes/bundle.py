@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def bundle_speech(speech: Path) -> float:
-    """Keep an utterance of every talker, small, to adapt models with."""
+    """Keep an utterance of every speaker, small, to adapt models with."""
     manifest, seconds = scan(speech), 0.0
     shutil.rmtree(DEFAULT_SPEECH, ignore_errors=True)
     for group in manifest.groups:
@@ -79,8 +79,8 @@ def bundle_speech(speech: Path) -> float:
 ATTRIBUTION = """\
 # Clean speech to adapt models with
 
-An utterance of every talker whose clean speech the bundled model was trained on, 16 kHz mono, coded anew as Ogg Opus by
-`recipes/bundle.py`. A folder's name is the talker.
+An utterance of every speaker whose clean speech the bundled model was trained on, 16 kHz mono, encoded again as Ogg
+Opus by `recipes/bundle.py`. A folder's name is the speaker.
 
 - LibriSpeech (c) 2014 by Vassil Panayotov, licensed under
   [Creative Commons Attribution 4.0 International](https://creativecommons.org/licenses/by/4.0/) (CC BY 4.0), read by

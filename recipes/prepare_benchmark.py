@@ -2,9 +2,9 @@
 
     python recipes/prepare_benchmark.py data/benchmark
 
-makes folders of links, one per talker, kind of noise and room, in which a kind of noise has one name whichever corpus
-it is from, and prints the command of the experiment. Training hears rooms with a reverberation time up to a second;
-noises of NOISEX-92, the rooms of the REVERB challenge and the talkers that the bundled model never heard are for the
+makes folders of links, one per speaker, kind of noise and room, in which a kind of noise has one name whichever corpus
+it is from, and prints the command of the experiment. Training has rooms with a reverberation time up to a second.
+Noises of NOISEX-92, the rooms of the REVERB challenge and the speakers that are new to the bundled model are for the
 test alone.
 
     python recipes/prepare_benchmark.py --examples
@@ -90,7 +90,7 @@ def table(name: str) -> list[dict[str, str]]:
 
 
 def link(row: dict[str, str], folder: Path) -> None:
-    """Link one file, under a name that tells its corpus."""
+    """Link one file, under a name that gives its corpus."""
     folder.mkdir(parents=True, exist_ok=True)
     source = DATA / row["file"]
     (folder / f"{row['corpus']}_{source.name}").symlink_to(source.resolve())
@@ -126,7 +126,7 @@ ATTRIBUTION = """\
 16 kHz mono, made by `recipes/prepare_benchmark.py`; the speech is that of `examples/unpaired/speech`. Noises are clips
 of [ESC-10](https://github.com/karolpiczak/ESC-10), derived from Freesound, under CC0 or
 [CC BY 3.0](https://creativecommons.org/licenses/by/3.0/) (CC-BY below); rooms are measured impulse responses, cut at
-their noise floor. Changes: resampled, cut, coded anew.
+their noise floor. Changes: resampled, cut, encoded again.
 """
 
 if __name__ == "__main__":

@@ -5,14 +5,14 @@
 makes, with equal bytes for an equal seed:
 
     speech/<speaker>/*.flac     clean speech of some readers: all that training sees of clean speech
-    mixtures/*.flac             480 "field recordings" of 15 s: other talkers, noise, some in measured rooms
+    mixtures/*.flac             480 "field recordings" of 15 s: other speakers, noise, some in measured rooms
     hidden/*.flac               clean versions of these, for supervised systems to compare with and for tests
     field.csv                   how each field recording was made
-    development/dry/            90 mixtures at 0, 5 and 10 dB: other talkers and other kinds of noise
+    development/dry/            90 mixtures at 0, 5 and 10 dB: other speakers and other kinds of noise
     development/rooms/          60 mixtures at 0, 5 and 10 dB in other rooms; clean is direct and early sound
     development/poster/         60 mixtures at -5, 0 and 5 dB in these rooms; clean is dry
     places/<noise>/noisy/       10 minutes of noisy recordings of one place, to adapt to: one kind of noise, one room
-    places/<noise>/test/        30 mixtures of that place: other talkers and excerpts; clean is direct and early sound
+    places/<noise>/test/        30 mixtures of that place: other speakers and excerpts; clean is direct and early sound
     split.csv                   which speaker, kind of noise and room went where
 
 Every file used has `may_ship` = 1 in the corpus tables, so a model trained on the result may be shipped. A kind of
@@ -98,7 +98,7 @@ def split_corpora(seed: int) -> dict[str, Part]:
     rooms = shippable(Path("rir.csv"), "room")
     names = sorted({r.group for r in speech.recordings if r.path.parts[1] == "librispeech"})
     readers = [names[index] for index in np.random.default_rng(seed).permutation(len(names))]
-    # Picovoice has no speaker labels: all of it is on one side, in portions that stand for a talker each.
+    # Picovoice has no speaker labels: all of it is on one side, in portions that stand for a speaker each.
     unlabelled = [r.path for r in speech.recordings if r.path.parts[1] == "picovoice_intent"]
     portions = {path: f"picovoice_{index % READERS_PER_SET:02d}" for index, path in enumerate(unlabelled)}
     speech = Manifest(tuple(dataclasses.replace(r, group=portions.get(r.path, r.group)) for r in speech.recordings))
@@ -182,9 +182,9 @@ def build(output: Path, seed: int) -> None:
 
 
 def make_place(part: Part, kind: str, room: str, output: Path, seed: int) -> None:
-    """Write what is recorded in one place, and what is tested there: halves of the talkers and of the noises."""
-    talkers = part.speech.groups
-    order = [talkers[index] for index in np.random.default_rng(seed).permutation(len(talkers))]
+    """Write what is recorded in one place, and what is tested there: halves of the speakers and of the noises."""
+    speakers = part.speech.groups
+    order = [speakers[index] for index in np.random.default_rng(seed).permutation(len(speakers))]
     responses = [path for path in part.responses if path.parent.name == room]
     if room and not responses:
         raise SystemExit(f"found no room {room} among those of the development sets")
@@ -246,7 +246,7 @@ def only(manifest: Manifest, groups: set[str]) -> Manifest:
 
 
 def report(name: str) -> Callable[[int, int], None]:
-    """A progress callback that tells now and then."""
+    """A progress callback that reports now and then."""
 
     def progress(done: int, total: int) -> None:
         if done % 30 == 0 or done == total:

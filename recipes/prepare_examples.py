@@ -3,7 +3,7 @@
     python recipes/prepare_examples.py
 
 Speakers and kinds of noise are on the same side of the split as in `prepare_data.py`: the bundled model has seen
-neither the talkers nor the noises of `held_out`. Only CC0, CC BY and public-domain audio whose authors are named in a
+neither the speakers nor the noises of `held_out`. Only CC0, CC BY and public-domain audio whose authors are named in a
 licence text of the corpora is used. Equal input gives equal sound, but Ogg puts a random serial number into its files.
 """
 
@@ -75,7 +75,7 @@ ESC10 = re.compile(
 
 
 def main() -> None:
-    """Make both folders anew."""
+    """Make both folders again."""
     unpaired, real = EXAMPLES / "unpaired", EXAMPLES / "real"
     for folder in (unpaired, real):
         shutil.rmtree(folder, ignore_errors=True)
@@ -193,7 +193,7 @@ Noise: clips of [ESC-10](https://github.com/karolpiczak/ESC-10), derived from Fr
 CC0, CC BY or in the public domain, as named below.
 
 Changes: utterances were resampled to 16 kHz, levelled and joined with pauses; noises were resampled, looped where they
-were too short, and added; everything was coded anew.\
+were too short, and added; everything was encoded again.\
 """
 
 REAL_ATTRIBUTION = """\

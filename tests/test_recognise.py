@@ -19,7 +19,7 @@ def recognise():
 
 
 @pytest.mark.parametrize(
-    ("heard", "errors"),
+    ("recognised", "errors"),
     [
         ("ask not what your country can do", 0),
         ("", 7),
@@ -30,10 +30,10 @@ def recognise():
         ("a b c d e f g h", 8),
     ],
 )
-def test_word_errors(recognise, heard, errors):
+def test_word_errors(recognise, recognised, errors):
     reference = ["ask", "not", "what", "your", "country", "can", "do"]
-    assert recognise.word_errors(reference, heard.split()) == errors
-    assert recognise.word_errors(heard.split(), reference) == errors
+    assert recognise.word_errors(reference, recognised.split()) == errors
+    assert recognise.word_errors(recognised.split(), reference) == errors
 
 
 def test_texts_belong_to_recordings(recognise):
@@ -65,7 +65,7 @@ def test_runs():
     _, recording, total = process.stdout.splitlines()
     name, words, before, after = recording.split()
     assert (name, words) == ("real/jfk_inaugural_1961.flac", "22")
-    # The recogniser understands some of it, which tells that it heard the recording.
+    # The recogniser understands some of it, which tells that it recognised the recording.
     assert 0 < int(before) < 16
     assert 0 < int(after) < 16
     assert total.startswith("word error rate")

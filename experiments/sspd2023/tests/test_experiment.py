@@ -41,9 +41,9 @@ def test_a_quick_look_at_the_bundled_recordings(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(experiment, "_QUICK_STEPS", (2, 2))
     arguments = ("--protocol", "poster", "--quick", "--systems", *SHORT_ROWS, "--jobs", 1, "-o")
     assert command(monkeypatch, *arguments, tmp_path / "quick") == 0
-    told = capsys.readouterr()
-    assert "poster: means ± 95 % over 6 mixtures" in told.out
-    assert "12 training mixtures of 8 s and 6 test mixtures of 5 s" in told.err
+    printed = capsys.readouterr()
+    assert "poster: means ± 95 % over 6 mixtures" in printed.out
+    assert "12 training mixtures of 8 s and 6 test mixtures of 5 s" in printed.err
     text = (tmp_path / "quick" / "results.md").read_text(encoding="utf-8")
     assert "12 training mixtures of 8 s and 6 test mixtures of 5 s" in text
     assert "the scores mean nothing" in text
@@ -89,10 +89,10 @@ def test_a_quick_look_scales_everything_down():
 )
 def test_bad_input_is_one_sentence(tmp_path, monkeypatch, capsys, arguments, sentence):
     assert command(monkeypatch, *arguments, "-o", tmp_path / "out") == 1
-    told = capsys.readouterr().err
-    assert sentence in told
-    assert "Traceback" not in told
-    assert len(told.strip().splitlines()) == 1
+    printed = capsys.readouterr().err
+    assert sentence in printed
+    assert "Traceback" not in printed
+    assert len(printed.strip().splitlines()) == 1
 
 
 def small():
@@ -143,10 +143,10 @@ def test_own_corpora_and_a_silent_noise_file(tmp_path, monkeypatch, capsys):
 )
 def test_too_little_for_a_disjoint_split(tmp_path, monkeypatch, capsys, few, sentence):
     assert command(monkeypatch, *corpora(tmp_path, **few), *small(), "-o", tmp_path / "out") == 1
-    told = capsys.readouterr().err
-    assert sentence in told
-    assert "expected" in told
-    assert len(told.strip().splitlines()) == 1
+    printed = capsys.readouterr().err
+    assert sentence in printed
+    assert "expected" in printed
+    assert len(printed.strip().splitlines()) == 1
 
 
 def test_another_benchmark_in_the_folder_is_kept(tmp_path, monkeypatch, capsys):

@@ -105,8 +105,8 @@ def test_what_a_protocol_holds(tmp_path, sources):
     assert [row["part"] for row in rows] == ["speech"] * 3 + ["mixtures"] * 4 + ["test"] * 6
     assert {protocol.folder / row["file"] for row in rows[3:7]} == set(find_audio(protocol.mixtures))
     assert [protocol.folder / row["file"] for row in rows[7:]] == [test.noisy for test in protocol.tests]
-    talkers = [row["talker"] for row in rows if row["part"] == "test"]
-    assert max(map(talkers.count, talkers)) - min(map(talkers.count, talkers)) <= 1
+    speakers = [row["talker"] for row in rows if row["part"] == "test"]
+    assert max(map(speakers.count, speakers)) - min(map(speakers.count, speakers)) <= 1
 
 
 def test_the_seed_gives_every_draw(tmp_path, sources):
@@ -131,9 +131,9 @@ def test_conditions_share_what_they_can(tmp_path, sources):
     alone = build(sources, "matched", COUNTS, tmp_path / "alone", 1)
     assert alone.training_fingerprint == poster.training_fingerprint
     # The dry condition is the poster's without rooms: the same speech and the same noise.
-    told = ("talker", "speech", "noise", "noise_offset_seconds", "snr_db")
-    assert [[row[name] for name in told] for row in table(dry)] == [
-        [row[name] for name in told] for row in table(poster)
+    columns = ("talker", "speech", "noise", "noise_offset_seconds", "snr_db")
+    assert [[row[name] for name in columns] for row in table(dry)] == [
+        [row[name] for name in columns] for row in table(poster)
     ]
 
 
@@ -172,8 +172,8 @@ def test_the_target_is_aligned_with_the_direct_sound_in_rooms_longer_than_the_sp
     dry = [read(path)[0][0] for path in find_audio(protocol.folder / "test-speech")]
     for test in protocol.tests:
         clean = read(test.clean)[0][0]
-        alike = [clean @ signal / (np.linalg.norm(clean) * np.linalg.norm(signal)) for signal in dry]
-        assert max(alike) > 0.999
+        similarity = [clean @ signal / (np.linalg.norm(clean) * np.linalg.norm(signal)) for signal in dry]
+        assert max(similarity) > 0.999
 
 
 def test_noises_and_rooms_of_the_test_may_be_given(tmp_path, sources):
@@ -237,7 +237,7 @@ def test_every_overlap_is_an_error(shared, in_training):
     ],
 )
 @pytest.mark.parametrize("condition", ["poster", "matched"])
-def test_too_few_are_told(tmp_path, sources, condition, what, groups, sentence):
+def test_too_few_are_reported(tmp_path, sources, condition, what, groups, sentence):
     manifest = getattr(sources, what)
     kept = manifest.groups[:groups]
     few = Manifest(tuple(recording for recording in manifest.recordings if recording.group in kept))
@@ -263,7 +263,7 @@ def test_a_stopped_build_goes_on(tmp_path, sources, stop_at):
     with pytest.raises(KeyboardInterrupt):
         build(sources, "poster", COUNTS, folder, 1, progress=stop)
     assert len(list(folder.rglob(".*"))) == 1
-    atomic._clear_leftovers.cache_clear()  # as in the process that goes on
+    atomic._clear_leftovers_once.cache_clear()  # as in the process that goes on
     build(sources, "poster", COUNTS, folder, 1)
     assert content(folder) == content(tmp_path / "whole")
     assert not [path for path in folder.rglob("*") if path.name.startswith(".")]
@@ -313,7 +313,7 @@ def test_a_foreign_folder_is_kept(tmp_path, sources):
         build(sources, "poster", COUNTS, tmp_path / "notes.txt", 1)
 
 
-def test_wrong_choices_are_told(tmp_path, sources):
+def test_wrong_choices_are_reported(tmp_path, sources):
     with pytest.raises(ConfigError, match="expected one of poster, matched, dry"):
         build(sources, "wet", COUNTS, tmp_path / "out", 1)
     with pytest.raises(ConfigError, match="found mixtures 0, test_seconds -1"):
@@ -322,7 +322,7 @@ def test_wrong_choices_are_told(tmp_path, sources):
         Counts(snr_db=())
 
 
-def test_too_little_speech_is_told(tmp_path, caplog):
+def test_too_little_speech_is_reported(tmp_path, caplog):
     sources = Sources(make_speech(tmp_path / "speech", 8, utterances=3), make_noise(tmp_path / "noise", 2))
     protocol = build(sources, "dry", replace(COUNTS, clean_signals=28), tmp_path / "out", 1)
     assert "found speech for 4 clean signals of 2 s, expected 28" in caplog.text

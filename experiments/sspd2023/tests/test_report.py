@@ -93,7 +93,7 @@ def test_means_follow_the_order_of_the_labels():
     assert rows[1][1].startswith("2.835 ± ")  # 2 + 0.275 + 0.5 and on average 0.06 of jitter
 
 
-def test_undefined_means_are_told():
+def test_undefined_means_are_reported():
     undefined = [
         replace(entry, scores=replace(entry.scores, covl=math.nan)) if entry.system == "sse" else entry
         for entry in results()
@@ -102,7 +102,7 @@ def test_undefined_means_are_told():
     assert report.means_table(summary, "poster", {"sse": "SSE"}, ("covl",))[1] == ["SSE", "undefined"]
     assert report.snr_table(summary, "poster", {"sse": "SSE"}, POSTER_COLUMNS)[1][-3:] == ["undefined"] * 3
     differences = report.differences_table(summary, "poster", LABELS, [("joint", "sse")], "covl")
-    assert differences[1][1:] == ["undefined", "not told apart"] * 4
+    assert differences[1][1:] == ["undefined", "inconclusive"] * 4
 
 
 def test_spread_is_of_trained_systems():
@@ -130,10 +130,10 @@ def test_differences_have_a_verdict_per_ratio():
     [
         (0.2, 0.1, "above"),
         (-0.2, 0.1, "below"),
-        (0.1, 0.2, "not told apart"),
-        (0.2, 0.2, "not told apart"),
-        (0.2, math.nan, "not told apart"),
-        (math.nan, math.nan, "not told apart"),
+        (0.1, 0.2, "inconclusive"),
+        (0.2, 0.2, "inconclusive"),
+        (0.2, math.nan, "inconclusive"),
+        (math.nan, math.nan, "inconclusive"),
     ],
 )
 def test_verdict_is_whether_the_interval_excludes_0(value, half_width, expected):
@@ -146,7 +146,7 @@ def test_domains_compare_the_gains():
     assert [row[0] for row in rows] == ["SSE", "joint (poster)"]
     assert [cell.split()[0] for cell in rows[1][1:4]] == ["+0.800", "+0.550", "−0.250"]
     assert rows[1][4] == "below"
-    assert rows[0][4] == "not told apart"
+    assert rows[0][4] == "inconclusive"
     alone = Summary([entry for entry in results() if entry.system != "unprocessed"])
     assert report.domains_table(alone, LABELS, "covl") == [heading]
 

@@ -74,13 +74,13 @@ def run(protocols, folder, rows=ROWS, seeds=(1, 2), **options):
 
 @pytest.fixture(scope="module")
 def finished(protocols, tmp_path_factory):
-    folder, told = tmp_path_factory.mktemp("benchmark"), []
-    outcome = run(protocols, folder, on_progress=lambda *progress: told.append(progress))
-    return outcome, folder, told
+    folder, reported = tmp_path_factory.mktemp("benchmark"), []
+    outcome = run(protocols, folder, on_progress=lambda *progress: reported.append(progress))
+    return outcome, folder, reported
 
 
 def test_every_row_is_there(finished):
-    outcome, _, told = finished
+    outcome, _, reported = finished
     counts = {
         (condition, row): sum(r.condition == condition and r.system == row for r in outcome.results)
         for condition in ("poster", "matched")
@@ -91,7 +91,7 @@ def test_every_row_is_there(finished):
     }
     assert {cost.system for cost in outcome.costs} == set(ROWS)
     assert all(cost.cpu_seconds_per_second >= 0 for cost in outcome.costs)
-    last = {task: (done, total) for task, done, total in told}
+    last = {task: (done, total) for task, done, total in reported}
     assert last == {"training": (16, 16), "scoring": (28, 28)}
 
 
@@ -177,8 +177,8 @@ def test_a_benchmark_that_is_stopped_and_killed_ends_like_an_unbroken_one(corpor
         assert process.wait(300) in (128 + number, -number)
         if number == signal.SIGINT:
             saved = re.escape(f" scores are saved in {out}: the same command goes on from there\n")
-            told = (tmp_path / "errors").read_text()
-            assert re.fullmatch(rf"\d+ of \d+ steps of training and \d+ of \d+{saved}", told)
+            reported = (tmp_path / "errors").read_text()
+            assert re.fullmatch(rf"\d+ of \d+ steps of training and \d+ of \d+{saved}", reported)
             assert not in_group(process.pid)
     assert to_csv(run(protocols[:1], out, rows=FEW, seeds=(1,)).results) == to_csv(some(outcome))
 
@@ -200,7 +200,7 @@ def test_processes_end_with_their_parent(protocols, tmp_path):
     assert process.wait(timeout=30) == 1
 
 
-def test_a_process_that_dies_is_told_in_a_sentence(protocols, tmp_path):
+def test_a_process_that_dies_is_reported_in_a_sentence(protocols, tmp_path):
     def kill(*_):
         for child in multiprocessing.active_children():
             os.kill(child.pid, signal.SIGKILL)
@@ -209,7 +209,7 @@ def test_a_process_that_dies_is_told_in_a_sentence(protocols, tmp_path):
         run(protocols[:1], tmp_path, rows=FEW, seeds=(1,), on_progress=kill)
 
 
-def test_a_row_that_fails_is_told_and_the_others_are_kept(protocols, tmp_path):
+def test_a_row_that_fails_is_reported_and_the_others_are_kept(protocols, tmp_path):
     settings = {"poster_cpu": tiny(), "baselines/irm": tiny(name="irm", baseline={"kind": "masking"})}
     broken = settings["poster_cpu"].model_copy(deep=True)
     training = broken.training.model_copy(
@@ -239,12 +239,12 @@ def test_what_a_score_depends_on_is_in_its_name(protocols, tmp_path, monkeypatch
 
 def test_sound_that_was_deleted_is_made_again(protocols, tmp_path):
     outcome = run(protocols[:1], tmp_path, rows=("unprocessed", "oracle_irm"), seeds=(1,))
-    assert {test for _, _, test in outcome.heard} == {"0", "1"}
-    heard = outcome.heard["poster", "oracle_irm", "0"]
-    content = heard.read_bytes()
-    heard.unlink()
+    assert {test for _, _, test in outcome.audible} == {"0", "1"}
+    sound = outcome.audible["poster", "oracle_irm", "0"]
+    content = sound.read_bytes()
+    sound.unlink()
     assert run(protocols[:1], tmp_path, rows=("unprocessed", "oracle_irm"), seeds=(1,)).results == outcome.results
-    assert heard.read_bytes() == content
+    assert sound.read_bytes() == content
 
 
 def test_ablations_take_the_first_seed(protocols, tmp_path):

@@ -82,11 +82,11 @@ def test_long_recordings_give_several_stretches_that_begin_with_speech(tmp_path)
     for signal in signals:
         assert rms_db(signal[: RATE // 10]) > rms_db(signal) - 12
     beginnings = [signal[: RATE // 2] / np.linalg.norm(signal[: RATE // 2]) for signal in signals]
-    alike = np.abs(np.array(beginnings) @ np.array(beginnings).T)
-    assert np.max(alike - np.eye(len(signals))) < 0.2
+    similarity = np.abs(np.array(beginnings) @ np.array(beginnings).T)
+    assert np.max(similarity - np.eye(len(signals))) < 0.2
 
 
-def test_utterances_that_are_too_short_are_told(tmp_path):
+def test_utterances_that_are_too_short_are_reported(tmp_path):
     write(tmp_path / "speech" / "speaker" / "0.wav", babble(0.3, np.random.default_rng(5)))
     with pytest.raises(DataError, match=r"found no utterance of 0\.5 s or more of speaker"):
         make(scan(tmp_path / "speech", min_seconds=0.1), tmp_path / "out")

@@ -91,7 +91,7 @@ def test_what_the_test_is_given_is_not_trained_on(seed):
     assert split.rooms.groups == tuple(names("room", 4)[1:])
 
 
-def test_what_is_not_used_is_told():
+def test_what_is_not_used_is_reported():
     sources = make_sources()
     rows = assignments(sources, split_sources(sources, CONDITIONS["dry"], 1))
     assert {row.name for row in rows if row.part == "unused"} == set(names("room", 4))
@@ -112,6 +112,6 @@ def test_what_is_not_used_is_told():
         ),
     ],
 )
-def test_too_few_are_told(changes, sentence):
+def test_too_few_are_reported(changes, sentence):
     with pytest.raises(DataError, match=sentence):
         split_sources(make_sources()._replace(**changes), CONDITIONS["poster"], 1)

@@ -57,9 +57,9 @@ def test_all_trained_rows_have_one_budget():
     for each in settings:
         data = each.training.data
         assert data.speech_clips == 4
-        heard = data.pseudo_clips if each.baseline or each.pairs else data.mixture_clips + data.noise_clips
-        assert heard + (0 if each.baseline or each.pairs else data.pseudo_clips) == 4
-        # A shorter frame shift has shorter clips: as many frames a step.
+        drawn = data.pseudo_clips if each.baseline or each.pairs else data.mixture_clips + data.noise_clips
+        assert drawn + (0 if each.baseline or each.pairs else data.pseudo_clips) == 4
+        # A shorter hop has shorter clips: as many frames a step.
         assert data.clip_seconds / each.frontend.hop == 2.0 / 256
 
 

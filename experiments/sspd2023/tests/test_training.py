@@ -1,4 +1,4 @@
-"""Compared systems are trained alike: reproducible, resumable, and pairs only for those that ask for them."""
+"""Compared systems are trained the same way: reproducible, resumable, and pairs only for those that ask for them."""
 
 import numpy as np
 import pytest

@@ -231,7 +231,7 @@ def _rows(names: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def _settings(name: str, experiment: Experiment) -> ExperimentSettings:
     settings = load_row(name)
-    # The table names what was trained on: all of it. The health checks then hear the training's recordings.
+    # The table names what was trained on: all of it. The health checks then use the training's recordings.
     data: dict[str, object] = {**dict(experiment.clips), "workers": 0, "held_back_share": 0.0}
     if experiment.clips and settings.training.data.pseudo_clips:
         data["pseudo_clips"] = dict(experiment.clips)["speech_clips"]
@@ -299,7 +299,7 @@ def _notes(
     ]
     for each in protocols:
         notes.append(
-            f"`{each.condition.name}`: {each.condition.description} The test has {each.test_talkers} talkers and "
+            f"`{each.condition.name}`: {each.condition.description} The test has {each.test_speakers} speakers and "
             f"{each.test_noise_kinds} kinds of noise."
         )
     from sspd2023.training import stage_steps
@@ -308,11 +308,11 @@ def _notes(
     for trained in settings.values():
         steps = " + ".join(map(str, stage_steps(trained).values()))
         clip_seconds = trained.training.data.clip_seconds
-        budget = f"{steps} steps, clips of {clip_seconds:g} s, frame shift {trained.frontend.hop}"
+        budget = f"{steps} steps, clips of {clip_seconds:g} s, hop {trained.frontend.hop}"
         budgets.setdefault(budget, []).append(trained.name)
     notes += [f"Budget of {', '.join(names)}: {budget}." for budget, names in budgets.items()]
     if budgets:
-        notes.append("The published system has 35000 + 75000 steps and frame shift 32.")
+        notes.append("The published system has 35000 + 75000 steps and hop 32.")
     if experiment.clips:
         notes.append("Scaled down for a quick look: the scores mean nothing.")
     return notes
@@ -388,10 +388,10 @@ _COST_NOTE = (
 def _panels(each: Protocol, labels: Mapping[str, str], outcome: Outcome) -> "Figure":
     """Spectrograms of one mixture at the middle ratio, clean, noisy and by each system."""
     condition = each.condition.name
-    heard = {test: outcome.heard.get((condition, next(iter(labels)), test.name)) for test in each.tests}
-    kept = sorted((test for test, path in heard.items() if path is not None), key=lambda test: test.snr_db)
+    files = {test: outcome.audible.get((condition, next(iter(labels)), test.name)) for test in each.tests}
+    kept = sorted((test for test, path in files.items() if path is not None), key=lambda test: test.snr_db)
     test = kept[len(kept) // 2]
-    paths = {"clean": test.clean} | {label: outcome.heard[condition, row, test.name] for row, label in labels.items()}
+    paths = {"clean": test.clean} | {label: outcome.audible[condition, row, test.name] for row, label in labels.items()}
     signals = []
     for label, path in paths.items():
         waveform, rate = audio.read(path)

@@ -1,7 +1,7 @@
 """Figures of a benchmark, in the style of `metrics.plots`.
 
-Colours stand for signal-to-noise ratios, dark for high; they differ in lightness, so that they are told apart in grey
-print and by readers who are colour-blind. Systems are told apart by their place.
+Colours stand for signal-to-noise ratios, dark for high; they differ in lightness, so that they are distinct in grey
+print and for readers who are colour-blind. Systems are distinguished by their place.
 """
 
 import math

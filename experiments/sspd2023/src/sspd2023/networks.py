@@ -39,7 +39,7 @@ class SpeechCeiling:
         self._reference = reference
 
     def enhance(self, waveform: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
-        """Give the clean speech through E_S, G, D_A and D_P; of the mixture only the phase is heard."""
+        """Give the clean speech through E_S, G, D_A and D_P; of the mixture only the phase is used."""
         require_sample_rate(sample_rate)
         speech, mixture = (torch.from_numpy(samples[np.newaxis]) for samples in (self._reference, waveform))
         ceiling: NDArray[np.float32] = self._network.reconstruct(speech, mixture)[0].numpy()

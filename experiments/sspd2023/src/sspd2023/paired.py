@@ -65,13 +65,13 @@ def match_pairs(mixtures: Manifest, folder: Path, clean: Path) -> tuple[Training
 
 
 class PairedClips:
-    """Batches of a supervised system: clips of pairs stand where the unpaired systems have pseudo-pairs.
+    """Batches of a supervised system: clips of pairs stand where the unpaired systems have simulated pairs.
 
     Args:
         clips: Where everything else comes from.
         pairs: Mixtures and clean versions.
         settings: Numbers and ranges: pairs of a batch are its `pseudo_clips`.
-        varied: Whether they get the variety of pseudo-pairs.
+        varied: Whether they get the variety of simulated pairs.
         sample_rate: Rate of the clips in Hz.
         seed: Seed of all draws.
     """
@@ -102,7 +102,7 @@ class PairedClips:
         return self._clips.batch(step, purpose)._replace(
             pseudo_mixtures=np.stack([mixture for mixture, _ in drawn]),
             pseudo_targets=clean,
-            pseudo_reverberant=clean,  # A clean version does not tell what of its mixture is the room's.
+            pseudo_reverberant=clean,  # A clean version does not show what of its mixture is the room's.
         )
 
     def _draw(self, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -122,7 +122,7 @@ class PairedClips:
         return np.stack([self._read(path, start, wanted, samples) for path in (pair.mixture.path, pair.clean)])
 
     def _varied(self, rng: np.random.Generator) -> NDArray[np.float32]:
-        """A clip of a pair with the variety that `UnpairedClips` gives its pseudo-pairs.
+        """A clip of a pair with the variety that `UnpairedClips` gives its simulated pairs.
 
         Source:
             Défossez, Synnaeve and Adi, "Real time speech enhancement in the waveform domain" (2020): noises of a batch

@@ -1,4 +1,4 @@
-"""The data of the poster's experiment, from any corpora: a few clean signals, mixtures of other talkers, and a test.
+"""The data of the poster's experiment, from any corpora: a few clean signals, mixtures of other speakers, and a test.
 
 Training is unpaired: the clean signals are of other speakers than the mixtures. The test has speakers whom no training
 heard, and by its condition other noises and rooms as well.
@@ -102,7 +102,7 @@ class Protocol:
         test_noisy: Folder of the test mixtures.
         test_clean: Folder of their clean versions.
         tests: The test mixtures one by one.
-        test_talkers: Number of talkers in the test.
+        test_speakers: Number of speakers in the test.
         test_noise_kinds: Number of kinds of noise in the test.
         training_fingerprint: SHA-256 over all training files: equal fingerprints, equal training data.
     """
@@ -115,7 +115,7 @@ class Protocol:
     test_noisy: Path
     test_clean: Path
     tests: tuple[TestMixture, ...]
-    test_talkers: int
+    test_speakers: int
     test_noise_kinds: int
     training_fingerprint: str
 
@@ -162,8 +162,8 @@ def build(
 
     Parts appear as a whole or not at all, and a part is made only where it is missing or damaged: a build that was
     stopped goes on where it was. One process at a time builds in a folder. Equal sources, counts and seeds give equal
-    audio files. Beside the audio stand `protocol.csv`, which tells how every file was made, and `split.csv`, which
-    tells what every speaker, kind of noise and room is used for.
+    audio files. Beside the audio stand `protocol.csv`, which says how every file was made, and `split.csv`, which
+    says what every speaker, kind of noise and room is used for.
 
     Args:
         sources: Speech, noise and rooms.
@@ -241,12 +241,12 @@ def build(
     )
 
     signals = {signal.file: signal for signal in test_signals}
-    # For the mixing every signal was a talker of its own; here it is whom and what it consists of.
-    told = [replace(row, talker=signals[row.talker].talker, speech=signals[row.talker].speech) for row in test_rows]
+    # For the mixing every signal was a speaker of its own; here the row names the real speaker and utterances.
+    restored = [replace(row, talker=signals[row.talker].talker, speech=signals[row.talker].speech) for row in test_rows]
     entries = [
         *(_signal_entry(signal) for signal in clean_signals),
         *_entries("mixtures", training_rows, split.noise, split.rooms, mixtures.relative_to(folder)),
-        *_entries("test", told, split.test_noise, split.test_rooms, test.relative_to(folder)),
+        *_entries("test", restored, split.test_noise, split.test_rooms, test.relative_to(folder)),
     ]
     check_disjoint(entries, chosen)
     for name, rows in (("protocol.csv", entries), ("split.csv", assignments(sources, split))):
@@ -264,7 +264,7 @@ def build(
             TestMixture(Path(row.file).stem, test / "noisy" / row.file, test / "clean" / row.file, row.snr_db)
             for row in test_rows
         ),
-        test_talkers=len({entry.talker for entry in entries if entry.part == "test"}),
+        test_speakers=len({entry.talker for entry in entries if entry.part == "test"}),
         test_noise_kinds=len({entry.noise_kind for entry in entries if entry.part == "test"}),
         training_fingerprint=_fingerprint(entries),
     )

@@ -49,7 +49,7 @@ _COMPOSITES = ("csig", "cbak", "covl")
 _NOTHING = "–"
 _METHOD = """\
 Intervals are 95 % confidence intervals (Student's t) over mixtures, for these training seeds: the value of a mixture is
-the mean over the seeds. Mixtures share talkers and noises, so that intervals are somewhat too narrow. The spread over
+the mean over the seeds. Mixtures share speakers and noises, so that intervals are somewhat too narrow. The spread over
 seeds is the standard deviation of the seeds' means. Values that are undefined (a silent or too short signal) are left
 out and counted. All measures at 16 kHz, more is better; PESQ wideband (wb-LQO), narrowband (nb-LQO) and narrowband
 before the mapping (nb-raw); CSIG, CBAK and COVL with PESQ wb-LQO."""
@@ -227,13 +227,13 @@ def verdict(difference: Mean) -> str:
         difference: Mean difference.
 
     Returns:
-        "above" or "below" 0, or "not told apart", also where there is no interval.
+        "above" or "below" 0, or "inconclusive", also where there is no interval.
     """
     if difference.value - difference.half_width > 0.0:
         return "above"
     if difference.value + difference.half_width < 0.0:
         return "below"
-    return "not told apart"
+    return "inconclusive"
 
 
 def to_markdown(

@@ -17,7 +17,7 @@ UNPROCESSED = "unprocessed"
 """The system that gives back the mixture."""
 
 Mixture = tuple[float, str]
-"""SNR in dB and file: what tells the mixtures of a test set apart."""
+"""SNR in dB and file: what identifies a mixture of a test set."""
 
 _COLUMNS = ["condition", "system", "seed", "file", "snr_db", *MEASURES]
 
@@ -64,7 +64,7 @@ class Facts:
 
     Attributes:
         learned_from: Unpaired recordings, pairs, the answer, or nothing.
-        parameters: Trained values that enhancing needs; None where there are none, or nobody tells.
+        parameters: Trained values that enhancing needs; None where there are none, or the number is unknown.
     """
 
     learned_from: str
@@ -334,7 +334,7 @@ def from_csv(text: str) -> list[Result]:
     if heading != _COLUMNS:
         raise DataError(
             f"found a table with the columns {', '.join(heading) or '(none)'}, expected {', '.join(_COLUMNS)}: "
-            "make it anew."
+            "make it again."
         )
     results = []
     for row in rows:
@@ -346,7 +346,7 @@ def from_csv(text: str) -> list[Result]:
             results.append(Result(condition, system, int(seed) if seed else None, file, float(snr_db), scores))
         except ValueError as error:
             raise DataError(
-                f"found a damaged line {rows.line_num} in a table of results ({error}): remove it or make it anew."
+                f"found a damaged line {rows.line_num} in a table of results ({error}): remove it or make it again."
             ) from error
     return results
 

@@ -100,7 +100,7 @@ class Scoring:
         tests: The mixtures.
         checkpoint: Of the trained networks; None without.
         table: Where the scores are kept, named by everything that they depend on.
-        heard: Files of what is kept to be heard and drawn, by name of the mixture.
+        audible: Files of the sound that is kept, to listen to and to draw, by name of the mixture.
     """
 
     system: str
@@ -109,12 +109,12 @@ class Scoring:
     tests: tuple[TestMixture, ...]
     checkpoint: Path | None
     table: Path
-    heard: dict[str, Path]
+    audible: dict[str, Path]
 
     def missing(self) -> list[TestMixture]:
         """Mixtures whose scores, or whose sound if that is to be kept, are not there yet."""
         scored = {line["file"] for line in _read_table(self.table)}
-        return [test for test in self.tests if test.name not in scored or not _there(self.heard.get(test.name))]
+        return [test for test in self.tests if test.name not in scored or not _there(self.audible.get(test.name))]
 
 
 @dataclass(frozen=True)
@@ -124,12 +124,12 @@ class Outcome:
     Attributes:
         results: One per system, seed, condition and test mixture.
         costs: One per system.
-        heard: Files to be heard and drawn, by condition, system and name of the mixture; of the first seed.
+        audible: Files of sound to listen to and to draw, by condition, system and mixture; of the first seed.
     """
 
     results: list[Result]
     costs: list[Cost]
-    heard: dict[tuple[str, str, str], Path]
+    audible: dict[tuple[str, str, str], Path]
 
 
 def plan_trainings(
@@ -326,17 +326,17 @@ def _execute(trainings: list[Training], scorings: list[Scoring], jobs: int, trac
 def _drain(messages: "Queue[tuple[str, int | str]]", tracker: _Tracker) -> None:
     try:
         while True:
-            task, told = messages.get_nowait()
-            if isinstance(told, int):
-                tracker.add(task, told)
+            task, message = messages.get_nowait()
+            if isinstance(message, int):
+                tracker.add(task, message)
             else:
-                tracker.warn(told)
+                tracker.warn(message)
     except Empty:
         return
 
 
 def _begin(messages: "Queue[tuple[str, int | str]]", stop: Event, parent: int) -> None:
-    """Set a process up: it tells what it does, stops when it is asked to, and ends with its parent."""
+    """Set a process up: it reports what it does, stops when it is asked to, and ends with its parent."""
     global _messages, _stop
     _messages, _stop = messages, stop
     interruption.leave_to_parent()
@@ -365,9 +365,9 @@ def _heed_stop() -> None:
         signal.raise_signal(signal.SIGTERM)
 
 
-def _tell(task: str, told: int | str) -> None:
+def _report(task: str, message: int | str) -> None:
     if _messages is not None:
-        _messages.put((task, told))
+        _messages.put((task, message))
     _heed_stop()
 
 
@@ -375,7 +375,7 @@ class _Warnings(logging.Handler):
     """Sends warnings of a training to who started it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        _tell("training", record.getMessage())
+        _report("training", record.getMessage())
 
 
 def _train(task: Training) -> None:
@@ -389,13 +389,13 @@ def _train(task: Training) -> None:
     log.handlers, log.propagate = [_Warnings(logging.WARNING)], False
     protocol = task.protocol
     clean = protocol.clean if task.settings.pairs else None
-    told: dict[str, float] = {}
+    reported: dict[str, float] = {}
 
-    def tell(task: str, done: float, total: float, note: str = "") -> None:
-        _tell("training", round(done - told.get(task, 0)))
-        told[task] = done
+    def report(task: str, done: float, total: float, note: str = "") -> None:
+        _report("training", round(done - reported.get(task, 0)))
+        reported[task] = done
 
-    train_system(protocol.speech, protocol.mixtures, task.folder, task.settings, clean=clean, on_progress=tell)
+    train_system(protocol.speech, protocol.mixtures, task.folder, task.settings, clean=clean, on_progress=report)
 
 
 def _score(task: Scoring) -> None:
@@ -415,8 +415,8 @@ def _score(task: Scoring) -> None:
             start = time.process_time()
             enhanced = system.enhance(noisy, SAMPLE_RATE)
             cpu_seconds = time.process_time() - start
-            if test.name in task.heard:
-                _keep(task.heard[test.name], enhanced)
+            if test.name in task.audible:
+                _keep(task.audible[test.name], enhanced)
             if test.name not in scored:
                 line = {
                     "file": test.name,
@@ -426,7 +426,7 @@ def _score(task: Scoring) -> None:
                 }
                 table.write(json.dumps(line) + "\n")
                 table.flush()
-            _tell("scoring", 1)
+            _report("scoring", 1)
 
 
 def build(entry: Entry, network: "JointAutoencoder | Baseline | None", reference: NDArray[np.float32]) -> System:
@@ -501,8 +501,8 @@ def _collect(scorings: list[Scoring], trainings: dict[tuple[str, str, int], Trai
         Cost(system, parameters(SYSTEMS[system], settings.get(system)), cpu / seconds)
         for system, (cpu, seconds) in spent.items()
     ]
-    heard = {(s.condition, s.system, name): path for s in scorings for name, path in s.heard.items()}
-    return Outcome(results, costs, heard)
+    audible = {(s.condition, s.system, name): path for s in scorings for name, path in s.audible.items()}
+    return Outcome(results, costs, audible)
 
 
 def parameters(entry: Entry, settings: ExperimentSettings | None) -> int | None:
@@ -513,7 +513,7 @@ def parameters(entry: Entry, settings: ExperimentSettings | None) -> int | None:
         settings: Settings of its training; None for a row without.
 
     Returns:
-        The number; None where nothing is trained, or where a peer does not tell.
+        The number; None where nothing is trained, or where a peer's number is unknown.
     """
     if entry.model is not None:
         from sottovoce.engine.model import Model

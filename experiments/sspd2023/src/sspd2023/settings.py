@@ -82,7 +82,7 @@ class ExperimentSettings(SystemSettings):
     )
     pairs: Literal["as recorded", "varied"] | None = Field(
         None,
-        description="Supervised: mixtures and their own clean versions instead of pseudo-pairs; varied, they have the "
+        description="Supervised: mixtures and their clean versions instead of simulated pairs; varied, they have the "
         "variety of these: speed, colour, what is left of the noise, and, for half of them, what is not speech in "
         "another recording.",
     )

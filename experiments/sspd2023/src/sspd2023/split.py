@@ -28,7 +28,7 @@ class Condition:
     Attributes:
         name: Short name, also of its folder.
         description: One sentence.
-        in_rooms: Speech of training mixtures and test is heard in measured rooms.
+        in_rooms: Speech of training mixtures and test is in measured rooms.
         matched: Noises and rooms of the test are those of the training.
     """
 
@@ -41,9 +41,9 @@ class Condition:
 CONDITIONS = {
     condition.name: condition
     for condition in (
-        Condition("poster", "Reverberant; speakers, noises and rooms that training never heard.", True, False),
+        Condition("poster", "Reverberant; speakers, noises and rooms that are not in the training.", True, False),
         Condition("matched", "Reverberant; other speakers, and other excerpts of the training's noises.", True, True),
-        Condition("dry", "No rooms; speakers and noises that training never heard.", False, False),
+        Condition("dry", "No rooms; speakers and noises that are not in the training.", False, False),
     )
 }
 """All conditions by name."""
@@ -123,7 +123,7 @@ def split_sources(sources: Sources, condition: Condition, seed: int) -> Split:
     Raises:
         DataError: There are too few speakers, kinds of noise or rooms.
     """
-    talkers = np.random.default_rng([seed, _SPEAKERS])
+    draws = np.random.default_rng([seed, _SPEAKERS])
     test = sources.test_speech
     training = sources.speech if test is None else _only(sources.speech, set(sources.speech.groups) - set(test.groups))
     needed = len(_SPEAKER_SHARES) - (test is not None)
@@ -133,9 +133,9 @@ def split_sources(sources: Sources, condition: Condition, seed: int) -> Split:
             "give each speaker a sub-folder, or add speakers."
         )
     if test is None:
-        speech, mixtures, test = _divide(training, _SPEAKER_SHARES, talkers)
+        speech, mixtures, test = _divide(training, _SPEAKER_SHARES, draws)
     else:
-        speech, mixtures = _divide(training, _SPEAKER_SHARES[:2] / np.sum(_SPEAKER_SHARES[:2]), talkers)
+        speech, mixtures = _divide(training, _SPEAKER_SHARES[:2] / np.sum(_SPEAKER_SHARES[:2]), draws)
     noise, test_noise = _training_and_test(
         sources.noise, sources.test_noise, "kinds of noise", np.random.default_rng([seed, _KINDS])
     )
@@ -150,7 +150,7 @@ def split_sources(sources: Sources, condition: Condition, seed: int) -> Split:
 
 
 def assignments(sources: Sources, split: Split) -> list[Assignment]:
-    """Tell what everything is used for.
+    """Say what everything is used for.
 
     Args:
         sources: All speech, noise and rooms.

@@ -27,7 +27,7 @@ class Entry:
         supervision: What it learned from: nothing, unpaired recordings, pairs, or the answer itself.
         settings: Name of the settings that are trained for it; none for a system that needs no training here.
         make: Builds a system without training; it is given the clean speech, which oracles alone may use.
-        ceiling: Whether the trained network hears the clean speech itself: what its decoders can give at best.
+        ceiling: Whether the trained network is given the clean speech itself: what its decoders can give at best.
         package: Package that a peer needs.
         model: File of an exported model.
         main: Whether it is in the table by itself; the others are ablations and remedies.
@@ -129,7 +129,7 @@ SYSTEMS: dict[str, Entry] = {
     "pvq": Entry("P-VQ", "unpaired", settings="baselines/pvq"),
     "cf": Entry("CF", "unpaired", settings="baselines/cf"),
     "joint": Entry("joint (poster)", "unpaired", settings="poster_cpu"),
-    "aligned_mask": Entry("joint + pseudo-pairs + mask", "unpaired", settings="ablations/aligned_mask"),
+    "aligned_mask": Entry("joint + simulated pairs + mask", "unpaired", settings="ablations/aligned_mask"),
     "irm": Entry("IRM", "pairs", settings="baselines/irm"),
     "cirm": Entry("cIRM", "pairs", settings="baselines/cirm"),
     "supervised": Entry("joint's networks with pairs", "pairs", settings="baselines/supervised"),
@@ -145,15 +145,17 @@ SYSTEMS: dict[str, Entry] = {
     "no_consistency": Entry(
         "… + multi-resolution maps and losses", "unpaired", settings="ablations/no_consistency", main=False
     ),
-    "shift_128": Entry("joint, frame shift 128", "unpaired", settings="ablations/shift_128", main=False),
-    "shift_32": Entry("joint, frame shift 32", "unpaired", settings="ablations/shift_32", main=False),
+    "shift_128": Entry("joint, hop 128", "unpaired", settings="ablations/shift_128", main=False),
+    "shift_32": Entry("joint, hop 32", "unpaired", settings="ablations/shift_32", main=False),
     "one_decoder": Entry("joint, phase of the mixture", "unpaired", settings="ablations/one_decoder", main=False),
     "absolute_phase": Entry("joint, absolute phase", "unpaired", settings="ablations/absolute_phase", main=False),
     "latent_noise_1": Entry("joint, latent noise 1", "unpaired", settings="ablations/latent_noise_1", main=False),
     "no_latent_noise": Entry("joint, no latent noise", "unpaired", settings="ablations/no_latent_noise", main=False),
-    "equaliser": Entry("joint, equaliser in the encoders", "unpaired", settings="ablations/equaliser", main=False),
+    "equaliser": Entry(
+        "joint, running-mean normalisation in the encoders", "unpaired", settings="ablations/equaliser", main=False
+    ),
     "unit_phasors": Entry(
-        "joint, phases heard without their amplitude", "unpaired", settings="ablations/unit_phasors", main=False
+        "joint, phases without their amplitude", "unpaired", settings="ablations/unit_phasors", main=False
     ),
     "latent_noise_1_ceiling": Entry(
         "clean amplitudes through the SAE, latent noise 1",
@@ -170,7 +172,7 @@ SYSTEMS: dict[str, Entry] = {
         main=False,
     ),
     "equaliser_ceiling": Entry(
-        "clean amplitudes through the SAE, equaliser",
+        "clean amplitudes through the SAE, running-mean normalisation",
         "oracle",
         settings="ablations/equaliser",
         ceiling=True,
@@ -190,7 +192,7 @@ SYSTEMS: dict[str, Entry] = {
         main=False,
     ),
     "aligned_latents": Entry(
-        "joint + latents aligned by pseudo-pairs", "unpaired", settings="ablations/aligned_latents", main=False
+        "joint + latents aligned by simulated pairs", "unpaired", settings="ablations/aligned_latents", main=False
     ),
     "aligned_noise_code": Entry("… + noise code", "unpaired", settings="ablations/aligned_noise_code", main=False),
 }

@@ -99,7 +99,7 @@ def train_system(
         out: The run's folder.
         settings: All settings.
         clean: Folder of the mixtures' clean versions, for settings with `pairs` alone.
-        on_progress: Told of every step.
+        on_progress: Called for every step.
 
     Returns:
         Path of the checkpoint.

@@ -147,7 +147,7 @@ def test_presence_tells_speech_from_noise():
     assert presence[3 * peak, 70:-5].mean() < 0.3
 
 
-def test_missing_scipy_is_told(monkeypatch):
+def test_missing_scipy_is_reported(monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy", None)
     with pytest.raises(MissingExtraError, match=r"'scipy', which is not installed: run .*sottovoce\[metrics\]"):
         LogMmse()

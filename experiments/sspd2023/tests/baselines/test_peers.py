@@ -24,7 +24,7 @@ def peer(request):
 
 
 @pytest.mark.parametrize("kind", PEERS)
-def test_a_missing_package_is_told(monkeypatch, kind):
+def test_a_missing_package_is_reported(monkeypatch, kind):
     monkeypatch.setitem(sys.modules, PEERS[kind].partition(".")[0], None)
     with pytest.raises(MissingExtraError, match=rf"'{PACKAGES[kind]}', which is not installed: .*sottovoce\[peers\]"):
         kind()

@@ -116,11 +116,11 @@ def test_attention_in_pieces_is_attention_under_a_band(count):
 def test_frames_that_hardly_differ_still_become_different_codes():
     # Batch normalisation stands between the encoder and the codes: without it the commitment would win.
     model = system().train()
-    heard = []
+    inputs_seen = []
     model.encoder.norm_out.register_forward_hook(lambda _, __, output: 5 + 1e-2 * output)
-    model.decoder.register_forward_pre_hook(lambda _, inputs: heard.append(inputs[0]))
+    model.decoder.register_forward_pre_hook(lambda _, inputs: inputs_seen.append(inputs[0]))
     model.terms(batch(8192), draw())
-    assert heard[0].detach().std(dim=(0, 2)).mean() > 0.5
+    assert inputs_seen[0].detach().std(dim=(0, 2)).mean() > 0.5
 
 
 def test_frames_become_their_nearest_codes():
@@ -208,7 +208,7 @@ def test_pretraining_hears_the_mixtures_alone():
     assert not torch.equal(changed["masked_prediction"], expected["masked_prediction"])
 
 
-def test_hidden_frames_are_not_heard():
+def test_hidden_frames_are_not_seen():
     prediction = build(MaskedPrediction, SMALL.model_copy(update={"masked_share": 1 - 1e-12}))
     encoder = build(WaveformEncoder, SMALL)
     seen = []

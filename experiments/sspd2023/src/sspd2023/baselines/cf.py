@@ -104,7 +104,7 @@ class CrossDomain(Baseline):
         return [self.encoder, self.layer_sum, self.network]
 
     def terms(self, batch: UnpairedTensors, generator: torch.Generator) -> LossTerms:
-        """Mean distance of the masked log(1 + A) from that of the speech, on pseudo-pairs."""
+        """Mean distance of the masked log(1 + A) from that of the speech, on simulated pairs."""
         level = signal_level(batch.pseudo_mixtures)
         mixture = batch.pseudo_mixtures / level
         spectrum = self._stft.analyse(mixture)

@@ -29,7 +29,7 @@ _ONSET_FRAMES = _WINDOW // _HOP - 1
 _SILENCE = 10.0 ** (SILENCE_DB / 10.0)
 _TINY = float(np.finfo(np.float32).tiny)
 
-# Gerkmann and Hendriks (2012): their frame shift is 16 ms, and a factor a per 16 ms is a^(8/16) per 8 ms.
+# Gerkmann and Hendriks (2012): their hop is 16 ms, and a factor a per 16 ms is a^(8/16) per 8 ms.
 _TRACKER_HOP_SECONDS = 0.016
 _NOISE_SMOOTHING = 0.8 ** (_HOP_SECONDS / _TRACKER_HOP_SECONDS)
 _PRESENCE_SMOOTHING = 0.9 ** (_HOP_SECONDS / _TRACKER_HOP_SECONDS)
@@ -47,7 +47,7 @@ _OVERSUBTRACTION_SLOPE = 3.0 / 20.0
 _OVERSUBTRACTION_RANGE_DB = (-5.0, 20.0)
 _SPECTRAL_FLOOR = 0.02
 
-# Ephraim and Malah (1984), whose frame shift is 8 ms too.
+# Ephraim and Malah (1984), whose hop is 8 ms too.
 _DECISION_DIRECTED = 0.98
 # Cappé, IEEE TSAP 2(2), 1994: a floor of the a-priori ratio against musical noise.
 _MIN_SNR = 10.0 ** (-15.0 / 10.0)
@@ -77,12 +77,12 @@ class StatisticalGain(ABC):
         require_sample_rate(sample_rate)
         spectrum = self._stft.analyse(waveform.astype(np.float64))
         power = np.square(spectrum).sum(axis=0)
-        # Digital silence tells nothing of the noise beside it and has nothing to be taken away.
-        heard = power.mean(axis=0) > _SILENCE
-        if heard.any():
-            power = np.maximum(power[:, heard], _TINY)
+        # Digital silence says nothing about the noise beside it, and has nothing to remove.
+        audible = power.mean(axis=0) > _SILENCE
+        if audible.any():
+            power = np.maximum(power[:, audible], _TINY)
             noise, presence = track_noise(power)
-            spectrum[..., heard] *= self.gains(power, noise, presence)
+            spectrum[..., audible] *= self.gains(power, noise, presence)
         return self._stft.synthesise(spectrum, len(waveform)).astype(np.float32)
 
     @abstractmethod
@@ -175,7 +175,7 @@ def track_noise(power: FloatArray) -> tuple[Float64Array, Float64Array]:
         for spectral subtraction and Wiener filtering", ICASSP 2000: the start.
     """
     start = power[:, _ONSET_FRAMES:] if power.shape[1] > _ONSET_FRAMES else power
-    # The power of a bin of noise is exponentially distributed, so every quantile tells the mean.
+    # The power of a bin of noise is exponentially distributed, so every quantile gives the mean.
     quantile = np.quantile(start[:, :_START_FRAMES], _START_QUANTILE, axis=1)
     estimate = quantile / -np.log1p(-_START_QUANTILE)
     mean_presence = np.full(len(power), _PRIOR_PRESENCE)

@@ -32,7 +32,7 @@ class OracleMask:
         kind: "irm" for the ratio mask, which leaves the mixture's phase; "cirm" for the complex one, compressed and
             decompressed as on its way through a network.
         window: Length of the window in samples.
-        hop: Frame shift in samples, at most half the window.
+        hop: Hop in samples, at most half the window.
 
     Source:
         Wang, Narayanan and Wang, IEEE TASLP 22(12), 2014; Williamson, Wang and Wang, IEEE TASLP 24(3), 2016.
@@ -109,8 +109,8 @@ def complex_ratio_mask(mixture: ComplexArray, speech: ComplexArray) -> ComplexAr
     Source:
         Williamson, Wang and Wang, "Complex ratio masking for monaural speech separation", IEEE TASLP 24(3), 2016.
     """
-    heard = np.abs(mixture) > _TINY
-    return np.divide(speech, mixture, out=np.zeros(mixture.shape, np.complex128), where=heard)
+    nonzero = np.abs(mixture) > _TINY
+    return np.divide(speech, mixture, out=np.zeros(mixture.shape, np.complex128), where=nonzero)
 
 
 def compress(mask: ComplexArray) -> ComplexArray:

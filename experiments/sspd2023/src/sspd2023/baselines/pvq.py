@@ -18,7 +18,7 @@ _LABEL_WIDTH = 16
 _BANDS = 32
 _SPAN = 6  # frames that are hidden together: 100 ms, about a phone, so that repeating the last frame is not enough
 _LOG_FLOOR = 1e-3  # 60 dB below the level of the signal
-_DEAD_SHARE = 0.1  # a code is dead below this share of the use that it would have if all were used alike
+_DEAD_SHARE = 0.1  # a code is dead below this share of the use that it would have if all were used equally
 _FEEDFORWARD = 4
 
 
@@ -196,7 +196,7 @@ class MaskedPrediction(nn.Module):
     Source:
         BEST-RQ: Chiu, Qin, Zhang, Yu and Wu, "Self-supervised learning with random-projection quantizer for speech
         recognition" (ICML 2022). Two parts are others': a learned vector in place of hidden frames is that of wav2vec
-        2.0 (Baevski et al., 2020), and frames that are heard count as well, as in HuBERT (Hsu et al., 2021, equation 2
+        2.0 (Baevski et al., 2020), and visible frames count as well, as in HuBERT (Hsu et al., 2021, equation 2
         with α = 1/2), since what is there is learned in far fewer steps than what is missing.
     """
 
@@ -418,7 +418,7 @@ class PVQ(Baseline):
         return self.trained_parts()
 
     def terms(self, batch: UnpairedTensors, generator: torch.Generator) -> LossTerms:
-        """Distance of waveforms and of spectra on pseudo-pairs, and of the encoder's frames from their codes."""
+        """Distance of waveforms and of spectra on simulated pairs, and of the encoder's frames from their codes."""
         level = signal_level(batch.pseudo_mixtures)
         mixture, target = batch.pseudo_mixtures / level, batch.pseudo_targets / level
         convolved = self.encoder.convolve(mixture)
