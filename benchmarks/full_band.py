@@ -306,7 +306,7 @@ def main() -> None:
         "Above the model's band",
         [
             *real(enhancer),
-            "**Material.** The repository has no speech that was recorded at 44.1 or 48 kHz with anything to hear "
+            "**Material.** The repository has no speech that was recorded at 44.1 or 48 kHz with audible sound "
             "above 8 kHz, so it is made: the five pairs of `examples/pairs` at 48 kHz, what is at 4 to 7.5 kHz copied "
             "to 8 to 11.5 kHz, in both speech and noise; and the same speech in white noise, "
             f"{WHITE_SNR_DB:g} dB SNR over all of 24 kHz. Real highs are like the band below, but no copy of it: the "

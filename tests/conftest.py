@@ -15,9 +15,9 @@ PAIRS = Path(__file__).parents[1] / "examples" / "pairs"
 
 @pytest.fixture(scope="session", autouse=True)
 def heed_interruptions():
-    """Programs that a background job or nohup starts ignore what it does; the tests of signals need them heard."""
-    heard = {"SIGINT": signal.default_int_handler, "SIGHUP": signal.SIG_DFL}
-    numbers = {getattr(signal, name): handler for name, handler in heard.items() if hasattr(signal, name)}
+    """Programs that a background job or nohup starts ignore what it does; the tests of signals need them to arrive."""
+    handlers = {"SIGINT": signal.default_int_handler, "SIGHUP": signal.SIG_DFL}
+    numbers = {getattr(signal, name): handler for name, handler in handlers.items() if hasattr(signal, name)}
     before = {number: signal.signal(number, handler) for number, handler in numbers.items()}
     yield
     for number, handler in before.items():
@@ -26,7 +26,7 @@ def heed_interruptions():
 
 @pytest.fixture(scope="session")
 def m4a(tmp_path_factory):
-    """A second of a tone as AAC, which ends within a frame: its packets tell another length than the decoder gives."""
+    """A second of a tone as AAC, which ends within a frame: its packets give another length than the decoder gives."""
     av = pytest.importorskip("av")
     path = tmp_path_factory.mktemp("m4a") / "tone.m4a"
     tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(44100) / 44100)

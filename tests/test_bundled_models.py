@@ -1,6 +1,6 @@
 """The bundled models are those that were measured: their scores on the five pairs of `examples/` are stored.
 
-After a new model, write them anew, from the root of the repository, and look at the difference:
+After a new model, write them again, from the root of the repository, and look at the difference:
 
     python -c "
     import json, pathlib, sys

@@ -170,7 +170,7 @@ def test_import_is_quick():
     assert min(seconds) < 0.1
 
 
-def test_nothing_is_told_to_anybody(tmp_path):
+def test_nothing_is_sent_to_anybody(tmp_path):
     """The engine's runtime would keep an identity of the machine, and what it is used for, to send them."""
     environment = {name: value for name, value in os.environ.items() if name not in ("CI", "ORT_DISABLE_TELEMETRY")}
     program = "import numpy, sottovoce; sottovoce.enhance(numpy.zeros(1600, numpy.float32), 16000)"

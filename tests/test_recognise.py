@@ -65,7 +65,7 @@ def test_runs():
     _, recording, total = process.stdout.splitlines()
     name, words, before, after = recording.split()
     assert (name, words) == ("real/jfk_inaugural_1961.flac", "22")
-    # The recogniser understands some of it, which tells that it recognised the recording.
+    # The recogniser understands some of it, which shows that it got the recording.
     assert 0 < int(before) < 16
     assert 0 < int(after) < 16
     assert total.startswith("word error rate")

@@ -1,4 +1,4 @@
-"""What a long command tells where there is no terminal."""
+"""What a long command reports where there is no terminal."""
 
 import pytest
 
@@ -7,10 +7,10 @@ from sottovoce.terminal import ProgressLines, duration
 
 def test_a_line_a_minute_with_the_time_left(capsys):
     now = 0.0
-    tell = ProgressLines(clock=lambda: now)
+    show = ProgressLines(clock=lambda: now)
     for done in range(0, 1001):
         now = 0.5 * done
-        tell("training", done, 1000, f"{done} of 1000")
+        show("training", done, 1000, f"{done} of 1000")
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 9
     assert lines[0] == "sottovoce: training 1% (10 of 1000), 8:15.0 left"
@@ -20,30 +20,30 @@ def test_a_line_a_minute_with_the_time_left(capsys):
 
 def test_what_goes_on_after_a_break_is_not_counted_as_done_now(capsys):
     now = 0.0
-    tell = ProgressLines(clock=lambda: now)
-    tell("training", 900, 1000)
+    show = ProgressLines(clock=lambda: now)
+    show("training", 900, 1000)
     now = 60.0
-    tell("training", 950, 1000, "")
+    show("training", 950, 1000, "")
     assert capsys.readouterr().err == "sottovoce: training 95% (950 of 1000), 1:00.0 left\n"
 
 
 def test_short_tasks_tell_nothing(capsys):
     now = 0.0
-    tell = ProgressLines(clock=lambda: now)
+    show = ProgressLines(clock=lambda: now)
     for done in range(0, 101):
         now = 0.05 * done
-        tell("mixing", done, 100, "")
+        show("mixing", done, 100, "")
     assert capsys.readouterr().err == ""
 
 
 def test_a_task_that_begins_anew_counts_from_there(capsys):
     now = 0.0
-    tell = ProgressLines(clock=lambda: now)
-    tell("cutting", 90, 100, "")
+    show = ProgressLines(clock=lambda: now)
+    show("cutting", 90, 100, "")
     now = 61.0
-    tell("cutting", 0, 100, "")
+    show("cutting", 0, 100, "")
     now = 121.0
-    tell("cutting", 50, 100, "")
+    show("cutting", 50, 100, "")
     assert capsys.readouterr().err == "sottovoce: cutting 50% (50 of 100), 1:00.0 left\n"
 
 

@@ -100,7 +100,7 @@ def test_reports_failures_and_goes_on(tmp_path, sottovoce, capsys):
     assert second.startswith(f"sottovoce: found nothing at {tmp_path / 'none.wav'}")
 
 
-def test_overwrites_only_when_told(tmp_path, sottovoce, capsys):
+def test_overwrites_only_when_asked(tmp_path, sottovoce, capsys):
     source = save(tmp_path / "a.wav")
     assert sottovoce("enhance", source, "-o", tmp_path / "b.wav") == 0
     assert sottovoce("enhance", source, "-o", tmp_path / "b.wav") == 1

@@ -177,7 +177,7 @@ class TestWithDevices:
         server = request.getfixturevalue(kind)
         noisy, _ = sf.read(NOISY, frames=SECONDS * RATE, dtype="float32")
         sf.write(tmp_path / "noisy.wav", noisy, RATE, subtype="FLOAT")
-        with server.recording("noisy", tmp_path / "heard"), server.recording("clean", tmp_path / "came out"):
+        with server.recording("noisy", tmp_path / "played"), server.recording("clean", tmp_path / "came out"):
             # Long blocks, so that a busy machine makes few gaps.
             live, line = server.live("--rate", str(rate), "--block-ms", "60")
             assert re.match(rf"From 'pulse' to 'pulse' at {rate} Hz, latency \d+ ms: model \d+", line)
@@ -187,16 +187,16 @@ class TestWithDevices:
             printed, errors = live.communicate(timeout=30)
         assert (live.returncode, errors) == (0, "")
         assert COUNTS.match(printed)
-        # Not what was played: on its way to the model the server resamples it, and the model hears the difference.
-        heard, came_out = (np.fromfile(tmp_path / name, "<f4") for name in ("heard", "came out"))
-        first = np.flatnonzero(np.abs(heard) > 1e-3)[0]
+        # Not the file itself: on its way to the model the server resamples it, and that changes the model's output.
+        played, came_out = (np.fromfile(tmp_path / name, "<f4") for name in ("played", "came out"))
+        first = np.flatnonzero(np.abs(played) > 1e-3)[0]
         sounding = slice(first, first + len(noisy))
         # Half seconds, since a gap is no fault of what is tested here.
-        to_enhanced = similarities(came_out, sottovoce.enhance(heard, RATE)[sounding])
-        to_heard = similarities(came_out, heard[sounding])
-        assert len(to_heard) >= 2 * (SECONDS - 1)
+        to_enhanced = similarities(came_out, sottovoce.enhance(played, RATE)[sounding])
+        to_played = similarities(came_out, played[sounding])
+        assert len(to_played) >= 2 * (SECONDS - 1)
         assert np.median(to_enhanced) > 0.96, printed
-        assert np.mean(to_enhanced > to_heard) >= 0.8, printed
+        assert np.mean(to_enhanced > to_played) >= 0.8, printed
 
     def test_ends_after_the_time_it_is_given(self, server):
         process, _ = server.live("--seconds", "1")
@@ -213,7 +213,7 @@ class TestWithDevices:
         assert COUNTS.match(printed)
 
     @pytest.mark.parametrize("happens", ["it ends", "it does not answer"])
-    def test_a_device_that_goes_is_told(self, server, happens):
+    def test_a_device_that_goes_is_reported(self, server, happens):
         process, _ = server.live()
         time.sleep(0.5)
         if happens == "it ends":

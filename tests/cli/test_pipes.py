@@ -83,7 +83,7 @@ def test_one_side_alone(tmp_path, command):
 
 
 def receive(process, count, seconds):
-    """Read from a process, without waiting for longer than told."""
+    """Read from a process, without waiting for longer than `seconds`."""
     content, deadline = b"", time.monotonic() + seconds
     while len(content) < count and (left := deadline - time.monotonic()) > 0:
         if select.select([process.stdout], [], [], left)[0]:
@@ -183,7 +183,7 @@ def test_contradictions_are_refused(command, arguments, words):
 
 
 @pytest.mark.parametrize(("side", "arguments"), [("<&-", ("-", "-o", "b.wav")), (">&-", ("a.wav", "-o", "-"))])
-def test_closed_streams_are_told(tmp_path, command, side, arguments):
+def test_closed_streams_are_reported(tmp_path, command, side, arguments):
     sf.write(tmp_path / "a.wav", tone(), RATE)
     process = run(["sh", "-c", f'"$@" {side}', "sh", *command(*arguments)], cwd=tmp_path)
     (line,) = process.stderr.decode().splitlines()

@@ -8,13 +8,13 @@ from .synthetic import RATE, tone, write
 
 @pytest.fixture
 def speech_folder(tmp_path):
-    """Three talkers with two utterances each, one of them at 22.05 kHz."""
+    """Three speakers with two utterances each, one of them at 22.05 kHz."""
     rng = np.random.default_rng(1)
-    for talker, frequency_hz in (("anna", 210), ("bert", 110), ("carl", 140)):
+    for speaker, frequency_hz in (("anna", 210), ("bert", 110), ("carl", 140)):
         for number in range(2):
-            rate = 22050 if talker == "carl" else RATE
+            rate = 22050 if speaker == "carl" else RATE
             seconds = 1.0 + 0.4 * number
-            write(tmp_path / "speech" / talker / f"{number}.wav", tone(seconds, frequency_hz, rng, rate), rate)
+            write(tmp_path / "speech" / speaker / f"{number}.wav", tone(seconds, frequency_hz, rng, rate), rate)
     return tmp_path / "speech"
 
 

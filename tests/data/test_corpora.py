@@ -198,7 +198,7 @@ def test_a_renamed_file_is_missing_and_unknown(tmp_path, sound):
 
 
 @pytest.mark.parametrize("name", ["librispeech", "voicebank", "mit-ir-survey"])
-def test_a_foreign_name_is_told(tmp_path, sound, name):
+def test_a_foreign_name_is_reported(tmp_path, sound, name):
     lay_out(name, tmp_path, sound)
     folder = min(path for path in tmp_path.rglob("*") if path.suffix).parent
     sound(folder / "strange.wav")
@@ -209,14 +209,14 @@ def test_a_foreign_name_is_told(tmp_path, sound, name):
 @pytest.mark.parametrize(
     "name", ["daps", "voicebank", "voicebank-test", "dns-test", "dns-rooms", "slr28", "slr28-noise"]
 )
-def test_a_folder_of_something_else_is_told(tmp_path, sound, name):
+def test_a_folder_of_something_else_is_reported(tmp_path, sound, name):
     sound(tmp_path / "anna" / "1.wav")
     with pytest.raises(DataError, match=rf"found no .*/ in .* {name.removesuffix('-test')}.*https://"):
         read_corpus(f"{name}:{tmp_path}", CORPORA[name].holds)
 
 
 @pytest.mark.parametrize("name", CORPORA)
-def test_a_folder_that_is_not_there_is_told(tmp_path, name):
+def test_a_folder_that_is_not_there_is_reported(tmp_path, name):
     with pytest.raises(DataError, match="nowhere"):
         read_corpus(f"{name}:{tmp_path / 'nowhere'}", CORPORA[name].holds)
 
@@ -227,7 +227,7 @@ def test_flac_copies_are_read_as_well(tmp_path, sound):
     assert set(read_corpus(f"noisex92:{tmp_path}", "noise").groups) == NOISEX_KINDS
 
 
-def test_what_cannot_be_used_is_told_not_fatal(tmp_path, sound):
+def test_what_cannot_be_used_is_reported_not_fatal(tmp_path, sound):
     lay_out("voicebank", tmp_path, sound)
     clean = tmp_path / "clean_trainset_28spk_wav"
     sound(clean / "p226_003.wav", 0.1)
@@ -278,13 +278,13 @@ def test_progress_is_that_of_the_files(tmp_path, sound):
     assert seen == [(number, 15) for number in range(1, 16)]
 
 
-def test_an_unknown_name_is_told_with_the_known_ones(tmp_path):
+def test_an_unknown_name_is_reported_with_the_known_ones(tmp_path):
     with pytest.raises(DataError, match=r"found 'dabs:.*NAME one of daps, .*openair"):
         read_corpus(f"dabs:{tmp_path}", "speech")
 
 
 @pytest.mark.parametrize("argument", ["daps:", "C:nowhere", ":nowhere"])
-def test_an_odd_argument_is_told(argument):
+def test_an_odd_argument_is_reported(argument):
     with pytest.raises(DataError, match="found"):
         read_corpus(argument, "speech")
 
@@ -313,7 +313,7 @@ def test_pairs_belong_together(tmp_path, sound, name, names):
 
 @pytest.mark.parametrize("name", [name for name, corpus in CORPORA.items() if corpus.pair])
 @pytest.mark.parametrize("side", ["noisy", "clean"])
-def test_a_recording_without_counterpart_is_told(tmp_path, sound, name, side):
+def test_a_recording_without_counterpart_is_reported(tmp_path, sound, name, side):
     lay_out(name, tmp_path, sound)
     (gone,) = [path for path in tmp_path.rglob("*.wav") if side in path.parent.name and path.stem.endswith(("1", "2"))][
         :1
@@ -323,14 +323,14 @@ def test_a_recording_without_counterpart_is_told(tmp_path, sound, name, side):
         pairs(f"{name}:{tmp_path}")
 
 
-def test_two_noisy_versions_of_one_number_are_told(tmp_path, sound):
+def test_two_noisy_versions_of_one_number_are_reported(tmp_path, sound):
     lay_out("dns-test", tmp_path, sound)
     sound(tmp_path / "datasets/test_set/synthetic/no_reverb/noisy/other_fileid_2.wav")
     with pytest.raises(DataError, match="expected one of them"):
         pairs(f"dns-test:{tmp_path}")
 
 
-def test_a_noisy_folder_that_is_missing_is_told(tmp_path, sound):
+def test_a_noisy_folder_that_is_missing_is_reported(tmp_path, sound):
     lay_out("voicebank-test", tmp_path, sound)
     shutil.rmtree(tmp_path / "noisy_testset_wav")
     with pytest.raises(DataError, match="found no noisy_testset_wav/"):
@@ -490,7 +490,7 @@ def test_a_zip_cannot_leave_its_folder(tmp_path, served):
     assert below(tmp_path) == {"served/a.zip", "new/corpus/outside.txt", "new/corpus/rooted.txt"}
 
 
-def test_an_address_that_is_gone_is_told(tmp_path, served):
+def test_an_address_that_is_gone_is_reported(tmp_path, served):
     served("a.zip", zipped({}))
     (tmp_path / "served/a.zip").unlink()
     with pytest.raises(DataError, match="404"):
@@ -506,7 +506,7 @@ def test_a_folder_with_files_is_never_touched(tmp_path):
     assert below(tmp_path) == {"mine.txt"}
 
 
-def test_an_unknown_archive_is_told(tmp_path):
+def test_an_unknown_archive_is_reported(tmp_path):
     with pytest.raises(DataError, match="expected one of daps, librispeech-dev-clean"):
         fetch("voicebank", tmp_path / "new")
 

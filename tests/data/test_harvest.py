@@ -119,17 +119,19 @@ def unpaused(tmp_path):
     return scan(tmp_path / "place"), voice, noise
 
 
-def test_noise_is_where_a_system_hears_nobody(mixtures, tmp_path):
+def test_noise_is_where_a_system_finds_no_speech(mixtures, tmp_path):
     manifest, truth = mixtures
     seen = []
 
-    def heard(waveform):
+    def speech_alone(waveform):
         speech = waveform.copy()
         for start, end in truth:
             speech[start:end] *= 0.01
         return speech
 
-    stretches = harvest_speechless(manifest.recordings, heard, progress=lambda done, total: seen.append((done, total)))
+    stretches = harvest_speechless(
+        manifest.recordings, speech_alone, progress=lambda done, total: seen.append((done, total))
+    )
     assert seen == [(1, 1)]
     assert len(stretches) == len(truth)
     for stretch, (start, end) in zip(stretches, truth, strict=True):
@@ -148,7 +150,7 @@ def test_silence_and_short_recordings_hold_no_noise(tmp_path):
     assert harvest_speechless(recordings, lambda waveform: waveform[:100]) == ()
 
 
-def test_a_real_system_hears_nobody_where_nobody_speaks(tmp_path):
+def test_a_real_system_finds_no_speech_where_nobody_speaks(tmp_path):
     """Real mixtures behind three seconds of their own noise: what is found is noise, and the lead-in is found."""
     enhancer = sottovoce.load()
     rng = np.random.default_rng(1)

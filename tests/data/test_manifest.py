@@ -31,7 +31,7 @@ def test_a_level_is_right(tmp_path):
     assert scan(tmp_path).recordings[0].level_db == pytest.approx(-6.02, abs=0.01)
 
 
-def test_unusable_files_are_told_not_fatal(speech_folder):
+def test_unusable_files_are_reported_not_fatal(speech_folder):
     (speech_folder / "damaged.wav").write_bytes(b"RIFF and nothing more")
     write(speech_folder / "short.wav", np.ones(100, np.float32))
     write(speech_folder / "silent.wav", np.zeros(RATE, np.float32))
@@ -68,7 +68,7 @@ def test_a_foreign_file_is_no_manifest(tmp_path, text):
         Manifest.load(path)
 
 
-def test_a_missing_manifest_is_told(tmp_path):
+def test_a_missing_manifest_is_reported(tmp_path):
     with pytest.raises(DataError, match="found no manifest"):
         Manifest.load(tmp_path / "manifest.jsonl")
 

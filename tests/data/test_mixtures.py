@@ -36,14 +36,14 @@ def test_the_ratio_is_what_was_asked(snr_db, level_db, seed):
 
 
 @pytest.mark.parametrize("target", ["dry", "early"])
-def test_in_a_room_the_ratio_is_that_of_the_speech_heard(target):
+def test_in_a_room_the_ratio_is_that_of_the_speech_at_the_microphone(target):
     rng = np.random.default_rng(1)
     speech, noise = tone(2.0, 150, rng), 0.1 * rng.standard_normal(2 * RATE)
     room = simulate_room(rng, RATE, (0.3, 0.4))
     mixed = mix(speech, noise, 3.0, RATE, room=room, target=target)
-    heard = mixed.noisy - mixed.noise_gain * noise
-    np.testing.assert_allclose(heard, mixed.speech_gain * room.apply(speech), atol=1e-5)
-    assert active_speech_db(heard, RATE) - rms_db(mixed.noise_gain * noise) == pytest.approx(3.0, abs=0.05)
+    at_microphone = mixed.noisy - mixed.noise_gain * noise
+    np.testing.assert_allclose(at_microphone, mixed.speech_gain * room.apply(speech), atol=1e-5)
+    assert active_speech_db(at_microphone, RATE) - rms_db(mixed.noise_gain * noise) == pytest.approx(3.0, abs=0.05)
     expected = speech if target == "dry" else room.apply_early(speech)
     np.testing.assert_allclose(mixed.clean, mixed.speech_gain * expected, atol=1e-5)
 
@@ -158,7 +158,7 @@ def test_the_talker_begins_after_the_lead_in(tmp_path, corpora):
 
 
 @pytest.mark.parametrize("lead_in_seconds", [(-1.0, 0.0), (1.0, 0.5), (0.0, 2.0)])
-def test_lead_ins_that_leave_nothing_are_told(tmp_path, corpora, lead_in_seconds):
+def test_lead_ins_that_leave_nothing_are_reported(tmp_path, corpora, lead_in_seconds):
     with pytest.raises(DataError, match="lead-in"):
         make_mixtures(
             *corpora,
@@ -192,7 +192,7 @@ def test_the_whole_noise_is_the_default(tmp_path, corpora):
 
 
 @pytest.mark.parametrize("part", [(-0.1, 1.0), (0.5, 0.5), (0.0, 1.1)])
-def test_a_part_out_of_range_is_told(tmp_path, corpora, part):
+def test_a_part_out_of_range_is_reported(tmp_path, corpora, part):
     with pytest.raises(DataError, match="two shares from 0 to 1"):
         make_mixtures(*corpora, tmp_path / "out", count=1, snr_db=(0,), seed=0, noise_part=part)
 
@@ -257,7 +257,7 @@ def test_a_failure_leaves_nothing(tmp_path, corpora):
     ],
     ids=str,
 )
-def test_numbers_out_of_range_are_told(tmp_path, corpora, wrong):
+def test_numbers_out_of_range_are_reported(tmp_path, corpora, wrong):
     with pytest.raises(DataError, match=r"found .*expected"):
         make_mixtures(*corpora, tmp_path / "out", **({"count": 1, "snr_db": (0,), "seed": 0} | wrong))
 

@@ -1,4 +1,4 @@
-"""What is heard in a place, against sounds whose levels, spectra and rooms are known."""
+"""What is measured in a place, against sounds whose levels, spectra and rooms are known."""
 
 import itertools
 
@@ -35,7 +35,7 @@ def white(samples, level_db, rng):
     return (levels.from_db(level_db) * rng.standard_normal(samples)).astype(np.float32)
 
 
-def hear(folder):
+def measure(folder):
     manifest = scan(folder)
     return listen(manifest, harvest(manifest))
 
@@ -45,7 +45,7 @@ def test_levels_and_spectrum_of_white_noise(tmp_path):
     for index in range(3):
         speech = talk(20.0, rng)
         write(tmp_path / f"{index}.wav", speech + white(speech.size, -46.0, rng))
-    place = hear(tmp_path)
+    place = measure(tmp_path)
     assert place.seconds == pytest.approx(60.0)
     assert place.has_speech
     assert place.noise_db == pytest.approx(-46.0, abs=1.0)
@@ -61,34 +61,34 @@ def test_levels_and_spectrum_of_white_noise(tmp_path):
 
 
 @pytest.mark.parametrize("t60_seconds", [0.3, 0.7])
-def test_the_reverberation_time_is_heard(tmp_path, t60_seconds):
+def test_the_reverberation_time_is_found(tmp_path, t60_seconds):
     rng = np.random.default_rng(2)
     room = simulate_room(rng, RATE, (t60_seconds, t60_seconds + 0.01))
     for index in range(3):
         speech = talk(20.0, rng, room)
         write(tmp_path / f"{index}.wav", speech + white(speech.size, -60.0, rng))
-    assert t60_seconds / 2 < hear(tmp_path).t60_seconds < 2 * t60_seconds
+    assert t60_seconds / 2 < measure(tmp_path).t60_seconds < 2 * t60_seconds
 
 
 def test_noise_alone_has_no_speech_and_no_reverberation(tmp_path):
     write(tmp_path / "a.wav", white(30 * RATE, -30.0, np.random.default_rng(3)))
-    place = hear(tmp_path)
+    place = measure(tmp_path)
     assert not place.has_speech
     assert np.isnan(place.t60_seconds)
     assert any("no pause shows it alone" in sentence for sentence in place.sentences())
 
 
-def test_clipping_is_told(tmp_path):
+def test_clipping_is_reported(tmp_path):
     rng = np.random.default_rng(4)
     write(tmp_path / "a.wav", np.clip(40 * talk(20.0, rng), -1.0, 1.0))
-    place = hear(tmp_path)
+    place = measure(tmp_path)
     assert place.clipped_share > 0.01
     assert any("at full scale" in sentence for sentence in place.sentences())
 
 
 def test_excerpts_of_a_long_recording_are_spread_over_it(tmp_path, monkeypatch):
     monkeypatch.setattr(place_module, "MAX_SECONDS", 60.0)
-    # The time is written into the level: excerpts tell where they are from.
+    # The time is written into the level: excerpts show where they are from.
     ramp = np.linspace(0.0, 1.0, 400 * RATE, dtype=np.float32)
     write(tmp_path / "long.wav", ramp)
     read, original = [], audio.read

@@ -43,7 +43,7 @@ def test_same_generator_same_room():
     np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
 
 
-def test_impossible_reverberation_is_told():
+def test_impossible_reverberation_is_reported():
     with pytest.raises(DataError, match=r"0\.01"):
         simulate_room(np.random.default_rng(0), RATE, (0.01, 0.02))
 

@@ -59,7 +59,7 @@ def frames_db(noise):
 
 
 def test_impacts_start_at_once_and_ring_on_and_calls_rise():
-    """The level jumps up when something is struck and falls slowly; a call swells and dies away alike."""
+    """The level jumps up when something is struck and falls slowly; a call swells and dies away equally fast."""
     skew = {}
     for kind in ("calls", "impacts"):
         steps = []

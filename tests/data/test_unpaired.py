@@ -72,8 +72,8 @@ def test_seed_purpose_and_step_tell_everything(speech, mixtures, purpose):
     ):
         assert not any(same(first, other)[part] for part in range(len(first)) if first[part].size)
     assert all(clips.dtype == np.float32 and clips.shape[1] == 1.5 * RATE for clips in first)
-    heard = {"speech": (3, 0, 0, 0, 0, 0), "joint": (0, 3, 2, 3, 3, 3), "check": (3, 3, 2, 3, 3, 3)}
-    assert tuple(map(len, first)) == heard[purpose]
+    counts = {"speech": (3, 0, 0, 0, 0, 0), "joint": (0, 3, 2, 3, 3, 3), "check": (3, 3, 2, 3, 3, 3)}
+    assert tuple(map(len, first)) == counts[purpose]
 
 
 def test_batches_do_not_depend_on_those_before(speech, mixtures):
@@ -99,7 +99,7 @@ def test_other_speech_leaves_the_recordings_alone(tmp_path, speech, mixtures):
 
 
 def test_what_is_chosen_is_unpaired(tmp_path):
-    """Every recording is a level of its own, so that its clips tell it: the two choices share no information."""
+    """Every recording is a level of its own, so that its clips identify it: the two choices share no information."""
     kinds, steps = 4, 1500
     for folder in ("speech", "mixtures"):
         for kind in range(kinds):
@@ -113,7 +113,7 @@ def test_what_is_chosen_is_unpaired(tmp_path):
         noise_clips=0,
         pseudo_clips=0,
     )
-    # The level of clips is drawn as well: it is held here, so that the level tells the recording.
+    # The level of clips is drawn as well: it is held here, so that the level identifies the recording.
     clips._at_level = lambda clip, rng: clip
     chosen = [clips.batch(step, "check") for step in range(steps)]
     pairs = np.array([[round(float(batch[part].max()) * 10) - 1 for part in (0, 1)] for batch in chosen])
@@ -320,7 +320,7 @@ def powers_db(clips, *bands_hz):
 
 @pytest.mark.parametrize("speed", [1.0, 1.03, 1.25, 2.0])
 def test_what_is_played_faster_reaches_as_high_as_what_is_not(speed):
-    # A slope below half the rate would tell voices that were played faster from noise that was not.
+    # A slope below half the rate would set speed-perturbed voices apart from noise that was not.
     clip = played(
         lambda samples, rng: rng.standard_normal(samples).astype(np.float32), RATE, speed, np.random.default_rng(1)
     )
@@ -362,7 +362,7 @@ def test_a_voice_does_not_reach_higher_than_the_recordings_that_its_noise_is_fro
 
 
 def noises(speech, mixtures, **changes):
-    """What is added to the speech of pseudo-mixtures."""
+    """What is added to the speech of simulated mixtures."""
     settings = {"pseudo_snr_db": (0.0, 0.0), "pseudo_colour": 0.0, "pseudo_clips": 8}
     batch = drawn(speech, mixtures, **{**settings, **changes}).batch(0, "joint")
     return batch.pseudo_mixtures - batch.pseudo_targets

@@ -602,7 +602,7 @@ class TestFullBand:
 
 class TestLinked:
     def test_a_panned_source_stays_where_it_is(self, small):
-        # One source in phase at 0 and -12 dB, another as loud in opposite phase: a downmix would hear little of it.
+        # One source in phase at 0 and -12 dB, another as loud in opposite phase: a downmix would hold little of it.
         for second in (0.25, -0.9):
             source = speech(1.0)
             waveform = np.stack([source, np.float32(second) * source])
@@ -643,8 +643,8 @@ class TestLinked:
         both = small.enhance(np.stack([first, second]), 16000, linked=True)
         turned = small.enhance(np.stack([first + second, first - second]) / np.sqrt(2), 16000, linked=True)
         middle, side = (turned[0] + turned[1]) / np.sqrt(2), (turned[0] - turned[1]) / np.sqrt(2)
-        # A rotation keeps the power of every bin, so the network hears the same, but for the phase of the sum, which
-        # this network hears as well.
+        # A rotation keeps the power of every bin, so the network's input is the same but for the phase of the
+        # sum, which this network uses as well.
         for enhanced, expected in ((middle, both[0]), (side, both[1])):
             assert np.corrcoef(enhanced, expected)[0, 1] > 0.9
 

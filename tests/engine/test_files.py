@@ -130,7 +130,7 @@ def test_input_within_the_output_is_input(tmp_path, identity, monkeypatch):
     assert (result.target, result.error) == (Path("a.wav"), None)
 
 
-def test_nothing_but_earlier_output_is_told(tmp_path, identity):
+def test_nothing_but_earlier_output_is_reported(tmp_path, identity):
     save(tmp_path / "in" / "out" / "a.wav", 1000)
     with pytest.raises(AudioError, match=r"no recording in .*in but what lies in the output folder"):
         enhance_files([tmp_path / "in"], tmp_path / "in" / "out", identity)
@@ -443,7 +443,7 @@ def test_less_usual_kinds_are_found(tmp_path, identity, name, kind):
     assert (probe(result.target).format, probe(result.target).frames) == (kind, 1000)
 
 
-def test_what_is_passed_over_is_told(tmp_path, identity, caplog):
+def test_what_is_passed_over_is_reported(tmp_path, identity, caplog):
     save(tmp_path / "in" / "a.wav", 1000)
     for name in ("b.amr", "c.AU", "below/d.amr", "notes.txt", "below/cover.jpg", ".hidden", "out/earlier.txt"):
         (tmp_path / "in" / name).parent.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""Frames at the model's rate: two parts that make the whole, gains that fit, channels that are heard together."""
+"""Frames at the model's rate: two parts that make the whole, gains that fit, channels that are enhanced together."""
 
 import numpy as np
 import pytest
@@ -16,16 +16,16 @@ def noise(*shape, seed=0):
 
 
 class FixedGains:
-    """A model that gives every bin a gain of its own, and keeps what it heard."""
+    """A model that gives every bin a gain of its own, and keeps what it received."""
 
     def __init__(self, model, gain):
         self.metadata = model.metadata
         self.initial_past = model.initial_past
         self.gain = gain
-        self.heard = []
+        self.received = []
 
     def run(self, spectra, past):
-        self.heard.append(spectra)
+        self.received.append(spectra)
         return np.float32(self.gain)[:, np.newaxis] * spectra[:, :, : len(self.gain)], past
 
 
@@ -56,17 +56,17 @@ def test_missing_samples_complete_a_frame(fixed, linked):
         count = stream.missing
         assert count == fixed[1].hop
         stream.push(noise(2, count - 1))
-        assert (stream.missing, len(fixed[0].heard)) == (1, frames - 1)
+        assert (stream.missing, len(fixed[0].received)) == (1, frames - 1)
         stream.push(noise(2, 1))
-        assert len(fixed[0].heard) == frames
+        assert len(fixed[0].received) == frames
 
 
-def test_linked_channels_are_heard_with_all_their_power(fixed):
+def test_linked_channels_are_received_with_all_their_power(fixed):
     model, stft = fixed
     waveform = np.stack([noise(8000), -noise(8000), 0.5 * noise(8000, seed=1)])
     for linked in (False, True):
         FrameStream(model, stft, 3, **OPTIONS | {"linked": linked}).push(waveform)
-    alone, together = model.heard
+    alone, together = model.received
     assert together.shape == (1, *alone.shape[1:])
     np.testing.assert_allclose(np.square(together).sum(axis=1)[0], np.square(alone).sum(axis=1).mean(axis=0), rtol=1e-4)
 

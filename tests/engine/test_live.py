@@ -16,9 +16,9 @@ from sottovoce.errors import ModelError
 
 BLOCK = 160
 RATE = 16000
-# The relay begins to give when two blocks wait beside what the stream holds back.
+# The relay begins to give when two blocks wait beside what the stream buffers.
 CUSHION = 2 * BLOCK
-# What the stream of the identity model holds back at most.
+# What the stream of the identity model buffers at most.
 IDENTITY = 608
 
 
@@ -84,7 +84,7 @@ def noise(blocks, channels=1):
 class Devices:
     """Two devices with one clock, and a relay whose thread is this one: nothing depends on the machine's speed.
 
-    The sound counts its samples, so every sample that is heard tells how late it is.
+    The sound counts its samples, so every sample that comes out shows its latency.
     """
 
     def __init__(self, take, give, relay, block):
@@ -379,11 +379,11 @@ def test_is_as_late_as_it_tells_and_steady(identity, port, hop_ms, rate, block_m
             sound = Devices(take, give, session.relay, block)
             for _ in range(6 * rate // block):
                 sound.tick(*steps)
-            told = round(session.latency.total_seconds * rate)
+            reported = round(session.latency.total_seconds * rate)
         assert session.overruns == session.underruns == sound.lost == 0
         (delay,) = set(sound.delays)
         measured.append(delay)
-    assert measured == [told - block, told]
+    assert measured == [reported - block, reported]
 
 
 def test_a_network_that_gives_no_numbers_is_an_error(exploding):

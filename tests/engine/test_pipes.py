@@ -171,7 +171,7 @@ def test_metadata_and_layout_pass(tmp_path, identity, field_recording, metadata)
         np.testing.assert_array_equal(read(copy)[0], read(tmp_path / "a.wav")[0])
 
 
-def test_what_follows_the_samples_is_told_or_kept(tmp_path, identity, noise, caplog):
+def test_what_follows_the_samples_is_reported_or_kept(tmp_path, identity, noise, caplog):
     content = noise.read_bytes() + b"LIST" + struct.pack("<I", 14) + b"INFOIART" + struct.pack("<I", 2) + b"A\0"
     noise.write_bytes(content[:4] + struct.pack("<I", len(content) - 8) + content[8:])
     with sent(noise.read_bytes()) as source:

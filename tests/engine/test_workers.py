@@ -85,9 +85,9 @@ def unheard(seconds):
 
 
 def test_results_progress_and_messages_come_back(workers, functions, caplog):
-    heard = []
-    assert workers.call(functions.double, 21, advance=heard.append) == 42
-    assert heard == [10.5]
+    advanced = []
+    assert workers.call(functions.double, 21, advance=advanced.append) == 42
+    assert advanced == [10.5]
     assert [(r.name, r.levelno, r.message) for r in caplog.records] == [
         ("sottovoce.test", logging.WARNING, "21 is doubled by identity")
     ]

@@ -41,14 +41,14 @@ def stacks(causal):
 
 
 def reach(layer, delay, frames=41, centre=20):
-    """Return the first and the last aligned frame that a change of one input frame is heard in."""
+    """Return the first and the last aligned frame that a change of one input frame reaches."""
     still = noise(1, INPUTS, frames)
     moved = still.clone()
     moved[..., centre] += 1
     with torch.no_grad():
         change = (aligned(layer, moved, delay) - aligned(layer, still, delay)).abs().amax(dim=(0, 1))
-    heard = torch.nonzero(change > 0)[:, 0]
-    return int(heard[0]) - centre, int(heard[-1]) - centre
+    reached = torch.nonzero(change > 0)[:, 0]
+    return int(reached[0]) - centre, int(reached[-1]) - centre
 
 
 @pytest.mark.parametrize("name", stacks(causal=False))

@@ -91,7 +91,7 @@ def test_the_future_is_not_seen():
         torch.testing.assert_close(stack(maps, Past())[..., :6], stack(changed, Past())[..., :6])
 
 
-def test_mask_begins_near_one_and_hears_the_guide():
+def test_mask_begins_near_one_and_follows_the_guide():
     mask = BandMask(FRONTEND, SETTINGS)
     features = noise(1, mask.guide.bias.shape[0] * 4, 6)
     with torch.no_grad():

@@ -175,21 +175,21 @@ def test_gradients_in_silence_are_finite(name, gain):
     assert all(torch.isfinite(gradient).all() for gradient in gradients)
 
 
-def test_speech_encoder_hears_disturbed_phases(monkeypatch):
+def test_speech_encoder_is_given_disturbed_phases(monkeypatch):
     settings = small_settings()
-    system, heard = build(settings), []
+    system, received = build(settings), []
     encode = system.encode_speech
-    monkeypatch.setattr(system, "encode_speech", lambda spectra: (heard.append(spectra), encode(spectra))[1])
+    monkeypatch.setattr(system, "encode_speech", lambda spectra: (received.append(spectra), encode(spectra))[1])
     waveforms = clips(2)
     Objective(settings.frontend).speech(system, waveforms, ALL_SPEECH, generator())
     clean = system.stft.analyse(waveforms)
-    size, disturbed_size = (torch.linalg.vector_norm(spectra, dim=1) for spectra in (clean, heard[0]))
+    size, disturbed_size = (torch.linalg.vector_norm(spectra, dim=1) for spectra in (clean, received[0]))
     # A clip's amplitudes are the clean ones up to the running level, which all bins of a frame share.
     ratio = (disturbed_size / size)[size > 1e-4]
     frames = (disturbed_size / size).median(dim=1, keepdim=True).values.expand_as(size)[size > 1e-4]
     torch.testing.assert_close(ratio, frames, rtol=1e-2, atol=0)
     # Phases are not: that is what a decoder of phase corrects.
-    away = 1 - (phasor(clean) * phasor(heard[0])).sum(dim=1)
+    away = 1 - (phasor(clean) * phasor(received[0])).sum(dim=1)
     assert away.mean() > 0.05
 
 
@@ -212,12 +212,12 @@ def test_no_correction_of_the_phase_leaves_an_error():
 
 def test_levels_of_the_speech_stage_lie_below_those_of_mixtures(monkeypatch):
     settings = small_settings()
-    system, heard = build(settings), []
+    system, received = build(settings), []
     encode = system.encode_speech
-    monkeypatch.setattr(system, "encode_speech", lambda spectra: (heard.append(spectra), encode(spectra))[1])
+    monkeypatch.setattr(system, "encode_speech", lambda spectra: (received.append(spectra), encode(spectra))[1])
     waveforms = clips(1).expand(40, -1)
     Objective(settings.frontend).speech(system, waveforms, ALL_SPEECH, generator())
-    power = heard[0].square().sum(dim=(1, 2, 3))
+    power = received[0].square().sum(dim=(1, 2, 3))
     below_db = 10 * torch.log10(power.max() / power)
     # Up to 12 dB of speech level are given to the noise that a mixture would hold.
     assert 8 < float(below_db.max()) <= 12.01
@@ -227,7 +227,7 @@ def test_pseudo_pairs_compare_with_their_own_speech():
     settings = small_settings()
     system, objective = build(settings), Objective(settings.frontend)
     tensors = batch()
-    # The clean speech of pseudo-pairs also stands for what latents of clean speech look like.
+    # The clean speech of simulated pairs also stands for what latents of clean speech look like.
     weights = ALL_JOINT.model_copy(update={"alignment": 0.0})
     right = objective.joint(system, tensors, weights, generator())
     wrong = objective.joint(

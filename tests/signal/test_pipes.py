@@ -97,7 +97,7 @@ def test_a_block_does_not_wait_for_the_next():
             assert next(blocks).shape == (1, count)
 
 
-def test_end_within_a_sample_is_told(caplog):
+def test_end_within_a_sample_is_reported(caplog):
     sound, _ = received(bytes(4 * 10 + 3), RawSound("s16le", 16000, 2))
     assert sound.shape == (2, 10)
     assert "3 byte(s) were left out" in caplog.text
@@ -218,7 +218,7 @@ def test_full_scale_is_limited_with_a_warning(tmp_path, caplog):
     assert "2 samples were beyond full scale" in caplog.text
 
 
-def test_pipe_that_nobody_reads_is_told(tmp_path):
+def test_pipe_that_nobody_reads_is_reported(tmp_path):
     wav(tmp_path / "a.wav", channels=1)
     info = PipeReader(Trickle((tmp_path / "a.wav").read_bytes())).info
     ours, theirs = os.pipe()

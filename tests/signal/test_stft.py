@@ -203,8 +203,8 @@ def test_torch_and_numpy_agree(frontend, sound):
     layer = FeatureMaps(FrontendSettings(windows=frontend[0], hop=frontend[1], phase_features="unit"))
     maps = layer(torch.from_numpy(spectra)[None], Past())
     # Torch has a floor of 1e-8 under the amplitude, which can be seen in phases of amplitudes below 1e-5.
-    heard = np.tile(np.hypot(*spectra) > 1e-5, (3, 1))
-    np.testing.assert_allclose(maps[0].numpy()[heard], feature_maps(spectra, 0.3)[heard], atol=1e-5)
+    nonzero = np.tile(np.hypot(*spectra) > 1e-5, (3, 1))
+    np.testing.assert_allclose(maps[0].numpy()[nonzero], feature_maps(spectra, 0.3)[nonzero], atol=1e-5)
 
 
 def test_torch_gives_empty_bins_the_same_phase():

@@ -96,7 +96,7 @@ def make_recordings(folder, seed):
 
 
 def in_group(group):
-    """Processes of a group, as far as this system tells."""
+    """Processes of a group, as far as this system shows."""
     found = []
     for status in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):

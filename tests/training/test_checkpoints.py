@@ -64,7 +64,7 @@ def test_what_is_saved_is_said(tmp_path):
         assert until in when_interrupted(tmp_path)
 
 
-def test_a_run_that_has_saved_nothing_is_told(tmp_path):
+def test_a_run_that_has_saved_nothing_is_reported(tmp_path):
     (tmp_path / "settings.yaml").touch()
     assert when_resumed(tmp_path) == "nothing of the training was saved: starting from the beginning"
     assert when_interrupted(tmp_path).startswith("nothing of the training is saved yet")

@@ -1,4 +1,4 @@
-"""The bundled example, shortened: it trains on real recordings and must help on speakers and noises it never heard."""
+"""The bundled example, shortened: trained on real recordings, it must help on unseen speakers and noises."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ STEPS = {"speech_steps": 40, "joint_steps": 150, "check_every": 150}
 
 
 @pytest.mark.slow
-def test_the_example_helps_on_what_it_never_heard(tmp_path):
+def test_the_example_helps_outside_its_training(tmp_path):
     settings = load_settings(find_settings("example"))
     settings = settings.model_copy(update={"training": settings.training.model_copy(update=STEPS)})
     model = train(

@@ -36,23 +36,23 @@ class Command:
 
     def __init__(self, arguments, errors, phase):
         self.errors = errors
-        reached, tell = os.pipe()
+        reached, report = os.pipe()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads
             self.process = os.fork()
         if not self.process:
             code = 70
             try:
-                code = self._run(arguments, phase, tell)
+                code = self._run(arguments, phase, report)
             except BaseException:
                 traceback.print_exc()
             finally:
                 os._exit(code)
-        os.close(tell)
+        os.close(report)
         with os.fdopen(reached, "rb") as pipe:
             assert pipe.read(1), errors.read_text()
 
-    def _run(self, arguments, phase, tell):
+    def _run(self, arguments, phase, report):
         os.setpgid(0, 0)
         sys.stderr = self.errors.open("w", buffering=1)
         os.dup2(sys.stderr.fileno(), 2)
@@ -64,12 +64,12 @@ class Command:
             yield lambda task, done, *_: wait() if task.startswith(phase) and done else None
 
         def wait():
-            os.write(tell, b".")
+            os.write(report, b".")
             if not phase.endswith(("stage", "adapting")):  # these have many steps
                 time.sleep(60)
 
         def export(*system):
-            os.write(tell, b".")
+            os.write(report, b".")
             exported(*system)
 
         exported = run_module.export_with

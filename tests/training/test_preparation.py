@@ -1,4 +1,4 @@
-"""What is found in two folders: who is held back, which noise, and what the user is told."""
+"""What is found in two folders: who is held out, which noise, and which warnings."""
 
 import logging
 import shutil
@@ -22,8 +22,8 @@ def prepared(speech, mixtures, out, caplog, **training):
 
 def test_good_folders_are_silent(folders, tmp_path, caplog):
     speech, made = folders
-    data, told = prepared(speech, made / "noisy", tmp_path, caplog)
-    assert told == ""
+    data, warnings = prepared(speech, made / "noisy", tmp_path, caplog)
+    assert warnings == ""
     assert data.stretches
     assert len(data.rooms) == 2
     for used, held_back in ((data.speech, data.held_back_speech), (data.mixtures, data.held_back_mixtures)):
@@ -31,14 +31,14 @@ def test_good_folders_are_silent(folders, tmp_path, caplog):
     assert {stretch.recording for stretch in data.stretches} <= set(data.mixtures.recordings)
 
 
-def test_unreadable_files_are_told_and_left_out(folders, tmp_path, caplog):
+def test_unreadable_files_are_reported_and_left_out(folders, tmp_path, caplog):
     speech, made = folders
     shutil.copytree(speech, tmp_path / "speech")
     (tmp_path / "speech" / "anna" / "damaged.flac").write_bytes(b"fLaC and nothing more")
     write(tmp_path / "speech" / "anna" / "click.wav", np.ones(10, np.float32))
-    data, told = prepared(tmp_path / "speech", made / "noisy", tmp_path / "run", caplog)
-    assert "damaged.flac" in told
-    assert "click.wav" in told
+    data, warnings = prepared(tmp_path / "speech", made / "noisy", tmp_path / "run", caplog)
+    assert "damaged.flac" in warnings
+    assert "click.wav" in warnings
     assert len(Manifest.load(tmp_path / "run" / "speech.jsonl").unusable) == 2
     assert len(data.speech.recordings) + len(data.held_back_speech.recordings) == 6
 
@@ -52,15 +52,15 @@ def test_the_draws_of_one_folder_do_not_depend_on_the_other(folders, tmp_path, c
     assert all(np.array_equal(a.response, b.response) for a, b in zip(one.rooms, two.rooms, strict=True))
 
 
-def test_one_session_alone_is_told(folders, tmp_path, caplog):
+def test_one_session_alone_is_reported(folders, tmp_path, caplog):
     speech, made = folders
     shutil.copytree(made / "noisy", tmp_path / "mixtures" / "monday")
-    data, told = prepared(speech, tmp_path / "mixtures", tmp_path / "run", caplog)
-    assert "mixtures: one speaker or session alone" in told
+    data, warnings = prepared(speech, tmp_path / "mixtures", tmp_path / "run", caplog)
+    assert "mixtures: one speaker or session alone" in warnings
     assert data.mixtures == data.held_back_mixtures
 
 
-def test_swapped_and_overlapping_folders_are_told(folders, tmp_path, caplog):
+def test_swapped_and_overlapping_folders_are_reported(folders, tmp_path, caplog):
     speech, _ = folders
     rng = np.random.default_rng(1)
     for number in range(3):

@@ -70,7 +70,7 @@ class _Sound(NamedTuple):
 
 
 class _PseudoPair(NamedTuple):
-    """A pseudo-mixture, what it shall become, and its speech in the room."""
+    """A simulated mixture, its target, and its speech in the room."""
 
     mixture: Float32Array
     target: Float32Array
@@ -85,7 +85,7 @@ class UnpairedClips:
         mixtures: Noisy recordings.
         stretches: Noise-only stretches of these recordings. Without any, the stationary part of the recordings' noise
             stands in: Gaussian noise with the spectrum of their quietest frames.
-        rooms: Simulated rooms for pseudo-mixtures.
+        rooms: Simulated rooms for simulated mixtures.
         settings: Numbers and ranges.
         sample_rate: Rate of the clips in Hz.
         seed: Seed of all draws.
@@ -133,10 +133,10 @@ class UnpairedClips:
 
         Args:
             step: Number of the step, from 0.
-            purpose: The speech stage hears clean speech alone, the joint stage all but that, a check everything.
+            purpose: The speech stage takes clean speech alone, the joint stage all but that, a check everything.
 
         Returns:
-            The same clips for the same seed, purpose and step; none of a kind that it does not hear.
+            The same clips for the same seed, purpose and step; none of a kind that the purpose does not take.
         """
 
         def generator(part: int) -> np.random.Generator:
@@ -223,7 +223,7 @@ class UnpairedClips:
         return clip[:samples]
 
     def _babble(self, samples: int, rng: np.random.Generator) -> Float32Array:
-        """Several people at once. With few talkers the one to listen to may be among them, as an echo of a room."""
+        """Several people at once. With few speakers the target speaker may be among them, as an echo of a room."""
         voices = [self._speech(samples, rng) for _ in range(int(rng.integers(*_BABBLE_TALKERS, endpoint=True)))]
         babble = np.zeros(samples, np.float32)
         for voice in voices:
@@ -249,7 +249,7 @@ class UnpairedClips:
         return _Sound(coloured(noise, settings.pseudo_colour, rng), highest)
 
     def _pseudo_noise(self, rng: np.random.Generator) -> _Sound:
-        """What a pseudo-mixture's speech has to be told from: one noise, or two at once."""
+        """The noise of a simulated mixture: of one kind, or of two at once."""
         noise, highest = self._one_noise(rng)
         if rng.random() < self._settings.pseudo_second_noise_share:
             second, its_highest = self._one_noise(rng)
@@ -296,7 +296,7 @@ class UnpairedClips:
             snr_db = mix_rng.uniform(settings.pseudo_snr_db[1], _QUIET_SNR_DB)
             if mix_rng.random() < _NOISELESS_SHARE:
                 noise = np.zeros_like(noise)
-        # Voice and noise end where the lower of them does, as in a recording. A network would tell them apart by where
+        # Voice and noise end where the lower of them does, as in a recording. A network would learn where
         # they end, and take for noise the highs of any voice that reaches up to half the rate.
         cutoff_hz = min(speed * self._voice_highest_hz[speaker], noise_highest_hz)
         if mix_rng.random() < settings.pseudo_band_limited_share:
@@ -317,7 +317,7 @@ class UnpairedClips:
 
 
 def played(draw: Draw, samples: int, speed: float, rng: np.random.Generator) -> Float32Array:
-    """A clip that is played slower or faster: pitch, formants and pace of another voice, size of another source.
+    """Speed perturbation of a clip: pitch, formants and pace of another voice, size of another source.
 
     The spectrum is cut at half the rate, without the slope of a resampler's filter: a network would know altered
     voices by that slope, and take what reaches up to half the rate for noise.

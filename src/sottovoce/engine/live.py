@@ -316,7 +316,7 @@ class Live:
         self._model_seconds = stream_frames / self.sample_rate
         self.relay = Relay(stream, self._block_frames, stream_frames)
         self._overflows = self._underflows = 0
-        self._heard = self._asked = time.monotonic()
+        self._received_at = self._asked = time.monotonic()
         self._streams: list[Any] = []
 
     @property
@@ -369,7 +369,7 @@ class Live:
                 f"cannot open the devices {self.input_name!r} and {self.output_name!r} at {self.sample_rate} Hz "
                 f"({_reason(error)}): see whether another program holds them, or try another --rate"
             ) from error
-        self._heard = self._asked = time.monotonic()
+        self._received_at = self._asked = time.monotonic()
         self.relay.start()
         return self
 
@@ -383,7 +383,7 @@ class Live:
             raise self.relay.error
         now = time.monotonic()
         for kind, name, stream, last in (
-            ("input", self.input_name, self._source, self._heard),
+            ("input", self.input_name, self._source, self._received_at),
             ("output", self.output_name, self._sink, self._asked),
         ):
             if not stream.active or now - last > _SILENT_DEVICE_SECONDS:
@@ -411,7 +411,7 @@ class Live:
 
     def _on_input(self, samples: Float32Array, _frames: int, _time: Any, status: Any) -> None:
         self._overflows += bool(status.input_overflow)
-        self._heard = time.monotonic()
+        self._received_at = time.monotonic()
         self.relay.take(samples.T)
 
     def _on_output(self, samples: Float32Array, frames: int, _time: Any, status: Any) -> None:

@@ -120,7 +120,7 @@ class BandMerge(nn.Module):
 
 
 class BandBlock(nn.Module):
-    """Two residual steps: a recurrent layer along time, alike for all bands, and a mixture of the bands of one frame.
+    """Two residual steps: a recurrent layer along time, shared by all bands, and a mixture of the bands of one frame.
 
     Args:
         width: Channels of a band.

@@ -100,7 +100,7 @@ class RunningMean(nn.Module):
         Returns:
             `(B, C, N)`.
         """
-        # A row of ones tells frames from the silence before the beginning.
+        # A row of ones sets frames apart from the silence before the beginning.
         counted = torch.cat([frames, torch.ones_like(frames[:, :1])], dim=1)
         pooled = nn.functional.avg_pool1d(past.extend(counted, self._horizon - 1), self._horizon, stride=1)
         return pooled[:, :-1] / pooled[:, -1:]
@@ -148,10 +148,10 @@ class FrameConv(nn.Module):
 
 
 class Equaliser(nn.Module):
-    """Division of every channel by its own running mean.
+    """Running-mean normalisation: every channel is divided by its own running mean.
 
     The predecessor's code divides by the mean over the whole clip, which needs the future; a mean of fixed horizon is
-    trained and used alike.
+    trained and used in the same way.
 
     Args:
         horizon: Frames of the running mean.

@@ -324,7 +324,7 @@ class TestReading:
 
 
 class TestCompressedWav:
-    """The last block of a compressed WAV is filled up: its header tells how many samples are meant."""
+    """The last block of a compressed WAV is filled up: its header says how many samples are meant."""
 
     @pytest.mark.parametrize(("subtype", "rate"), [("GSM610", 8000), ("MS_ADPCM", 16000), ("G721_32", 8000)])
     def test_length_is_that_of_the_header(self, tmp_path, subtype, rate):

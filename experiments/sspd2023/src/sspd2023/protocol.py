@@ -1,7 +1,7 @@
 """The data of the poster's experiment, from any corpora: a few clean signals, mixtures of other speakers, and a test.
 
-Training is unpaired: the clean signals are of other speakers than the mixtures. The test has speakers whom no training
-heard, and by its condition other noises and rooms as well.
+Training is unpaired: the clean signals are of other speakers than the mixtures. The test has speakers who are in no
+training, and by its condition other noises and rooms as well.
 
 Source:
     Y. Li, Y. Sun, W. Wang, S. M. Naqvi, SSPD 2023: 28 clean signals, 392 mixtures and 140 test mixtures.
