@@ -154,7 +154,7 @@ def _enhance_pipe(
     if inputs[0] == STANDARD and sys.stdin is None:
         raise ConfigError("standard input is closed, expected sound: put a program before it, as in `ffmpeg ... |`")
     if output == STANDARD and sys.stdout is None:
-        raise ConfigError("standard output is closed, expected where the sound shall go: add `| PROGRAM` or `> FILE`")
+        raise ConfigError("standard output is closed, expected somewhere to send the sound: add `| PROGRAM` or `> FILE`")
     if inputs[0] == STANDARD and sys.stdin.isatty():
         raise ConfigError("standard input is a terminal, expected sound: put a program before it, as in `ffmpeg ... |`")
     if output == STANDARD and sys.stdout.isatty():

@@ -277,7 +277,7 @@ class Live:
         output_device: The same of the device to play to.
         sample_rate: Rate of both devices in Hz; None for the model's where the devices take it, and otherwise for the
             usual one of the input.
-        channels: Number of channels, each enhanced for itself; one is played on both of a stereo device.
+        channels: Number of channels, each enhanced on its own; one is played on both of a stereo device.
         block_seconds: Length of a block: shorter blocks have less latency, and more gaps on a busy machine.
 
     Raises:
