@@ -1,6 +1,7 @@
 """The commands `enhance` and `info`, as a user types them."""
 
 import json
+import pickle
 import signal
 import subprocess
 import sys
@@ -12,7 +13,11 @@ import pytest
 import soundfile as sf
 
 from sottovoce import cli
+from sottovoce.cli.arguments import EnhanceFlags
+from sottovoce.cli.enhance import OutputFlags
+from sottovoce.engine.options import EnhanceOptions
 from sottovoce.signal.audio import probe, read
+from sottovoce.signal.output import OutputOptions
 
 from ..conftest import build_identity_model
 
@@ -297,3 +302,13 @@ def test_a_network_that_gives_no_numbers_ends_in_an_error(tmp_path, monkeypatch,
     assert "gave values that are no numbers" in printed.err
     assert printed.err.count("\n") == 1
     assert not (tmp_path / "b.wav").exists()
+
+
+def test_flags_that_switch_off_say_so_and_workers_get_plain_options(sottovoce, capsys):
+    with pytest.raises(SystemExit):
+        sottovoce("enhance", "--help")
+    printed = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "--no-full-band Remove what lies above" in printed
+    assert "--no-metadata Leave out tags" in printed
+    assert pickle.loads(pickle.dumps(EnhanceFlags(mix=0.5))) == EnhanceOptions(mix=0.5)
+    assert pickle.loads(pickle.dumps(OutputFlags(metadata=False))) == OutputOptions(metadata=False)

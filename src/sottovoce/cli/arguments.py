@@ -1,7 +1,9 @@
 """Arguments that several commands take, and their checks."""
 
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
@@ -36,10 +38,24 @@ Inputs = Annotated[
     tyro.conf.arg(metavar="IN [IN ...]"),
 ]
 
-Options = Annotated[EnhanceOptions, tyro.conf.arg(name="")]
+
+@dataclass(frozen=True, kw_only=True)
+class EnhanceFlags(EnhanceOptions):
+    """The options as flags; the help of `--no-full-band` says what the flag does, not what its field means."""
+
+    full_band: Annotated[
+        bool, tyro.conf.arg(help="Remove what lies above the model's band (8 kHz).", help_behavior_hint="")
+    ] = True
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Workers get plain options: this module would make them load tyro.
+        return partial(EnhanceOptions, **vars(self)), ()
+
+
+Options = Annotated[EnhanceFlags, tyro.conf.arg(name="")]
 """Flags for the fields of `EnhanceOptions`, whose documentation is their help."""
 
-DEFAULT_OPTIONS = EnhanceOptions()
+DEFAULT_OPTIONS = EnhanceFlags()
 
 
 def refuse_existing(*paths: Path, overwrite: bool) -> None:

@@ -3,9 +3,10 @@
 import os
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal, Optional
+from typing import Annotated, Any, Literal, Optional
 
 import tyro
 
@@ -16,9 +17,24 @@ from sottovoce.errors import ConfigError
 from sottovoce.paths import is_folder
 from sottovoce.signal.output import OutputOptions
 
-Writing = Annotated[OutputOptions, tyro.conf.arg(name="")]
 
-DEFAULT_WRITING = OutputOptions()
+@dataclass(frozen=True, kw_only=True)
+class OutputFlags(OutputOptions):
+    """The options as flags; the help of `--no-metadata` says what the flag does, not what its field means."""
+
+    metadata: Annotated[
+        bool,
+        tyro.conf.arg(help="Leave out tags, covers, chapters, markers and time references.", help_behavior_hint=""),
+    ] = True
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Workers get plain options: this module would make them load tyro.
+        return partial(OutputOptions, **vars(self)), ()
+
+
+Writing = Annotated[OutputFlags, tyro.conf.arg(name="")]
+
+DEFAULT_WRITING = OutputFlags()
 
 
 def enhance(
@@ -154,7 +170,9 @@ def _enhance_pipe(
     if inputs[0] == STANDARD and sys.stdin is None:
         raise ConfigError("standard input is closed, expected sound: put a program before it, as in `ffmpeg ... |`")
     if output == STANDARD and sys.stdout is None:
-        raise ConfigError("standard output is closed, expected somewhere to send the sound: add `| PROGRAM` or `> FILE`")
+        raise ConfigError(
+            "standard output is closed, expected somewhere to send the sound: add `| PROGRAM` or `> FILE`"
+        )
     if inputs[0] == STANDARD and sys.stdin.isatty():
         raise ConfigError("standard input is a terminal, expected sound: put a program before it, as in `ffmpeg ... |`")
     if output == STANDARD and sys.stdout.isatty():

@@ -13,7 +13,7 @@ class OutputOptions:
     """What is written beside the sound, and how small a lossy file becomes.
 
     Args:
-        metadata: Leave out tags, covers, chapters, markers and time references if False; keep them if True.
+        metadata: Keep tags, covers, chapters, markers and time references.
         quality: Quality of an MP3, Ogg Vorbis or Opus, 0 (the smallest file) to 1; None for that of the recording.
         bitrate: Bit rate of an MP3, Ogg Vorbis or Opus in kbit/s; None for that of the recording.
 
