@@ -142,7 +142,7 @@ def join_utterances(
 ) -> NDArray[np.float32]:
     """Join utterances of one speaker with the pauses of a conversation.
 
-    Pauses are lognormal with a median of 0.8 s; one in ten is longer, as when somebody else has the word. The recording
+    Pauses are lognormal with a median of 0.8 s; one in ten is longer, as when somebody else speaks. The recording
     begins anywhere: in a pause or in an utterance. When the utterances are used up they come again.
 
     Args:

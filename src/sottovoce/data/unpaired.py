@@ -344,7 +344,7 @@ def with_remainder(target: Float32Array, mixture: Float32Array, attenuation_db: 
     """A target in which what is removed from the mixture stays audible.
 
     Args:
-        target: Samples `(T,)` of what shall be kept.
+        target: Samples `(T,)` of what is to be kept.
         mixture: Samples `(T,)`.
         attenuation_db: How far below the mixture the rest stays, in dB; None to remove it wholly.
 

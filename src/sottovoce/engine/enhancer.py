@@ -270,7 +270,7 @@ class Stream:
         waiting = self._input.waiting()
         new = waiting[:, waiting.shape[1] - self._new :]
         self._new = 0
-        # No comparison with a number that is none is true.
+        # Every comparison with NaN is false.
         new[~(np.abs(new) < _LIMIT)] = 0
         if self._upper_band is not None:
             self._upper_band.append(new, last)

@@ -414,7 +414,7 @@ class Model:
             raise ModelError(
                 f"the network of {self._origin} gave spectra of another shape than it got: export it again"
             )
-        # No comparison with a number that is none is true.
+        # Every comparison with NaN is false.
         if not np.abs(enhanced).max(initial=0) <= _MAX_AMPLITUDE:
             raise ModelError(
                 f"the network of {self._origin} gave values that are no numbers, infinite or beyond any sound: its "

@@ -269,7 +269,7 @@ def _prefix_length(packet: bytes) -> int:
 
 
 def _ogg_page(file: BinaryIO) -> _Page | None:
-    """The page at the file's position; None at the end, or where none is."""
+    """The page at the file's position; None at the end, or where there is no page."""
     head = file.read(_OGG_HEADER.size)
     if len(head) < _OGG_HEADER.size:
         return None

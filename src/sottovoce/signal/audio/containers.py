@@ -365,7 +365,7 @@ def _mp3_defect(file: BinaryIO, size: int) -> str | None:
 
 
 def _mp3_in_wav(file: BinaryIO, size: int) -> tuple[int, int] | None:
-    """Where the MP3 in a WAV begins and ends; None if none is in it."""
+    """Where the MP3 in a WAV begins and ends; None if there is no MP3 in it."""
     is_mp3 = False
     for chunk in chunks(file, RIFF, size):
         if chunk.name == b"fmt ":
