@@ -159,7 +159,9 @@ def as_nobody():
             pytest.skip("root may read and write everything, and there is no setpriv to be somebody else")
         prefix = ["setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups"]
     python = [*prefix, sys.executable]
-    found = subprocess.run([*python, "-c", "import sottovoce.cli"], check=False, capture_output=True, text=True)
+    # A folder is enhanced by processes of their own, which the other user has to be able to start as well.
+    again = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import sottovoce.cli'], check=True)"
+    found = subprocess.run([*python, "-c", again], check=False, capture_output=True, text=True)
     if found.returncode:
         pytest.skip(f"another user cannot start this Python: {found.stderr.splitlines()[-1]}")
 

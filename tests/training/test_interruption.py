@@ -65,7 +65,7 @@ class Command:
 
         def wait():
             os.write(report, b".")
-            if not phase.endswith(("stage", "adapting")):  # these have many steps
+            if not phase.endswith("stage"):  # these have many steps
                 time.sleep(60)
 
         def export(*system):
@@ -153,7 +153,7 @@ def test_in_the_export_the_training_is_saved(train, tmp_path):
 
 
 @pytest.mark.usefixtures("undrawn")
-@pytest.mark.parametrize(("phase", "name"), [("cutting excerpts", "SIGHUP"), ("adapting", "SIGTERM")])
+@pytest.mark.parametrize(("phase", "name"), [("cutting excerpts", "SIGHUP"), ("joint stage", "SIGTERM")])
 def test_an_adaptation_is_stopped_in_the_same_way(folders, tmp_path, phase, name):
     speech, made = folders
     old, out = tmp_path / "old.safetensors", tmp_path / "run"
@@ -162,7 +162,7 @@ def test_an_adaptation_is_stopped_in_the_same_way(folders, tmp_path, phase, name
     code, errors = Command(line, tmp_path / "errors", phase).stopped_by(name)
     assert code == SIGNALS[name]
     kept = NOTHING
-    if phase == "adapting":
+    if phase == "joint stage":
         (checkpoint,) = (out / "stages" / "joint").iterdir()
         until = f"step {step_of(checkpoint)} of the joint stage"
         kept = f"the training is saved in {out} up to {until}: the same command goes on from there"
