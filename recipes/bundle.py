@@ -3,9 +3,12 @@
 From the corpora to the bundled models:
 
     python recipes/prepare_data.py data
-    sottovoce train --speech data/speech --mixtures data/mixtures --config default -o runs/default
-    sottovoce train --speech data/speech --mixtures data/mixtures --config live -o runs/live
+    for name in default live; do
+        sottovoce train --start $name --config onsets/$name --speech data/speech --mixtures data/mixtures -o runs/$name
+    done
     python recipes/bundle.py runs/default runs/live --speech data/speech
+
+where the models to start from are those of commit c8d5ff2, trained by the settings `default` and `live` of that commit.
 """
 
 import argparse
@@ -21,7 +24,9 @@ from sottovoce.models.checkpoint import load_checkpoint, save_checkpoint
 from sottovoce.models.export import export_model
 from sottovoce.weights import CHECKPOINTS, DEFAULT_SPEECH, MODELS
 
-COMMAND = "sottovoce train --speech data/speech --mixtures data/mixtures --config {name} -o runs/{name}"
+COMMAND = (
+    "sottovoce train --start {name} --speech data/speech --mixtures data/mixtures --config onsets/{name} -o runs/{name}"
+)
 OPUS_COMPRESSION = 0.9  # about 30 kbit/s
 LICENCE = "Apache-2.0"
 TRAINING_DATA = (

@@ -111,6 +111,9 @@ class FrontendSettings(Settings):
     )
     loss_windows: Windows = Field((1024, 256), description="Windows of the multi-resolution losses.")
     level_horizon_seconds: float = Field(3.0, gt=0, le=60, description="Time over which the running level is taken.")
+    level_fall_db_per_second: float = Field(
+        0.5, ge=0, le=1000, description="How fast the level falls after speech, at most; 1000 to hold nothing."
+    )
 
     @property
     def bins(self) -> int:

@@ -6,7 +6,18 @@ import torch
 
 from sottovoce.config import FrontendSettings
 from sottovoce.models.blocks import Past
-from sottovoce.models.frontend import FeatureMaps, RunningLevel, TorchSTFT, amplitude, phasor, rotate, rotate_back
+from sottovoce.models.frontend import (
+    FeatureMaps,
+    Infrasound,
+    RunningLevel,
+    TorchSTFT,
+    amplitude,
+    phasor,
+    rotate,
+    rotate_back,
+)
+
+RATE = 16000
 
 
 def feature_maps(phase, window=8, **settings):
@@ -115,23 +126,101 @@ def test_constants_of_the_transform_are_no_part_of_a_checkpoint():
     assert not TorchSTFT((64, 32), 16).state_dict()
 
 
-def test_level_is_the_running_root_mean_square():
-    spectra = noise(2, 2, 8, 30)
-    level = RunningLevel(5, 6)(spectra, Past())
+def level_of(waveform, **settings):
+    frontend = FrontendSettings(windows=(512,), hop=256, **settings)
+    return RunningLevel(frontend)(TorchSTFT((512,), 256).analyse(waveform), Past())[:, 0, 0]
+
+
+def test_level_is_the_mean_over_the_horizon_or_what_speech_left():
+    frontend = FrontendSettings(windows=(64, 32), hop=32, level_horizon_seconds=0.012, level_fall_db_per_second=100.0)
+    spectra = noise(2, 2, 33 + 17, 30) * torch.tensor([1.0] * 15 + [0.1] * 15)
+    level = RunningLevel(frontend)(spectra, Past())
     assert level.shape == (2, 1, 1, 30)
-    power = spectra[:, :, :5].numpy() ** 2
-    for n in (0, 3, 29):
-        # Only the bins of the longest window count.
-        expected = np.sqrt(power[..., max(0, n - 5) : n + 1].sum(axis=1).mean(axis=(1, 2)))
+    # Only the bins of the longest window count, and no offset.
+    power = spectra[:, :, 1:33].square().sum(dim=1).mean(dim=1).double().numpy()
+    held = np.zeros(2)
+    for n in range(30):
+        seen = power[:, max(0, n - 5) : n + 1]
+        held = np.maximum(seen.sum(axis=1) / 6, held * 10 ** (-100.0 / 500 / 10))
+        expected = np.sqrt(np.maximum(seen.mean(axis=1), held))
         np.testing.assert_allclose(level[:, 0, 0, n], expected, rtol=1e-5)
 
 
+def test_level_in_pieces_is_that_of_the_whole():
+    level = RunningLevel(FrontendSettings(windows=(64,), hop=32, level_horizon_seconds=0.012))
+    spectra, past, parts = noise(2, 2, 33, 40) * torch.linspace(1, 0, 40), Past(), []
+    for frames in spectra.split([1, 3, 20, 16], dim=-1):
+        parts.append(level(frames, past))
+        past = Past(past.next)
+    torch.testing.assert_close(torch.cat(parts, dim=-1), level(spectra, Past()))
+
+
+def test_level_falls_slowly_in_a_pause_and_not_below_the_noise():
+    speech, pause, noise_db = 0.1 * noise(1, 5 * RATE), 20.0, -60.0
+    quiet = 10 ** (noise_db / 20) * noise(1, round(pause * RATE))
+    level_db = 20 * torch.log10(level_of(torch.cat([speech, quiet], dim=-1))[0])
+    fallen_db = float(level_db[5 * RATE // 256] - level_db[-2])
+    assert fallen_db == pytest.approx(0.5 * pause, abs=0.5)
+    level_db = 20 * torch.log10(level_of(torch.cat([speech, quiet], dim=-1), level_fall_db_per_second=10.0)[0])
+    assert float(level_db[-2]) == pytest.approx(noise_db, abs=0.5)
+
+
+def test_a_click_at_the_beginning_does_not_set_the_level():
+    waveform = 0.01 * noise(1, 6 * RATE)
+    waveform[:, :80] = 1.0
+    assert float(level_of(waveform)[0, -2]) < 0.05
+
+
+def test_level_of_a_soft_recording_is_as_much_softer():
+    waveform = noise(1, RATE) * torch.linspace(1, 0.01, RATE)
+    torch.testing.assert_close(level_of(0.01 * waveform), 0.01 * level_of(waveform), rtol=1e-2, atol=0)
+
+
+@pytest.mark.parametrize("hz", [8.0, 20.0, 35.0])
+def test_rumble_does_not_move_the_level(hz):
+    waveform = 0.1 * noise(1, 2 * RATE)
+    rumble = 0.1 * torch.sin(2 * torch.pi * hz * torch.arange(2 * RATE) / RATE)
+    before, after = (level_of_audible(signal)[0, 20:-2] for signal in (waveform, waveform + rumble))
+    assert float((20 * torch.log10(after / before)).abs().max()) < 0.5
+
+
+def level_of_audible(waveform):
+    frontend = FrontendSettings(windows=(1024,), synthesis_window=512, hop=256)
+    spectra = TorchSTFT((1024,), 256, 512).analyse(waveform)
+    return RunningLevel(frontend)(spectra - Infrasound(frontend)(spectra), Past())[:, 0, 0]
+
+
+@pytest.mark.parametrize(("windows", "synthesis"), [((1024,), 512), ((512,), None), ((1024, 512, 256, 128), None)])
+def test_infrasound_is_what_an_offset_and_a_drift_are(windows, synthesis):
+    frontend = FrontendSettings(windows=windows, synthesis_window=synthesis, hop=64)
+    stft, infrasound = TorchSTFT(windows, 64, synthesis), Infrasound(frontend)
+    time = torch.arange(RATE) / RATE
+    for slow in (torch.full((1, RATE), 0.2), 0.2 * time[None]):
+        # The first frames hold the step at which the signal begins.
+        spectra = stft.analyse(slow)[..., 20:-20]
+        rest = (spectra - infrasound(spectra))[:, :, : windows[0] // 2 + 1]
+        assert float(rest.square().sum()) < 1e-9 * float(spectra.square().sum())
+
+
+def test_infrasound_is_a_projection_and_leaves_voices_alone():
+    frontend = FrontendSettings(windows=(1024,), synthesis_window=512, hop=256)
+    infrasound, stft = Infrasound(frontend), TorchSTFT((1024,), 256, 512)
+    spectra = stft.analyse(noise(1, RATE))
+    slow = infrasound(spectra)
+    torch.testing.assert_close(infrasound(slow), slow, atol=1e-4, rtol=1e-4)
+    for hz, least_db, most_db in ((20, 40, 100), (40, 18, 30), (70, 0, 1), (100, 0, 0.2)):
+        tone = torch.sin(2 * torch.pi * hz * torch.arange(RATE) / RATE)[None]
+        spectra = stft.analyse(tone)[..., 5:-5]
+        rest = spectra - infrasound(spectra)
+        lost_db = -10 * torch.log10(rest.square().sum() / spectra.square().sum())
+        assert least_db < float(lost_db) < most_db
+
+
 def test_level_of_silence_is_positive():
-    assert (RunningLevel(5, 6)(torch.zeros(1, 2, 5, 9), Past()) > 0).all()
+    assert (level_of(torch.zeros(1, 5000)) > 0).all()
 
 
 def test_level_of_white_noise_is_that_of_its_samples():
     # Windows have unit energy, so that spectra and samples have one scale.
-    samples = 0.1 * noise(1, 32000)
-    level = RunningLevel(257, 1000)(TorchSTFT((512,), 256).analyse(samples), Past())
-    assert float(level[0, 0, 0, -2]) == pytest.approx(0.1, rel=0.03)
+    level = level_of(0.1 * noise(1, 32000))
+    assert float(level[0, -2]) == pytest.approx(0.1, rel=0.03)

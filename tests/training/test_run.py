@@ -18,12 +18,14 @@ from sottovoce import cli, interruption
 from sottovoce.config import dump_settings, load_settings
 from sottovoce.data.manifest import Manifest
 from sottovoce.engine.model import Model
-from sottovoce.errors import DataError
+from sottovoce.errors import ConfigError, DataError
 from sottovoce.models.checkpoint import load_checkpoint
+from sottovoce.models.joint import JointAutoencoder
 from sottovoce.training import run as run_module
 from sottovoce.training.checkpoints import newest_checkpoint
 from sottovoce.training.log import read_table
 from sottovoce.training.run import Provenance, train
+from sottovoce.weights import CHECKPOINTS
 
 from ..data.synthetic import RATE, tone, write
 from .conftest import fitted, talkers, tiny
@@ -101,7 +103,7 @@ def test_progress_is_told(finished):
     assert {("finding noise-only stretches to train on", 1, count) for count in (2, 3)} & set(seen)
     assert ("simulating rooms", 2, 2) in seen
     steps = [told[:3] for told in seen if told[0] in ("speech stage", "joint stage")]
-    assert steps == [(f"{stage} stage", step, 6) for stage in ("speech", "joint") for step in range(1, 7)]
+    assert steps == [(f"{stage} stage", step, 6) for stage in ("speech stage", "joint stage") for step in range(1, 7)]
 
 
 def test_tensorboard_has_losses_sounds_and_pictures(finished):
@@ -188,6 +190,32 @@ def test_a_run_on_other_recordings_is_kept(folders, finished, tmp_path):
     assert (finished[0] / "speech.jsonl").read_bytes() == recorded
 
 
+def test_a_run_goes_on_from_a_trained_model(folders, finished, undrawn, tmp_path):
+    speech, made = folders
+    start, out = finished[0] / "checkpoint.safetensors", tmp_path / "continued"
+    settings = tiny(joint_steps=3, seed=2)
+    run(speech, made / "noisy", out, settings, start=start)
+    (before, _), (after, recorded) = load_checkpoint(start), load_checkpoint(out / "checkpoint.safetensors")
+    assert recorded == settings
+    for parts, stays in ((JointAutoencoder.speech_parts, True), (JointAutoencoder.mixture_parts, False)):
+        for one, other in zip(parts(before), parts(after), strict=True):
+            same = [torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True)]
+            assert all(same) if stays else not all(same)
+    # The folder is for this start alone.
+    for other_start in (None, CHECKPOINTS["default"]):
+        with pytest.raises((DataError, ConfigError), match=r"another model|the same networks"):
+            run(speech, made / "noisy", out, settings, start=other_start)
+
+
+def test_a_run_starts_from_the_same_networks_and_not_in_their_folder(folders, finished, tmp_path):
+    speech, made = folders
+    with pytest.raises(ConfigError, match="expected the same networks"):
+        run(speech, made / "noisy", tmp_path / "out", start=CHECKPOINTS["default"])
+    with pytest.raises(DataError, match="give another folder for the new one"):
+        run(speech, made / "noisy", finished[0], start=finished[0] / "checkpoint.safetensors")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_stage_that_was_cut_behind_its_last_step(folders, finished, undrawn, tmp_path, monkeypatch):
     """Killed after the last checkpoint, before the stage is marked as finished."""
     speech, made = folders
@@ -224,7 +252,7 @@ def test_a_stopped_run_ends_like_an_unbroken_one(folders, undrawn, tmp_path):
         with pytest.raises(interruption.Interruption), interruption.raised():
             fitted(speech, made / "noisy", tmp_path / "broken", settings, stop)
     fitted(speech, made / "noisy", tmp_path / "broken", settings, stop)
-    assert steps == [(stage, step) for stage in ("speech", "joint") for step in range(1, 7)]
+    assert steps == [(stage, step) for stage in ("speech stage", "joint stage") for step in range(1, 7)]
     assert weights(tmp_path / "broken") == weights(tmp_path / "whole")
     for name in ("losses.csv", "health.csv"):
         assert (tmp_path / "broken" / name).read_text() == (tmp_path / "whole" / name).read_text()

@@ -6,9 +6,8 @@ from pathlib import Path
 
 from sottovoce import interruption, terminal
 from sottovoce.cli.arguments import Output
-from sottovoce.errors import DataError
 from sottovoce.extras import require
-from sottovoce.paths import is_folder, require_writable
+from sottovoce.paths import require_writable
 
 
 def adapt(
@@ -42,17 +41,9 @@ def adapt(
 
     require("train", "Adapting")
     require_writable(output)
-    from sottovoce.weights import CHECKPOINTS, DEFAULT_SPEECH
+    from sottovoce.weights import DEFAULT_SPEECH, find_checkpoint
 
-    checkpoint = CHECKPOINTS.get(model, Path(model))
-    if is_folder(checkpoint):
-        checkpoint /= "checkpoint.safetensors"
-    if checkpoint.suffix == ".onnx":
-        raise DataError(
-            f"found the exported model {checkpoint}, expected a training checkpoint: give the checkpoint.safetensors "
-            "that lies beside it in its run's folder."
-        )
-
+    checkpoint = find_checkpoint(model)
     with interruption.ending_at_once():
         from sottovoce.training.adapt import adapt as run
         from sottovoce.training.checkpoints import when_interrupted, when_resumed

@@ -16,6 +16,7 @@ def train(
     mixtures: Path,
     output: Output,
     config: str = "default",
+    start: str | None = None,
     seed: int | None = None,
     licence: str = "not stated",
     training_data: tuple[str, ...] = (),
@@ -36,6 +37,8 @@ def train(
         mixtures: Folder of noisy recordings.
         output: Folder of the run.
         config: Settings: the name of one that comes with sottovoce (default, example, poster, ...) or a YAML file.
+        start: Go on from a trained model of the same networks, by the joint stage alone: a bundled model (default,
+            live), a run's folder, or the checkpoint.safetensors in it.
         seed: Another seed than that of the settings.
         licence: Licence of the weights, to be kept in the model.
         training_data: Corpora of the training, one sentence each, to be kept in the model.
@@ -45,6 +48,7 @@ def train(
     require("train", "Training")
     require_writable(output)
     from sottovoce.config import changed, find_settings, load_settings
+    from sottovoce.weights import find_checkpoint
 
     settings = load_settings(find_settings(config))
     if seed is not None:
@@ -66,6 +70,7 @@ def train(
             output,
             settings,
             Provenance(licence, training_data, shlex.join(["sottovoce", *sys.argv[1:]])),
+            start=None if start is None else find_checkpoint(start),
             on_progress=show,
         )
     curves = [path for name in ("losses.png", "health.png") if (path := output / name).exists()]

@@ -31,7 +31,7 @@ _CUTOFF_HZ, _EDGE_SHARE = (3000.0, 7500.0), 0.1
 _PASSBAND = 0.95  # of half the rate: soxr passes so much within some dB
 _SECOND_NOISE_DB = (-12.0, 0.0)
 # In a quiet place the noise is up to so far below the speech, or there is none, as after a gate.
-_QUIET_SNR_DB, _NOISELESS_SHARE = 50.0, 0.2
+_QUIET_SNR_DB, _NOISELESS_SHARE = 50.0, 0.5
 # The recursive part of a filter with such poles is below -100 dB after this many samples.
 _FILTER_TAIL = 256
 # What a transform takes for periodic rings where its end meets its beginning.

@@ -13,7 +13,7 @@ from typing import Any
 _OPERATORS = frozenset(
     # Of the ONNX standard: arithmetic, layers and shapes, of which a network of frames may be made.
     b"""
-    Abs Add And AveragePool BatchNormalization Cast Ceil Clip Concat Constant Conv ConvInteger ConvTranspose Cos
+    Abs Add And AveragePool BatchNormalization Cast Ceil Clip Concat Constant Conv ConvInteger ConvTranspose Cos CumSum
     DequantizeLinear Div DynamicQuantizeLinear Einsum Elu Equal Erf Exp Expand Flatten Floor GRU Gather Gelu Gemm
     GlobalAveragePool Greater GreaterOrEqual GroupNormalization HardSigmoid HardSwish Identity InstanceNormalization
     LSTM LayerNormalization LeakyRelu Less LessOrEqual Log LogSoftmax MatMul MatMulInteger Max MaxPool Mean Min Mish

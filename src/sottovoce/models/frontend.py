@@ -1,15 +1,24 @@
 """The torch side of `signal.stft`: the same spectra, and the feature maps that encoders see."""
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sottovoce.config import FrontendSettings
-from sottovoce.models.blocks import Past, RunningMean
+from sottovoce.models.blocks import Past
 from sottovoce.signal.stft import MultiResolutionSTFT
 
 _TINY = 1e-8
+# Slow functions below this are taken away. With windows of 64 ms they hold 20 Hz but for -65 dB, 40 Hz but for -20 dB,
+# and take 0.7 dB of 70 Hz, where the lowest voices begin.
+_INFRASOUND_HZ = 71.0
+# A shorter window cannot tell an offset from a low voice.
+_MIN_INFRASOUND_SECONDS = 0.03
+# The level is taken above this: what is left of a rumble does not move it.
+_LEAST_HZ = 60.0
 
 
 def amplitude(spectrum: Tensor) -> Tensor:
@@ -85,7 +94,7 @@ class TorchSTFT(nn.Module):
 
     Args:
         windows: Window lengths in samples, even, longest first.
-        hop: Frame shift in samples.
+        hop: Hop in samples.
         synthesis_window: Length of the synthesis window in samples; None for the longest window.
     """
 
@@ -200,21 +209,80 @@ def _on_the_unit_circle(turns: NDArray[np.float64]) -> Tensor:
     return torch.from_numpy(np.stack([np.cos(angles), np.sin(angles)])).float().view(1, 2, -1, 1)
 
 
+class Infrasound(nn.Module):
+    """What lies below hearing in every frame: offset, drift and rumble, which would leak into the bins of speech.
+
+    The part of a windowed frame that slow polynomials explain. It is an orthogonal projection, so what remains has
+    nothing of a constant offset, whatever its size.
+
+    Args:
+        frontend: Windows and sample rate.
+
+    Source:
+        Slepian and Pollak (1961): a stretch of T seconds tells 2 T f functions below f Hz apart.
+    """
+
+    def __init__(self, frontend: FrontendSettings) -> None:
+        super().__init__()
+        tapers = MultiResolutionSTFT(frontend.windows, frontend.hop, frontend.synthesis_window).analysis_tapers
+        bases = [_slow_spectra(taper, len(taper) / frontend.sample_rate) for taper in tapers]
+        # Both factors of the projection as real matrices over the rows of all windows, real parts first.
+        rows = np.cumsum([0, *(len(basis) for basis, _ in bases)])
+        columns = np.cumsum([0, *(basis.shape[1] for basis, _ in bases)])
+        synthesis, analysis = np.zeros((2, 2, rows[-1], columns[-1]))
+        for index, (basis, weights) in enumerate(bases):
+            place = slice(*rows[index : index + 2]), slice(*columns[index : index + 2])
+            for part, values in enumerate((basis.real, basis.imag)):
+                synthesis[part][place] = values
+                analysis[part][place] = values * weights[:, np.newaxis]
+        # Plain tensors: they follow the input's device in use and are not part of a checkpoint.
+        self._analysis = torch.from_numpy(np.concatenate(list(analysis)).T.copy()).float()
+        self._synthesis = torch.from_numpy(np.concatenate(list(synthesis))).float()
+
+    def forward(self, spectra: Tensor) -> Tensor:
+        """Spectra of the part of a signal that nobody can hear.
+
+        Args:
+            spectra: Real and imaginary parts `(B, 2, F, N)` of all windows.
+
+        Returns:
+            `(B, 2, F, N)`.
+        """
+        if not len(self._analysis):  # all windows are short
+            return torch.zeros_like(spectra)
+        rows = spectra.flatten(1, 2)
+        slow = torch.matmul(self._synthesis.to(rows), torch.matmul(self._analysis.to(rows), rows))
+        return slow.reshape(spectra.shape)
+
+
+def _slow_spectra(taper: NDArray[np.float64], seconds: float) -> tuple[NDArray[np.complex128], NDArray[np.float64]]:
+    """Spectra `(F, count)` of orthonormal windowed polynomials, and weights `(F,)` under which they are orthonormal."""
+    count = int(2 * seconds * _INFRASOUND_HZ) if seconds >= _MIN_INFRASOUND_SECONDS else 0
+    length = len(taper)
+    polynomials = np.polynomial.legendre.legvander(np.linspace(-1, 1, length), count)[:, :count]
+    orthonormal = np.linalg.qr(taper[:, np.newaxis] * polynomials)[0]
+    weights = np.full(length // 2 + 1, 2.0 / length)
+    weights[[0, -1]] = 1.0 / length
+    return np.fft.rfft(orthonormal, axis=0), weights
+
+
 class RunningLevel(nn.Module):
     """Running root-mean-square level of a mixture: the scale in which a system works.
 
-    A clip's mean would look into the future; the mean over a fixed horizon of the past can be taken live, and a system
-    trained with it hears soft and loud recordings alike.
+    A clip's mean would look into the future. The mean over a horizon of the past can be taken live, but it forgets a
+    voice within the horizon, and a quiet room would become as loud as the voice was. So the level falls slowly from
+    where speech took it, and never below the mean over the horizon.
 
     Args:
-        bins: Bins of the longest window, which the level is taken from.
-        horizon: Frames over which it is taken.
+        frontend: Windows, hop and sample rate; horizon and fall of the level.
     """
 
-    def __init__(self, bins: int, horizon: int) -> None:
+    def __init__(self, frontend: FrontendSettings) -> None:
         super().__init__()
-        self._bins = bins
-        self._mean = RunningMean(horizon)
+        frames_per_second = frontend.sample_rate / frontend.hop
+        self._bins = slice(max(1, math.ceil(_LEAST_HZ / frontend.bin_spacing_hz)), frontend.bins)
+        self._horizon = max(1, round(frontend.level_horizon_seconds * frames_per_second))
+        self._fall = frontend.level_fall_db_per_second / frames_per_second * math.log(10) / 10
 
     def forward(self, spectra: Tensor, past: Past) -> Tensor:
         """Level at every frame.
@@ -226,5 +294,24 @@ class RunningLevel(nn.Module):
         Returns:
             `(B, 1, 1, N)`, above 0.
         """
-        power = spectra[:, :, : self._bins].square().sum(dim=1).mean(dim=1, keepdim=True)
-        return torch.sqrt(self._mean(power, past) + 1e-10).unsqueeze(1)
+        power = spectra[:, :, self._bins].square().sum(dim=1).mean(dim=1, keepdim=True)
+        # A row of ones tells frames from the silence before the beginning.
+        counted = past.extend(torch.cat([power, torch.ones_like(power)], dim=1), self._horizon - 1)
+        pooled = nn.functional.avg_pool1d(counted, self._horizon, stride=1)
+        mean, share = pooled[:, :1], pooled[:, 1:]
+        # Only sound that fills the horizon counts for long: no click at the beginning sets the level.
+        held = self._held(mean, past)
+        return torch.sqrt(torch.maximum(mean / share, held) + 1e-10).unsqueeze(1)
+
+    def _held(self, power: Tensor, past: Past) -> Tensor:
+        """The largest power so far, each value falling exponentially with its age: `(B, 1, N)`."""
+        before = past.recall(power, 1)
+        index = torch.ones_like(power[:1]).cumsum(dim=-1)
+        age = index.transpose(1, 2) - index
+        # Frames of the future have no say: their powers count nothing.
+        weights = torch.exp(-self._fall * age.clamp_min(0.0)) * (age >= 0).to(power)
+        held = torch.maximum(
+            (weights * power).amax(dim=-1, keepdim=True).transpose(1, 2), before * torch.exp(-self._fall * index)
+        )
+        past.remember(held[..., -1:])
+        return held

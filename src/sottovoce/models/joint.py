@@ -16,7 +16,18 @@ from sottovoce.models.autoencoder import (
 )
 from sottovoce.models.bands import BandMask, BandStack
 from sottovoce.models.blocks import ConvBlock, Past
-from sottovoce.models.frontend import FeatureMaps, RunningLevel, TorchSTFT, compressed_amplitude, phasor, rotate
+from sottovoce.models.frontend import (
+    FeatureMaps,
+    Infrasound,
+    RunningLevel,
+    TorchSTFT,
+    compressed_amplitude,
+    phasor,
+    rotate,
+)
+
+# Whole signals go through in pieces of so many frames: what is computed between all frames of a piece stays small.
+_MOST_FRAMES = 512
 
 
 @dataclass(frozen=True)
@@ -58,7 +69,8 @@ class JointAutoencoder(nn.Module):
         self.stft = TorchSTFT(frontend.windows, frontend.hop, frontend.synthesis_window)
         self.bins = self.stft.reference.bins[0]
         frames_per_second = frontend.sample_rate / frontend.hop
-        self.level = RunningLevel(self.bins, max(1, round(frontend.level_horizon_seconds * frames_per_second)))
+        self.infrasound = Infrasound(frontend)
+        self.level = RunningLevel(frontend)
         self.maps = FeatureMaps(frontend)
 
         horizon = max(1, round(model.equalise_horizon_seconds * frames_per_second)) if model.equalise else None
@@ -113,6 +125,19 @@ class JointAutoencoder(nn.Module):
             return latent
         noise = torch.randn(latent.shape, generator=generator, dtype=latent.dtype).to(latent.device)
         return latent + self.settings.latent_noise * noise
+
+    def analyse(self, waveform: Tensor) -> Tensor:
+        """Spectra of what can be heard of whole signals.
+
+        Args:
+            waveform: Samples `(B, T)`.
+
+        Returns:
+            `(B, 2, sum of F, N)`.
+        """
+        spectra = self.stft.analyse(waveform)
+        audible: Tensor = spectra - self.infrasound(spectra)
+        return audible
 
     def encode_speech(self, spectra: Tensor) -> Tensor:
         """E_S and G.
@@ -278,8 +303,10 @@ class JointAutoencoder(nn.Module):
         Returns:
             Enhanced spectrum `(B, 2, F, N)` of the longest window, lagging by `delay_frames`.
         """
-        level = self.level(spectra, past)
-        enhanced = self._translate(spectra / level, past, None, for_mixture_decoder=False).spectrum
+        # Offset and rumble are noise: they carry no sound, and are not put back.
+        audible = spectra - self.infrasound(spectra)
+        level = self.level(audible, past)
+        enhanced = self._translate(audible / level, past, None, for_mixture_decoder=False).spectrum
         return enhanced * past.delay(level.squeeze(1), self.delay_frames).unsqueeze(1)
 
     @torch.no_grad()
@@ -293,8 +320,11 @@ class JointAutoencoder(nn.Module):
             Samples `(B, T)`, aligned.
         """
         spectra = nn.functional.pad(self.stft.analyse(waveform), (0, self.delay_frames))
-        enhanced = self(spectra, Past())[..., self.delay_frames :]
-        return self.stft.synthesise(enhanced, waveform.shape[-1])
+        past, enhanced = Past(), []
+        for frames in torch.split(spectra, _MOST_FRAMES, dim=-1):
+            enhanced.append(self(frames, past))
+            past = Past(past.next)
+        return self.stft.synthesise(torch.cat(enhanced, dim=-1)[..., self.delay_frames :], waveform.shape[-1])
 
     @torch.no_grad()
     def reconstruct(self, speech: Tensor, phase_of: Tensor | None = None) -> Tensor:
@@ -308,10 +338,10 @@ class JointAutoencoder(nn.Module):
         Returns:
             Samples `(B, T)`, aligned.
         """
-        spectra = self.stft.analyse(speech)
+        spectra = self.analyse(speech)
         level = self.level(spectra, Past())
         scaled = spectra / level
-        reference = scaled if phase_of is None else self.stft.analyse(phase_of)
+        reference = scaled if phase_of is None else self.analyse(phase_of)
         decoded = self.decode_speech(self.encode_speech(scaled))
         spectrum = self.spectrum_of(decoded, reference[:, :, : self.bins])
         return self.stft.synthesise(spectrum * level, speech.shape[-1])

@@ -88,7 +88,7 @@ class Objective:
             Named terms.
         """
         samples = speech.shape[-1]
-        spectra = model.stft.analyse(speech)
+        spectra = model.analyse(speech)
         below_db = 12 * torch.rand(speech.shape[0], 1, 1, 1, generator=generator)
         level = model.level(spectra, Past()) * (10 ** (below_db / 20)).to(speech.device)
         spectra = spectra / level
@@ -137,7 +137,7 @@ class Objective:
         counts = [len(batch.mixtures), len(batch.noise), len(batch.pseudo_mixtures)]
         clips = torch.cat([batch.mixtures, batch.noise, batch.pseudo_mixtures])
         samples = clips.shape[-1]
-        spectra = model.stft.analyse(clips)
+        spectra = model.analyse(clips)
         level = model.level(spectra, Past())
         scaled = spectra / level
         translation = model.translate(scaled, generator)
@@ -168,13 +168,13 @@ class Objective:
                 self.compression,
             )
         if counts[2] and any(value for name, value in weights if name.startswith("pseudo_")):
-            clean = model.stft.analyse(batch.pseudo_targets) / level[-counts[2] :]
+            clean = model.analyse(batch.pseudo_targets) / level[-counts[2] :]
             estimate = Translation(
                 pseudo_latent, None, DecodedSpeech(translation.decoded.amplitude[-counts[2] :], None), pseudo_speech
             )
             terms |= self._pseudo(model, pseudo_scaled, estimate, clean, samples)
             if model.pretask is not None:
-                reverberant = model.stft.analyse(batch.pseudo_reverberant) / level[-counts[2] :]
+                reverberant = model.analyse(batch.pseudo_reverberant) / level[-counts[2] :]
                 parts = (part[:, :, : model.bins] for part in (pseudo_scaled, reverberant, clean))
                 terms |= _mask_pretask(model, pseudo_latent, *parts)
         return terms

@@ -1,6 +1,5 @@
 """A trained system learns from recordings of one place, and is kept only if it has become better there."""
 
-import hashlib
 import json
 import logging
 import math
@@ -28,7 +27,7 @@ from sottovoce.progress import Progress, named, part
 from sottovoce.signal import audio
 from sottovoce.training.log import plot_run
 from sottovoce.training.preparation import TrainingData, prepare, simulate_rooms
-from sottovoce.training.run import CHECKPOINT, Provenance, export_with, fit
+from sottovoce.training.run import CHECKPOINT, Provenance, export_with, fit, keep_start, require_apart
 from sottovoce.training.stages import joint_stages
 
 _log = logging.getLogger(__name__)
@@ -36,6 +35,9 @@ _log = logging.getLogger(__name__)
 _SUFFIX = "_adapted"
 _LEARNING_RATE = 2e-3
 _HELD_BACK_SHARE = 0.25
+# Shorter clips than those of the training lead further in the same time; a few quiet ones keep pauses in mind.
+_CLIP_SECONDS = 3.0
+_QUIET_SHARE = 0.05
 # Many steps of few clips at such a rate lead further in the same time than half as many steps of twice the clips.
 _PSEUDO_CLIPS = 6
 _NOISE_SPEED = (0.9, 1.1)
@@ -142,13 +144,13 @@ def adapt(
     """
     if steps < 1:
         raise ConfigError(f"found {steps} steps, expected 1 or more.")
-    if checkpoint.resolve().is_relative_to(out.resolve()):
-        raise DataError(f"found the model to start from, {checkpoint}, in {out}: give another folder for the new one")
+    require_apart(checkpoint, out)
     old, original = load_checkpoint(checkpoint)
     rate = original.frontend.sample_rate
 
     take_excerpts(mixtures, out / "excerpts", rate, progress=part(on_progress, "cutting excerpts"))
-    _keep_start(out, checkpoint)
+    out.mkdir(parents=True, exist_ok=True)
+    keep_start(out, checkpoint)
     data = prepare(
         speech,
         out / "excerpts",
@@ -225,6 +227,9 @@ def compare(old: JointAutoencoder, new: JointAutoencoder, data: TrainingData, se
         "pseudo_synthetic_share": 0.0,
         "pseudo_second_noise_share": 0.0,
         "pseudo_band_limited_share": 0.0,
+        "pseudo_pause_share": 0.0,
+        "pseudo_quiet_share": 0.0,
+        "pseudo_held_vowel_share": 0.0,
     }
     rng = np.random.default_rng([settings.training.seed, 103])
     rate, t60_seconds = settings.frontend.sample_rate, settings.training.data.pseudo_t60_seconds
@@ -240,7 +245,7 @@ def compare(old: JointAutoencoder, new: JointAutoencoder, data: TrainingData, se
 
     def error_db(model: JointAutoencoder, batch: UnpairedTensors) -> Tensor:
         target, estimate = (
-            model.compressed(model.stft.analyse(waveforms))
+            model.compressed(model.analyse(waveforms))
             for waveforms in (batch.pseudo_targets, model.enhance(batch.pseudo_mixtures))
         )
         return 10.0 * torch.log10((estimate - target).square().mean(dim=(1, 2)) + 1e-12)
@@ -265,18 +270,6 @@ def _origin(checkpoint: Path) -> Provenance:
             metadata = read_metadata(exported)
             return Provenance(metadata.licence, metadata.training_data, metadata.command)
     return Provenance("not stated", (), "")
-
-
-def _keep_start(out: Path, checkpoint: Path) -> None:
-    """Note what was started from, or see that it is what an interrupted adaptation started from."""
-    digest, noted = hashlib.sha256(checkpoint.read_bytes()).hexdigest(), out / "start.sha256"
-    if noted.exists():
-        if noted.read_text(encoding="utf-8") != digest:
-            raise DataError(f"found an adaptation of another model in {out}: give another folder")
-        return
-    out.mkdir(parents=True, exist_ok=True)
-    with replacing(noted) as temporary:
-        temporary.write_text(digest, encoding="utf-8")
 
 
 def _settings(settings: SystemSettings, steps: int, seed: int) -> SystemSettings:

@@ -69,7 +69,7 @@ def check(model: JointAutoencoder, speech: Tensor, mixtures: Tensor, noise: Tens
     """
 
     def scaled(waveform: Tensor) -> Tensor:
-        spectra: Tensor = model.stft.analyse(waveform)
+        spectra: Tensor = model.analyse(waveform)
         level: Tensor = model.level(spectra, Past())
         return spectra / level
 

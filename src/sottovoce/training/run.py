@@ -1,5 +1,6 @@
 """A training from two folders to one exported file."""
 
+import hashlib
 import os
 import warnings
 from collections.abc import Sequence
@@ -14,9 +15,9 @@ from torch import nn
 from sottovoce.atomic import replacing
 from sottovoce.config import SystemSettings, dump_settings, load_settings_as
 from sottovoce.data.unpaired import UnpairedClips
-from sottovoce.errors import DataError
+from sottovoce.errors import ConfigError, DataError
 from sottovoce.interruption import Deferred
-from sottovoce.models.checkpoint import save_checkpoint
+from sottovoce.models.checkpoint import load_checkpoint, save_checkpoint
 from sottovoce.models.export import export_model
 from sottovoce.models.joint import JointAutoencoder
 from sottovoce.progress import Progress, named
@@ -64,6 +65,7 @@ def train(
     settings: SystemSettings,
     provenance: Provenance,
     *,
+    start: Path | None = None,
     on_progress: Progress | None = None,
 ) -> Path:
     """Train a joint system on unpaired folders and export it; an interrupted run in `out` is resumed.
@@ -74,18 +76,24 @@ def train(
         out: The run's folder: settings, manifests, curves, checkpoints, `checkpoint.safetensors`, `model.onnx`.
         settings: All settings.
         provenance: What the model file shall say of its origin.
-        on_progress: Told of every task.
+        start: Training checkpoint to go on from, by the joint stage alone; None to train both stages from the start.
+        on_progress: Called with every task's progress.
 
     Returns:
         Path of the exported model.
 
     Raises:
-        DataError: A folder has nothing usable, or `out` holds a run with other settings or on other recordings.
+        DataError: A folder has nothing usable, or `out` holds a run with other settings, on other recordings or from
+            another start.
+        ConfigError: The settings describe other networks than those to start from.
+        ModelError: There is no usable checkpoint to start from.
     """
+    model = untrained(settings) if start is None else _continued(start, settings, out)
     _record(out, settings)
+    keep_start(out, start)
     data = prepare(speech, mixtures, out, settings, on_progress)
-    model = untrained(settings)
-    fit(model, joint_stages(model, settings), data, out, settings, on_progress=on_progress)
+    stages = joint_stages(model, settings)
+    fit(model, stages if start is None else stages[-1:], data, out, settings, on_progress=on_progress)
     save_checkpoint(out / CHECKPOINT, model, settings)
     plot_run(out)
     path = out / "model.onnx"
@@ -111,6 +119,52 @@ def export_with(path: Path, model: JointAutoencoder, settings: SystemSettings, p
         training_data=provenance.training_data,
         command=provenance.command,
     )
+
+
+def require_apart(checkpoint: Path, out: Path) -> None:
+    """Refuse to write a run into the folder of the checkpoint that it starts from.
+
+    Args:
+        checkpoint: Training checkpoint.
+        out: The run's folder.
+
+    Raises:
+        DataError: The checkpoint lies in that folder.
+    """
+    if checkpoint.resolve().is_relative_to(out.resolve()):
+        raise DataError(f"found the model to start from, {checkpoint}, in {out}: give another folder for the new one")
+
+
+def keep_start(out: Path, checkpoint: Path | None) -> None:
+    """Note what a training starts from, or see that it is what an interrupted one in the folder started from.
+
+    Args:
+        out: The run's folder, which exists.
+        checkpoint: Training checkpoint that the run starts from; None for one that starts from nothing.
+
+    Raises:
+        DataError: The run in `out` started from something else.
+    """
+    noted = out / "start.sha256"
+    digest = None if checkpoint is None else hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    if noted.exists() and noted.read_text(encoding="utf-8") != digest:
+        raise DataError(f"found a run that started from another model in {out}: give another folder")
+    if digest is not None:
+        with replacing(noted) as temporary:
+            temporary.write_text(digest, encoding="utf-8")
+
+
+def _continued(start: Path, settings: SystemSettings, out: Path) -> JointAutoencoder:
+    """A trained system to go on from."""
+    require_apart(start, out)
+    model, before = load_checkpoint(start)
+    for part in ("frontend", "model"):
+        if getattr(before, part) != getattr(settings, part):
+            raise ConfigError(
+                f"found settings whose {part} is not that of {start}, expected the same networks: start from a model "
+                "of these settings, or train from the beginning"
+            )
+    return model
 
 
 def untrained(settings: SystemSettings) -> JointAutoencoder:

@@ -97,7 +97,7 @@ class Masking(Baseline):
         self.stft = TorchSTFT(frontend.windows, frontend.hop, frontend.synthesis_window)
         self.bins = self.stft.reference.bins[0]
         frames_per_second = frontend.sample_rate / frontend.hop
-        self.level = RunningLevel(self.bins, max(1, round(frontend.level_horizon_seconds * frames_per_second)))
+        self.level = RunningLevel(frontend)
         self.maps = FeatureMaps(frontend)
         horizon = max(1, round(model.equalise_horizon_seconds * frames_per_second)) if model.equalise else None
         self.encoder = Encoder(self.maps.channels, frontend, model.mixture_encoder, model, horizon)
