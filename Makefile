@@ -8,8 +8,8 @@ BIN     := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 RECIPE  := pyproject.toml experiments/sspd2023/pyproject.toml constraints.txt
 
-# The recording that the demo enhances and draws.
-RECORDING := $(firstword $(sort $(shell find examples/real -name '*.flac' -o -name '*.wav')))
+# The really noisy recording that the demo enhances and draws.
+RECORDING := examples/real/2609-156975-0004.flac
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format types bench clean
