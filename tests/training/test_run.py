@@ -103,7 +103,7 @@ def test_progress_is_told(finished):
     assert {("finding noise-only stretches to train on", 1, count) for count in (2, 3)} & set(seen)
     assert ("simulating rooms", 2, 2) in seen
     steps = [told[:3] for told in seen if told[0] in ("speech stage", "joint stage")]
-    assert steps == [(f"{stage} stage", step, 6) for stage in ("speech stage", "joint stage") for step in range(1, 7)]
+    assert steps == [(f"{stage} stage", step, 6) for stage in ("speech", "joint") for step in range(1, 7)]
 
 
 def test_tensorboard_has_losses_sounds_and_pictures(finished):
