@@ -102,7 +102,7 @@ class FrontendSettings(Settings):
         description="Length of the synthesis window in samples, even: the end of the longest window, which alone is "
         "given back, and so the latency. None for all of it.",
     )
-    hop: Samples = Field(256, description="Frame shift in samples.")
+    hop: Samples = Field(256, description="Hop in samples.")
     compression: float = Field(0.3, gt=0, le=1, description="Exponent p of amplitudes in features and losses.")
     phase_features: Literal["none", "unit", "compressed", "differences"] = Field(
         "compressed",

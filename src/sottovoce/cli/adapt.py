@@ -31,7 +31,7 @@ def adapt(
 
     Args:
         mixtures: Noisy recordings of the place: a folder, or one file.
-        output: Folder to write: model.onnx, its checkpoint, what was heard, and pictures.
+        output: Folder to write: model.onnx, its checkpoint, what was measured, and pictures.
         model: What to start from: a bundled model (default, live), a run's folder, or the checkpoint.safetensors in it.
         speech: Folder of clean speech of anyone; some that comes along by default.
         steps: Steps of the training; 600 take some minutes on two cores.

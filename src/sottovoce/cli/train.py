@@ -23,7 +23,7 @@ def train(
 ) -> None:
     """Train on clean speech of anyone and noisy recordings of the place; no pairs are needed.
 
-    The first folder below --speech names the talker, that below --mixtures the session. Noise is taken from pauses of
+    The first folder below --speech names the speaker, that below --mixtures the session. Noise is taken from pauses of
     a second and more in the recordings: some minutes of them are enough to begin with. Writes the model, its
     training checkpoint, curves as pictures, TensorBoard logs and everything that was found to the output folder. The
     same command goes on with an interrupted run.

@@ -18,7 +18,7 @@ _INFRASOUND_HZ = 71.0
 # A shorter window cannot tell an offset from a low voice.
 _MIN_INFRASOUND_SECONDS = 0.03
 # The level is taken above this: what is left of a rumble does not move it.
-_LEAST_HZ = 60.0
+_MIN_HZ = 60.0
 
 
 def amplitude(spectrum: Tensor) -> Tensor:
@@ -219,7 +219,7 @@ class Infrasound(nn.Module):
         frontend: Windows and sample rate.
 
     Source:
-        Slepian and Pollak (1961): a stretch of T seconds tells 2 T f functions below f Hz apart.
+        Slepian and Pollak (1961): T seconds distinguish 2 T f functions below f Hz.
     """
 
     def __init__(self, frontend: FrontendSettings) -> None:
@@ -240,7 +240,7 @@ class Infrasound(nn.Module):
         self._synthesis = torch.from_numpy(np.concatenate(list(synthesis))).float()
 
     def forward(self, spectra: Tensor) -> Tensor:
-        """Spectra of the part of a signal that nobody can hear.
+        """Spectra of the part of a signal that is below hearing.
 
         Args:
             spectra: Real and imaginary parts `(B, 2, F, N)` of all windows.
@@ -280,7 +280,7 @@ class RunningLevel(nn.Module):
     def __init__(self, frontend: FrontendSettings) -> None:
         super().__init__()
         frames_per_second = frontend.sample_rate / frontend.hop
-        self._bins = slice(max(1, math.ceil(_LEAST_HZ / frontend.bin_spacing_hz)), frontend.bins)
+        self._bins = slice(max(1, math.ceil(_MIN_HZ / frontend.bin_spacing_hz)), frontend.bins)
         self._horizon = max(1, round(frontend.level_horizon_seconds * frames_per_second))
         self._fall = frontend.level_fall_db_per_second / frames_per_second * math.log(10) / 10
 
@@ -308,7 +308,7 @@ class RunningLevel(nn.Module):
         before = past.recall(power, 1)
         index = torch.ones_like(power[:1]).cumsum(dim=-1)
         age = index.transpose(1, 2) - index
-        # Frames of the future have no say: their powers count nothing.
+        # Frames of the future count nothing.
         weights = torch.exp(-self._fall * age.clamp_min(0.0)) * (age >= 0).to(power)
         held = torch.maximum(
             (weights * power).amax(dim=-1, keepdim=True).transpose(1, 2), before * torch.exp(-self._fall * index)

@@ -27,7 +27,7 @@ from sottovoce.models.frontend import (
 )
 
 # Whole signals go through in pieces of so many frames: what is computed between all frames of a piece stays small.
-_MOST_FRAMES = 512
+_MAX_FRAMES = 512
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class JointAutoencoder(nn.Module):
         return latent + self.settings.latent_noise * noise
 
     def analyse(self, waveform: Tensor) -> Tensor:
-        """Spectra of what can be heard of whole signals.
+        """Spectra of whole signals without their infrasound, in the signal's own scale.
 
         Args:
             waveform: Samples `(B, T)`.
@@ -321,7 +321,7 @@ class JointAutoencoder(nn.Module):
         """
         spectra = nn.functional.pad(self.stft.analyse(waveform), (0, self.delay_frames))
         past, enhanced = Past(), []
-        for frames in torch.split(spectra, _MOST_FRAMES, dim=-1):
+        for frames in torch.split(spectra, _MAX_FRAMES, dim=-1):
             enhanced.append(self(frames, past))
             past = Past(past.next)
         return self.stft.synthesise(torch.cat(enhanced, dim=-1)[..., self.delay_frames :], waveform.shape[-1])

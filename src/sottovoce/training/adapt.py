@@ -45,10 +45,10 @@ _OTHER_NOISE_SHARE = 0.1
 # Enough clips to tell a gain of a tenth of a dB from chance, a few at a time so that they take little memory.
 _CHECK_BATCHES, _CHECK_CLIPS = 8, 16
 _CHECK_ROOMS = 16
-# Pauses are found where the noise is low, and voiced sounds are the loudest: what is heard is the upper end.
+# Pauses are found where the noise is low, and voiced sounds are the loudest: what is measured is the upper end.
 _BELOW_HEARD_DB, _ABOVE_HEARD_DB = 15.0, 5.0
 _UNKNOWN_SNR_DB = (-5.0, 15.0)
-# Rooms of a place: the reverberation time is heard to a factor of two. Shorter ones than the least are not simulated.
+# Rooms of a place: the reverberation time is known to a factor of two. Shorter ones than the least are not simulated.
 _T60_RATIO = (0.5, 1.5)
 _LEAST_T60_SECONDS = 0.15
 _MAX_T60_SECONDS = 5.0
@@ -91,7 +91,7 @@ class Adaptation:
         model: The exported model: the adapted one, or the old one.
         adopted: Whether it is the adapted one.
         reason: Why, as a sentence.
-        place: What was heard.
+        place: What was measured.
         comparison: What was compared; None where there was nothing to learn.
         refused: What was learned but not taken, for ears that doubt the check; None where there is no such thing.
     """
@@ -117,10 +117,10 @@ def adapt(
 ) -> Adaptation:
     """Let a trained system learn from noisy recordings of a place; an interrupted adaptation in `out` goes on.
 
-    Noise is taken from where the old system hears nobody, and from what it takes away where it always hears somebody.
+    Noise is taken from where the old system finds no speech, and from what it removes where it always finds some.
     It is put on clean speech of anyone in simulated rooms that reverberate as the place does, by ear, and all late
     reverberation is to be removed; the losses of the joint stage are taken on the recordings themselves, as in the
-    training. A quarter of the recordings and talkers is held back; whether the new system is better is measured on
+    training. A quarter of the recordings and speakers is held out; whether the new system is better is measured on
     these alone.
 
     Args:
@@ -131,7 +131,7 @@ def adapt(
         steps: Steps of the training.
         seed: Seed of all draws.
         command: The command line, to be kept in the model.
-        on_progress: Told of every task.
+        on_progress: Called with every task's progress.
 
     Returns:
         The model and what was found.
@@ -204,12 +204,12 @@ def adapt(
 
 @torch.no_grad()
 def compare(old: JointAutoencoder, new: JointAutoencoder, data: TrainingData, settings: SystemSettings) -> Comparison:
-    """Compare two systems on recordings and talkers that were held back, without the clean version of any recording.
+    """Compare two systems on held-out recordings and speakers, without the clean version of any recording.
 
     Args:
         old: The system before, in evaluation mode.
         new: The system after, in evaluation mode.
-        data: What was held back.
+        data: Holds the held-out recordings and speakers.
         settings: Settings of the training.
 
     Returns:

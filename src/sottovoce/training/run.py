@@ -196,11 +196,11 @@ def fit(
     Args:
         network: All networks of a system; afterwards trained, and in evaluation mode.
         stages: What is trained, in order.
-        data: What the training draws from, and what its checks hear.
+        data: What the training draws from, and what its checks are made on.
         out: The run's folder.
         settings: All settings.
         clips: Where batches come from; by default they are drawn from the data.
-        on_progress: Told of every task.
+        on_progress: Called with every task's progress.
 
     Raises:
         DataError: `out` holds a run with other settings.
@@ -297,7 +297,7 @@ class _Run:
             checkpoint.unlink()
 
     def _log(self, stage: Stage) -> RunLog:
-        """The checks hear held-back recordings, drawn once with a seed of their own."""
+        """The checks are made on held-out recordings, drawn once with a seed of their own."""
         training = self.settings.training
         counts = dict.fromkeys(("speech_clips", "mixture_clips", "noise_clips"), _CHECK_CLIPS)
         heard = training.data.model_copy(update={**counts, "pseudo_clips": 0})

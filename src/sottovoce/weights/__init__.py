@@ -15,7 +15,7 @@ CHECKPOINTS = {name: _FOLDER / f"{name}.safetensors" for name in _NAMES}
 """Their training checkpoints at half precision."""
 
 DEFAULT_SPEECH = _FOLDER / "speech"
-"""Folder of clean speech, an utterance each of many talkers."""
+"""Folder of clean speech, an utterance each of many speakers."""
 
 
 def find_checkpoint(model: str) -> Path:
