@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile as sf
+from tests.signal.audio.files import film, tone
 
 # DNSMOS repeats short signals to at least 9.01 s: half and quarter of 9.6 s are rated as one segment, which is quick.
 LENGTH = 76_800
@@ -27,15 +28,15 @@ def heed_interruptions():
 @pytest.fixture(scope="session")
 def m4a(tmp_path_factory):
     """A second of a tone as AAC, which ends within a frame: its packets give another length than the decoder gives."""
-    av = pytest.importorskip("av")
     path = tmp_path_factory.mktemp("m4a") / "tone.m4a"
-    tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(44100) / 44100)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=44100, layout="mono")
-        frame = av.AudioFrame.from_ndarray(tone[np.newaxis].astype(np.float32), format="fltp", layout="mono")
-        frame.sample_rate = 44100
-        container.mux([*stream.encode(frame), *stream.encode(None)])
-    return path
+    return film(path, [(0.0, tone(1.0, rate=44100))], codec="aac", picture_seconds=0, rate=44100)
+
+
+@pytest.fixture(scope="session")
+def wma(tmp_path_factory):
+    """A second of a tone of a kind that is read and not written."""
+    path = tmp_path_factory.mktemp("wma") / "tone.wma"
+    return film(path, [(0.0, tone(1.0))], codec="wmav2", picture_seconds=0, bit_rate=64000)
 
 
 def build_identity_model(path, *, windows=(512,), synthesis_window=None, hop=128, delay_frames=1, gain=1.0):

@@ -403,32 +403,31 @@ def test_memory_does_not_depend_on_length(tmp_path, identity):
     assert peak(60) < 1.1 * peak(12)
 
 
-def test_folder_of_all_kinds(tmp_path, identity, m4a):
+def test_a_folder_keeps_kinds_as_a_single_file_does(tmp_path, identity, m4a):
     save(tmp_path / "in" / "a.wav", 1000)
     save(tmp_path / "in" / "c.wav", 1000)
-    for name in ("b.m4a", "c.m4a", "d.mp4"):
+    for name in ("b.m4a", "b.m4b", "c.m4a", "c.mp4", "d.mov"):
         shutil.copy(m4a, tmp_path / "in" / name)
     results = enhance_files([tmp_path / "in"], tmp_path / "out", identity)
-    assert [result.error for result in results] == [None] * 5
-    # c.wav has the name that c.m4a would get.
-    names = [result.target.name for result in results]
-    assert names == ["a.wav", "b.wav", "c.m4a.wav", "c.wav", "d.wav"]
-    frames = read(m4a)[0].shape[1]
-    assert [probe(tmp_path / "out" / name).frames for name in names] == [1000, frames, frames, 1000, frames]
+    assert [result.error for result in results] == [None] * 7
+    assert [result.target.name for result in results] == [result.source.name for result in results]
+    (single,) = enhance_files([m4a], tmp_path / "single.m4a", identity)
+    assert (tmp_path / "out" / "b.m4a").read_bytes() == single.target.read_bytes()
+    assert {probe(tmp_path / "out" / name).subtype for name in ("b.m4a", "b.m4b", "c.mp4", "d.mov")} == {"AAC"}
     results = enhance_files([tmp_path / "in"], tmp_path / "out", identity, resume=True)
     assert all(result.kept for result in results)
 
 
 @pytest.mark.parametrize("as_folder", [True, False])
-def test_twins_get_names_of_their_own(tmp_path, identity, m4a, as_folder):
+def test_twins_get_names_of_their_own(tmp_path, identity, wma, as_folder):
     save(tmp_path / "in" / "other.wav", 1000)
-    for name in ("talk.m4a", "talk.mp4", "below/talk.mp4"):
+    for name in ("talk.wma", "talk.wmv", "below/talk.wmv"):
         (tmp_path / "in" / name).parent.mkdir(exist_ok=True)
-        shutil.copy(m4a, tmp_path / "in" / name)
-    inputs = [tmp_path / "in"] if as_folder else [tmp_path / "in" / name for name in ("talk.m4a", "talk.mp4")]
+        shutil.copy(wma, tmp_path / "in" / name)
+    inputs = [tmp_path / "in"] if as_folder else [tmp_path / "in" / name for name in ("talk.wma", "talk.wmv")]
     results = enhance_files(inputs, tmp_path / "out", identity)
     assert [result.error for result in results] == [None] * len(results)
-    names = ["below/talk.wav", "other.wav"] * as_folder + ["talk.m4a.wav", "talk.mp4.wav"]
+    names = ["below/talk.wav", "other.wav"] * as_folder + ["talk.wma.wav", "talk.wmv.wav"]
     assert [result.target.relative_to(tmp_path / "out").as_posix() for result in results] == names
     assert all(probe(result.target).frames for result in results)
     results = enhance_files(inputs, tmp_path / "out", identity, resume=True)
@@ -445,14 +444,13 @@ def test_less_usual_kinds_are_found(tmp_path, identity, name, kind):
 
 def test_what_is_passed_over_is_reported(tmp_path, identity, caplog):
     save(tmp_path / "in" / "a.wav", 1000)
-    for name in ("b.amr", "c.AU", "below/d.amr", "notes.txt", "below/cover.jpg", ".hidden", "out/earlier.txt"):
+    for name in ("notes.txt", "below/cover.jpg", ".hidden", "out/earlier.txt"):
         (tmp_path / "in" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "in" / name).touch()
     (result,) = enhance_files([tmp_path / "in"], tmp_path / "in" / "out", identity)
     assert result.error is None
     assert [record.getMessage() for record in caplog.records] == [
-        f"{tmp_path / 'in'}: files that were passed over: 3 of kinds that are not read (.amr, .au), which ffmpeg "
-        "converts; 2 that are no sound by their names"
+        f"{tmp_path / 'in'}: passed over 2 files that are no sound by their names"
     ]
 
 
@@ -465,14 +463,18 @@ def test_folder_tells_what_is_not_installed(tmp_path, identity, monkeypatch):
     assert "pip install 'sottovoce[av]'" in second.error
 
 
-def test_what_cannot_be_written_becomes_wav(tmp_path, identity, m4a):
-    (result,) = enhance_files([m4a], tmp_path / "out", identity)
-    assert result.error is None
-    assert result.target == tmp_path / "out" / "tone.wav"
-    info = probe(result.target)
-    assert (info.sample_rate, info.subtype) == (44100, "PCM_16")
-    assert info.frames == read(m4a)[0].shape[1]
-    assert result.seconds == info.seconds
+def test_what_cannot_be_written_becomes_wav_and_is_said(tmp_path, identity, wma, caplog):
+    save(tmp_path / "in" / "a.au", 1000, format="AU")
+    shutil.copy(wma, tmp_path / "in" / "B.WMA")
+    first, second = enhance_files([tmp_path / "in"], tmp_path / "out", identity)
+    assert (first.error, second.error) == (None, None)
+    assert [result.target.name for result in (first, second)] == ["B.wav", "a.wav"]
+    info = probe(first.target)
+    assert (info.format, info.subtype, info.frames) == ("WAV", "PCM_16", read(wma)[0].shape[1])
+    assert probe(second.target).frames == 1000
+    assert [record.getMessage() for record in caplog.records] == [
+        "these kinds of files are not written, and their sound becomes .wav: .au, .wma"
+    ]
 
 
 def test_a_network_that_fails_on_one_recording_fails_there_alone(tmp_path, exploding):

@@ -19,7 +19,7 @@ from sottovoce.paths import is_folder, resolved
 from sottovoce.progress import Progress
 from sottovoce.signal.audio import (
     AUDIO_SUFFIXES,
-    UNREAD_SUFFIXES,
+    MEDIA_SUFFIXES,
     AudioInfo,
     blocks,
     find_audio,
@@ -83,7 +83,8 @@ def enhance_files(
     Args:
         inputs: Files, and folders that are searched with the folders below them.
         output: A file for one input file, otherwise a folder, in which the folders of the inputs are made again. There,
-            what is read but not written, such as .m4a, becomes .wav: talk.wav, or talk.m4a.wav beside a talk.mp4.
+            what is read but not written, such as .avi, becomes .wav, with a warning: talk.wav, or talk.avi.wav beside
+            a talk.wma.
         enhancer: The engine; its model serves all workers.
         options: How to enhance.
         output_options: What is kept beside the sound, and how small lossy files become.
@@ -360,6 +361,8 @@ def _pair_outputs(inputs: Sequence[Path], output: Path) -> list[tuple[Path, Path
         targets[target] = source
     for folder in filter(is_folder, inputs):
         _report_passed_over(folder, output)
+    if not is_file:
+        _report_other_kinds(pairs)
     return pairs
 
 
@@ -374,25 +377,28 @@ def _pairs_in_folder(inputs: Sequence[Path], output: Path) -> list[tuple[Path, P
             if inside and resolved(source).is_relative_to(resolved(output)):
                 continue
             named = output / (source.relative_to(path) if has_many else source.name)
-            keeps_kind = named.suffix.lower() in AUDIO_SUFFIXES or is_folder(source)
+            keeps_kind = named.suffix.lower() in (*AUDIO_SUFFIXES, *MEDIA_SUFFIXES) or is_folder(source)
             found[source, named] = named if keeps_kind else named.with_suffix(".wav")
     counts = Counter(found.values())
-    # Beside talk.wav or talk.mp4, talk.m4a becomes talk.m4a.wav, and talk.mp4 talk.mp4.wav.
+    # Beside talk.wav or talk.wma, talk.avi becomes talk.avi.wav, and talk.wma talk.wma.wav.
     return [
         (source, target if counts[target] == 1 or target == named else named.with_name(f"{named.name}.wav"))
         for (source, named), target in found.items()
     ]
 
 
+def _report_other_kinds(pairs: Sequence[tuple[Path, Path]]) -> None:
+    """Say which kinds of files become WAV, as they are not written."""
+    kinds = sorted({source.suffix.lower() for source, target in pairs if source.name != target.name})
+    if kinds:
+        log.warning("these kinds of files are not written, and their sound becomes .wav: %s", ", ".join(kinds))
+
+
 def _report_passed_over(folder: Path, output: Path) -> None:
     """Say what in a folder is taken for no recording."""
     paths = [path for path in passed_over(folder) if not resolved(path).is_relative_to(resolved(output))]
-    unread = sorted({path.suffix.lower() for path in paths} & set(UNREAD_SUFFIXES))
-    count = sum(path.suffix.lower() in unread for path in paths)
-    parts = [f"{count} of kinds that are not read ({', '.join(unread)}), which ffmpeg converts"] if unread else []
-    parts += [f"{len(paths) - count} that are no sound by their names"] if len(paths) > count else []
-    if parts:
-        log.warning("%s: files that were passed over: %s", folder, "; ".join(parts))
+    if paths:
+        log.warning("%s: passed over %d files that are no sound by their names", folder, len(paths))
 
 
 def make_folder(folder: Path) -> None:

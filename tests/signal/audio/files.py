@@ -81,7 +81,7 @@ def tone(seconds, frequency_hz=440, rate=48000):
     return (0.5 * np.sin(2 * np.pi * frequency_hz * time)).astype(np.float32)[np.newaxis]
 
 
-def film(path, *tracks, codec="pcm_s16le", default=0, picture_seconds=2.0, languages=(), rate=48000):
+def film(path, *tracks, codec="pcm_s16le", default=0, picture_seconds=2.0, languages=(), rate=48000, bit_rate=0):
     """Write a film; each of its sound tracks is a list of (beginning in seconds, samples `(1, n)`)."""
     av = pytest.importorskip("av")
     with av.open(str(path), "w") as container:
@@ -94,7 +94,7 @@ def film(path, *tracks, codec="pcm_s16le", default=0, picture_seconds=2.0, langu
                 packets += [(packet, [(0, 0)]) for packet in picture.encode(frame)]
             packets += [(packet, [(0, 0)]) for packet in picture.encode(None)]
         for number, pieces in enumerate(tracks):
-            stream = container.add_stream(codec, rate=rate, layout="mono")
+            stream = container.add_stream(codec, rate=rate, layout="mono", bit_rate=bit_rate)
             if languages:
                 stream.metadata["language"] = languages[number]
             stream.disposition = av.stream.Disposition.default if number == default else av.stream.Disposition(0)

@@ -64,6 +64,35 @@ def test_m4a_is_sound_alone(tmp_path, name):
     assert np.corrcoef(sound[0, 4800:43200], tone(1.0)[0, 4800:43200])[0, 1] > 0.99
 
 
+@pytest.mark.parametrize(
+    ("name", "codec"), [("a.m4a", "alac"), ("a.mov", "alac"), ("a.mov", "pcm_s24le"), ("a.mkv", "flac")]
+)
+def test_lossless_sound_stays_lossless(tmp_path, name, codec):
+    film(tmp_path / name, [(0.0, tone(1.0))], codec=codec, picture_seconds=0)
+    before, after = replace_sound(tmp_path / name, tmp_path / f"b{name[1:]}")
+    assert before.subtype == after.subtype == codec.upper()
+    np.testing.assert_array_equal(read(after.path)[0], read(before.path)[0])
+
+
+def test_lossless_sound_is_limited_to_full_scale(tmp_path, caplog):
+    film(tmp_path / "a.m4a", [(0.0, tone(1.0))], codec="alac", picture_seconds=0)
+    _, after = replace_sound(tmp_path / "a.m4a", tmp_path / "b.m4a", gain=4)
+    assert np.abs(read(after.path)[0]).max() <= 1
+    assert "were beyond full scale and were limited to ±1" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"), [("a.m4b", "aac"), ("a.aac", "aac"), ("a.3gp", "aac"), ("a.weba", "libopus")]
+)
+def test_kinds_that_hold_sound_alone_are_written(tmp_path, name, codec):
+    path = tmp_path / name
+    suffix = ".webm" if codec == "libopus" else path.suffix  # FFmpeg knows no .weba
+    film(path.with_suffix(suffix), [(0.0, tone(1.0))], codec=codec, picture_seconds=0).replace(path)
+    before, after = replace_sound(path, tmp_path / f"b{name[1:]}")
+    assert (after.subtype, after.sample_rate, after.channels) == (before.subtype, 48000, 1)
+    assert after.seconds == pytest.approx(before.seconds, abs=0.1)
+
+
 @pytest.mark.parametrize("kbps", [48, 128])
 def test_bit_rate_is_about_that_of_the_recording(tmp_path, kbps):
     path, info = tmp_path / "a.m4a", probe(save(tmp_path / "a.wav", noise(96000), 48000))

@@ -45,6 +45,34 @@ class TestPyAV:
         np.testing.assert_array_equal(read(recording, start=1234, frames=20000)[0], waveform[:, 1234:21234])
         assert {block.shape[1] for block in list(blocks(recording, 5000))[:-1]} == {5000}
 
+    @pytest.mark.parametrize("has_its_name", [True, False])
+    @pytest.mark.parametrize(
+        ("suffix", "codec"),
+        [
+            (".avi", "ac3"),
+            (".ac3", "ac3"),
+            (".amr", "libopencore_amrnb"),
+            (".wma", "wmav2"),
+            (".flv", "aac"),
+            (".mpg", "mp2"),
+            (".tta", "tta"),
+            (".wv", "wavpack"),
+            (".3gp", "libopencore_amrnb"),
+        ],
+    )
+    def test_what_people_have_is_read_by_its_content(self, tmp_path, suffix, codec, has_its_name):
+        rate = 8000 if "amr" in codec else 44100 if suffix == ".flv" else 48000
+        bit_rate = 12200 if "amr" in codec else 64000
+        pieces = [(0.0, tone(1.0, rate=rate))]
+        path = film(tmp_path / f"a{suffix}", pieces, codec=codec, picture_seconds=0, rate=rate, bit_rate=bit_rate)
+        if not has_its_name:
+            path = path.replace(tmp_path / "a.wav")
+        info = probe(path)
+        assert (info.sample_rate, info.channels, info.needs_pyav) == (rate, 1, True)
+        sound, _ = read(path)
+        assert sound.shape[1] == pytest.approx(rate, abs=0.1 * rate)
+        assert np.abs(np.fft.rfft(sound[0, rate // 4 : 3 * rate // 4])).argmax() == 220
+
     @pytest.mark.parametrize("recording", [("a.m4a", "aac")], indirect=True)
     def test_is_refused_when_cut(self, recording):
         with pytest.raises(AudioError, match="cut or damaged"):

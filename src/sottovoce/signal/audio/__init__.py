@@ -1,15 +1,15 @@
 """Sound files: found, probed, read and written by blocks."""
 
-from sottovoce.signal.audio.formats import AUDIO_SUFFIXES, PYAV_SUFFIXES, UNREAD_SUFFIXES, AudioInfo, Float32Array
-from sottovoce.signal.audio.media import MediaWriter, open_writer
+from sottovoce.signal.audio.formats import AUDIO_SUFFIXES, PYAV_SUFFIXES, AudioInfo, Float32Array
+from sottovoce.signal.audio.media import MEDIA_SUFFIXES, MediaWriter, open_writer
 from sottovoce.signal.audio.metadata import Metadata
 from sottovoce.signal.audio.reading import blocks, find_audio, passed_over, probe, read, read_metadata
 from sottovoce.signal.audio.writing import Writer, quantise
 
 __all__ = [
     "AUDIO_SUFFIXES",
+    "MEDIA_SUFFIXES",
     "PYAV_SUFFIXES",
-    "UNREAD_SUFFIXES",
     "AudioInfo",
     "Float32Array",
     "MediaWriter",

@@ -38,6 +38,9 @@ LINEAR = ("PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW", "PCM_
 
 _CONTAINERS = {
     ".wav": _Container("WAV", LINEAR),
+    ".wave": _Container("WAV", LINEAR),
+    ".bwf": _Container("WAV", LINEAR),
+    ".rf64": _Container("WAV", LINEAR),
     ".flac": _Container("FLAC", ("PCM_16", "PCM_24", "PCM_S8")),
     ".ogg": _Container("OGG", ("VORBIS", "OPUS")),
     ".oga": _Container("OGG", ("VORBIS", "OPUS")),
@@ -76,14 +79,18 @@ _SIZE_LIMIT_BYTES = 2**32 - 2**16 - MAX_METADATA_BYTES
 AUDIO_SUFFIXES = tuple(_CONTAINERS)
 """File names' endings that are read and written."""
 
-PYAV_SUFFIXES = (".m4a", ".mp4", ".aac", ".webm", ".mka", ".mkv", ".mov", ".wma", ".3gp")
-"""File names' endings that are read when PyAV is installed; they are never written."""
+READ_SUFFIXES = (".au", ".mp1", ".mp2", ".nist", ".snd", ".sph", ".voc")
+"""File names' endings that are read without PyAV, and never written."""
 
-UNREAD_SUFFIXES = (
-    *(".ac3", ".amr", ".ape", ".au", ".avi", ".dsf", ".dts", ".flv", ".m4b", ".m4v", ".mp2", ".mpc", ".mpeg", ".mpg"),
-    *(".mts", ".ra", ".snd", ".spx", ".tta", ".voc", ".wmv", ".wv"),
+PYAV_SUFFIXES = (
+    *(".3g2", ".3gp", ".aac", ".ac3", ".amr", ".ape", ".avi", ".awb", ".dsf", ".dts", ".eac3", ".f4v", ".flv", ".m2ts"),
+    *(".m4a", ".m4b", ".m4v", ".mka", ".mkv", ".mov", ".mp4", ".mpc", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ra"),
+    *(".rm", ".spx", ".tta", ".vob", ".weba", ".webm", ".wma", ".wmv", ".wv"),
 )
-"""File names' endings of sound and film that is not looked for in folders."""
+"""File names' endings that are read when PyAV is installed; it writes some of them."""
+
+FOUND_SUFFIXES = (*AUDIO_SUFFIXES, *READ_SUFFIXES, *PYAV_SUFFIXES)
+"""File names' endings by which recordings are found in folders."""
 
 
 @dataclass(frozen=True)

@@ -39,23 +39,39 @@ log = logging.getLogger(__name__)
 
 
 class _Kind(NamedTuple):
-    """A kind of file: FFmpeg's names of container and encoder, the rates of that, and whether pictures have a place."""
+    """A kind of file.
+
+    Attributes:
+        container: FFmpeg's name for it.
+        encoder: FFmpeg's name for the encoder of its sound.
+        rates_hz: Rates of that.
+        takes_pictures: Whether it has a place for pictures.
+        lossless: Codecs that are kept if the recording has one.
+    """
 
     container: str
     encoder: str
     rates_hz: tuple[int, ...]
     takes_pictures: bool
+    lossless: tuple[str, ...] = ()
 
 
 _AAC_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
 _OPUS_RATES_HZ = (8000, 12000, 16000, 24000, 48000)
+_PCM = ("pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_s16be", "pcm_s24be", "pcm_s32be")
 _KINDS = {
-    ".m4a": _Kind("ipod", "aac", _AAC_RATES_HZ, False),
-    ".mp4": _Kind("mp4", "aac", _AAC_RATES_HZ, True),
-    ".mov": _Kind("mov", "aac", _AAC_RATES_HZ, True),
-    ".mkv": _Kind("matroska", "aac", _AAC_RATES_HZ, True),
-    ".mka": _Kind("matroska", "aac", _AAC_RATES_HZ, False),
+    ".m4a": _Kind("ipod", "aac", _AAC_RATES_HZ, False, ("alac",)),
+    ".m4b": _Kind("ipod", "aac", _AAC_RATES_HZ, False, ("alac",)),
+    ".aac": _Kind("adts", "aac", _AAC_RATES_HZ, False),
+    ".mp4": _Kind("mp4", "aac", _AAC_RATES_HZ, True, ("alac",)),
+    ".m4v": _Kind("mp4", "aac", _AAC_RATES_HZ, True, ("alac",)),
+    ".3gp": _Kind("3gp", "aac", _AAC_RATES_HZ, True),
+    ".3g2": _Kind("3g2", "aac", _AAC_RATES_HZ, True),
+    ".mov": _Kind("mov", "aac", _AAC_RATES_HZ, True, ("alac", *_PCM)),
+    ".mkv": _Kind("matroska", "aac", _AAC_RATES_HZ, True, ("flac", "alac", *_PCM)),
+    ".mka": _Kind("matroska", "aac", _AAC_RATES_HZ, False, ("flac", "alac", *_PCM)),
     ".webm": _Kind("webm", "libopus", _OPUS_RATES_HZ, True),
+    ".weba": _Kind("webm", "libopus", _OPUS_RATES_HZ, False),
 }
 MEDIA_SUFFIXES = tuple(_KINDS)
 """File names' endings that are written when PyAV is installed."""
@@ -123,6 +139,8 @@ def open_writer(
 class MediaWriter:
     """Writes sound as AAC or Opus block by block, as a context manager; the file appears whole or not at all.
 
+    Lossless sound stays lossless where the kind of file has a place for its codec.
+
     Where the kind of file has a place for pictures and `like` is a film, its other tracks are copied as they are, so
     that only the sound is new. Packets are copied as far as the sound has come, which bounds the memory.
 
@@ -155,6 +173,8 @@ class MediaWriter:
         self.sample_rate = sample_rate
         self.channels = channels
         self._kind = _KINDS[self.path.suffix.lower()]
+        codec = like.subtype.lower() if like is not None else ""
+        self._lossless = codec if codec in self._kind.lossless else None
         self._options = options or OutputOptions()
         self._metadata = metadata or Metadata()
         self._source = like.path if like is not None and like.needs_pyav else None
@@ -167,7 +187,7 @@ class MediaWriter:
                 f"cannot write {self.path}: its encoder is not installed; run `pip install 'sottovoce[av]'`, or write "
                 ".wav or .flac"
             )
-        if sample_rate not in self._kind.rates_hz or channels not in _LAYOUTS:
+        if channels not in _LAYOUTS or (self._lossless is None and sample_rate not in self._kind.rates_hz):
             raise AudioError(
                 f"cannot write {self.path}: found {sample_rate} Hz and {channels} channels, expected "
                 f"{listing(self._kind.rates_hz)} Hz and at most {max(_LAYOUTS)} channels for this kind of file; write "
@@ -210,7 +230,7 @@ class MediaWriter:
             raise ValueError(f"found a block of shape {block.shape}, expected ({self.channels}, samples)")
         if block.shape[1] == 0:
             return
-        samples, count = limit(block, LOSSY_PEAK)
+        samples, count = limit(block, self._peak)
         self._limited += count
         # PyAV takes 8 planes for 9.
         packed = np.ascontiguousarray(samples.T).reshape(1, -1)
@@ -254,7 +274,11 @@ class MediaWriter:
             except OSError as failure:
                 raise AudioError(f"cannot write {self.path} ({failure.strerror}): name another file") from failure
             warn_unkept(self.path, self._unkept)
-            warn_limited(self.path, self._limited, LOSSY_PEAK)
+            warn_limited(self.path, self._limited, self._peak)
+
+    @property
+    def _peak(self) -> int:
+        return LOSSY_PEAK if self._lossless is None else 1
 
     def _failure(self, error: Exception) -> AudioError:
         if getattr(error, "errno", None) in _DISK_ERRORS:
@@ -307,9 +331,12 @@ class MediaWriter:
 
     def _add_sound(self, output: "OutputContainer", replaced: "AudioStream | None") -> "AudioStream":
         layout = replaced.layout.name if replaced is not None else _LAYOUTS[self.channels]
-        added = output.add_stream(self._kind.encoder, rate=self.sample_rate, layout=layout, bit_rate=self._bit_rate)
+        encoder = self._lossless or self._kind.encoder
+        added = output.add_stream(encoder, rate=self.sample_rate, layout=layout, bit_rate=self._bit_rate)
         sound = cast("AudioStream", added)
         if replaced is not None:
+            if self._lossless is not None:
+                sound.format = replaced.format
             sound.metadata.update({name: text for name, text in replaced.metadata.items() if name in _TRACK_TAGS})
             sound.disposition = replaced.disposition
         return sound

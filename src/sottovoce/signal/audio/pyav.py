@@ -25,9 +25,13 @@ _JITTER_SECONDS = 0.02
 _MAX_HOLE_SECONDS = 3600.0
 _SILENCE_FRAMES = 65536
 _MICROSECONDS = 1_000_000
-# How MP4 (with the name of its first box), Matroska, Windows Media and AAC begin.
+# How MP4 begins (with the name of its first box), and other kinds: Matroska, Windows Media, AAC, AC-3, DTS, MPEG film,
+# Flash, RealMedia, AMR, Monkey's Audio, WavPack, True Audio, Musepack and DSD.
 _MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
-_BEGINNINGS = (b"\x1aE\xdf\xa3", b"0&\xb2u\x8ef\xcf\x11", b"\xff\xf1", b"\xff\xf9")
+_BEGINNINGS = (
+    *(b"\x1aE\xdf\xa3", b"0&\xb2u\x8ef\xcf\x11", b"\xff\xf1", b"\xff\xf9", b"\x0bw", b"\x7f\xfe\x80\x01"),
+    *(b"\0\0\x01\xba", b"FLV\x01", b".RMF", b"#!AMR", b"MAC ", b"wvpk", b"TTA1", b"MPCK", b"MP+", b"DSD "),
+)
 
 
 # Tags in ffmpeg's words, where soundfile has others; and those that describe the file.
@@ -51,8 +55,9 @@ def recognises(path: Path) -> bool:
         OSError: The file cannot be read.
     """
     with path.open("rb") as file:
-        head = file.read(8)
-    return head[4:] in _MP4_BOXES or head.startswith(_BEGINNINGS)
+        head = file.read(12)
+    is_avi = head[:4] == b"RIFF" and head[8:] == b"AVI "
+    return is_avi or head[4:8] in _MP4_BOXES or head.startswith(_BEGINNINGS)
 
 
 def probe(path: Path) -> AudioInfo:

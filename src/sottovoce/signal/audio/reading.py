@@ -18,6 +18,7 @@ from sottovoce.signal.audio import pyav
 from sottovoce.signal.audio.containers import Head, find_defect, missing_head, sound_length, stated_frames
 from sottovoce.signal.audio.formats import (
     AUDIO_SUFFIXES,
+    FOUND_SUFFIXES,
     LINEAR,
     PYAV_SUFFIXES,
     SAMPLE_BYTES,
@@ -61,17 +62,16 @@ def find_audio(folder: Path) -> list[Path]:
         raise AudioError(f"found nothing at {folder}, expected a folder with recordings") from None
     except OSError as error:
         raise unreadable(folder, error) from error
-    suffixes = (*AUDIO_SUFFIXES, *PYAV_SUFFIXES)
     unreadable_folders: list[OSError] = []
     paths = [
         Path(parent, name)
         for parent, _, names in os.walk(folder, onerror=unreadable_folders.append)
         for name in names
-        if not name.startswith(".") and Path(name).suffix.lower() in suffixes
+        if not name.startswith(".") and Path(name).suffix.lower() in FOUND_SUFFIXES
     ]
     paths = sorted([*paths, *(Path(error.filename) for error in unreadable_folders)])
     if not paths:
-        raise AudioError(f"found no recording in the folder {folder}, expected {listing(suffixes)} files")
+        raise AudioError(f"found no recording in the folder {folder}, expected {listing(FOUND_SUFFIXES)} files")
     return paths
 
 
@@ -84,12 +84,11 @@ def passed_over(folder: Path) -> list[Path]:
     Returns:
         Paths in sorted order; files whose name begins with a dot are left out.
     """
-    suffixes = (*AUDIO_SUFFIXES, *PYAV_SUFFIXES)
     return sorted(
         Path(parent, name)
         for parent, _, names in os.walk(folder)
         for name in names
-        if not name.startswith(".") and Path(name).suffix.lower() not in suffixes
+        if not name.startswith(".") and Path(name).suffix.lower() not in FOUND_SUFFIXES
     )
 
 
