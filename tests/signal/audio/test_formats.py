@@ -35,6 +35,26 @@ class TestFormats:
         assert (after.sample_rate, after.frames) == (rate, 3000)
         assert after.seconds == pytest.approx(3000 / rate)
 
+    @pytest.mark.parametrize("rate", [4000, 65_535, 65_536, 65_537, 65_540, 96_001, 200_000, 200_001, 383_999, 384_000])
+    @pytest.mark.parametrize("suffix", formats.AUDIO_SUFFIXES)
+    def test_every_rate_is_written_or_refused_before_anything_is(self, tmp_path, suffix, rate):
+        path, refusal = tmp_path / f"a{suffix}", None
+        try:
+            with Writer(path, rate, 1) as writer:
+                writer.write(noise(2000))
+        except AudioError as error:
+            refusal = str(error)
+        if refusal is None:
+            assert (probe(path).sample_rate, probe(path).frames) == (rate, 2000)
+        else:
+            assert f"found {rate} Hz and 1 channels, expected" in refusal
+            assert suffix not in refusal.partition("; write ")[2].replace(" or ", ", ").split(", ")
+
+    def test_rates_of_flac(self, tmp_path):
+        with pytest.raises(AudioError) as error:
+            Writer(tmp_path / "a.flac", 96_001, 1)
+        assert "expected 4000 to 65535, or a multiple of 10 up to 384000, Hz and at most 8 channels" in str(error.value)
+
     @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.aiff"])
     def test_eight_channels(self, tmp_path, name):
         source = save(tmp_path / name, noise(2000, 8))

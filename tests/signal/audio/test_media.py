@@ -211,7 +211,7 @@ def test_tags_of_other_kinds_of_files(tmp_path):
     ("rate", "channels", "name", "words"),
     [
         (192_000, 1, "b.m4a", "found 192000 Hz and 1 channels, expected 8000, "),
-        (48_000, 9, "b.mp4", "at most 8 channels for this kind of file; write .wav or .flac"),
+        (48_000, 9, "b.mp4", "at most 8 channels for this kind of file; write .wav, .ogg, .opus, .aiff, .caf or .w64"),
         (44_100, 1, "b.webm", "expected 8000, 12000, 16000, 24000 or 48000 Hz"),
     ],
 )

@@ -24,13 +24,14 @@ class _Container(NamedTuple):
 
 
 class _Codec(NamedTuple):
-    """What a sample format can hold."""
+    """What a sample format can hold: rates, the same in words, and how many channels."""
 
-    rates_hz: range | tuple[int, ...]
+    rates_hz: tuple[range | tuple[int, ...], ...]
+    rates: str
     channels: int
 
     def holds(self, sample_rate: int, channels: int) -> bool:
-        return sample_rate in self.rates_hz and channels <= self.channels
+        return any(sample_rate in rates for rates in self.rates_hz) and channels <= self.channels
 
 
 LINEAR = ("PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW", "PCM_U8")
@@ -52,13 +53,22 @@ _CONTAINERS = {
     ".caf": _Container("CAF", (*(subtype for subtype in LINEAR if subtype != "PCM_U8"), "PCM_S8")),
     ".w64": _Container("W64", LINEAR),
 }
-_UNLIMITED = _Codec(range(MIN_RATE_HZ, MAX_RATE_HZ + 1), MAX_CHANNELS)
+_UNLIMITED = _Codec((range(MIN_RATE_HZ, MAX_RATE_HZ + 1),), f"{MIN_RATE_HZ} to {MAX_RATE_HZ}", MAX_CHANNELS)
 _CODECS = {
-    "FLAC": _Codec(range(MIN_RATE_HZ, MAX_RATE_HZ + 1), 8),
+    # A frame's header says higher rates in tens of Hz.
+    "FLAC": _Codec(
+        (range(MIN_RATE_HZ, 65_536), range(65_540, MAX_RATE_HZ + 1, 10)),
+        f"{MIN_RATE_HZ} to 65535, or a multiple of 10 up to {MAX_RATE_HZ},",
+        8,
+    ),
     # libvorbis crashes above 200 kHz.
-    "VORBIS": _Codec(range(MIN_RATE_HZ, 200_001), MAX_CHANNELS),
-    "OPUS": _Codec((8000, 12000, 16000, 24000, 48000), MAX_CHANNELS),
-    "MPEG_LAYER_III": _Codec((8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000), 2),
+    "VORBIS": _Codec((range(MIN_RATE_HZ, 200_001),), f"{MIN_RATE_HZ} to 200000", MAX_CHANNELS),
+    "OPUS": _Codec(((8000, 12000, 16000, 24000, 48000),), "8000, 12000, 16000, 24000 or 48000", MAX_CHANNELS),
+    "MPEG_LAYER_III": _Codec(
+        ((8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000),),
+        "8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100 or 48000",
+        2,
+    ),
 }
 SAMPLE_BYTES = {
     "PCM_U8": 1,
@@ -151,17 +161,10 @@ def choose_format(path: Path, sample_rate: int, channels: int, like: AudioInfo |
         subtype = "PCM_24"
     codec = _codec(container, subtype)
     if not codec.holds(sample_rate, channels):
-        fitting = [
-            ending
-            for ending, other in _CONTAINERS.items()
-            if _codec(other, other.subtypes[0]).holds(sample_rate, channels)
-        ]
-        is_range = isinstance(codec.rates_hz, range)
-        rates = f"{codec.rates_hz[0]} to {codec.rates_hz[-1]}" if is_range else listing(codec.rates_hz)
-        advice = f"; write {listing(fitting)}" if fitting else ""
         raise AudioError(
-            f"cannot write {path}: found {sample_rate} Hz and {channels} channels, expected {rates} Hz and at most "
-            f"{codec.channels} channels for this kind of file{advice}"
+            f"cannot write {path}: found {sample_rate} Hz and {channels} channels, expected {codec.rates} Hz and "
+            f"at most {codec.channels} channels for this kind of file; write "
+            f"{listing(kinds_for(sample_rate, channels))}"
         )
     is_long = like is not None and exceeds_limit(container.format, subtype, like.frames, channels)
     if is_long and container.format == "AIFF":
@@ -170,6 +173,23 @@ def choose_format(path: Path, sample_rate: int, channels: int, like: AudioInfo |
         kept = like.format if like.format in ("WAVEX", "RF64") else "WAV" if like.layout is None else "WAVEX"
         return "RF64" if is_long else kept, subtype
     return container.format, subtype
+
+
+def kinds_for(sample_rate: int, channels: int) -> list[str]:
+    """List the kinds of files that can hold a rate and a number of channels.
+
+    Args:
+        sample_rate: Rate in Hz, in range.
+        channels: Number of channels, in range.
+
+    Returns:
+        The first of the file names' endings of each; .wav at least.
+    """
+    endings: dict[_Container, str] = {}
+    for ending, container in _CONTAINERS.items():
+        if _codec(container, container.subtypes[0]).holds(sample_rate, channels):
+            endings.setdefault(container, ending)
+    return list(endings.values())
 
 
 def exceeds_limit(kind: str, subtype: str, frames: int, channels: int) -> bool:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sottovoce.atomic import publish, temporary_beside
 from sottovoce.errors import AudioError
 from sottovoce.signal.audio import pyav
-from sottovoce.signal.audio.formats import AudioInfo, listing
+from sottovoce.signal.audio.formats import AudioInfo, kinds_for, listing
 from sottovoce.signal.audio.metadata import Metadata
 from sottovoce.signal.audio.targets import (
     LOSSY_PEAK,
@@ -191,7 +191,7 @@ class MediaWriter:
             raise AudioError(
                 f"cannot write {self.path}: found {sample_rate} Hz and {channels} channels, expected "
                 f"{listing(self._kind.rates_hz)} Hz and at most {max(_LAYOUTS)} channels for this kind of file; write "
-                ".wav or .flac"
+                f"{listing(kinds_for(sample_rate, channels))}"
             )
         refuse_existing(self.path, overwrite=overwrite)
 
