@@ -90,7 +90,7 @@ def say(sentence: str, *, to_stderr: bool = False) -> None:
 
     Args:
         sentence: It may hold names from anybody.
-        to_stderr: Print to standard error, since standard output is for sound.
+        to_stderr: Print to standard error, where standard output is for sound or JSON, or for what is worth knowing.
     """
     if _verbosity == QUIET:
         return
@@ -122,21 +122,34 @@ def _plain(content: Any) -> Any:
 
 
 @contextlib.contextmanager
+def sentences() -> Iterator[None]:
+    """Print what the package logs to standard error, one sentence each."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Sentences("sottovoce: %(message)s"))
+    with _handled_by(handler):
+        yield
+
+
+@contextlib.contextmanager
+def _handled_by(handler: logging.Handler) -> Iterator[None]:
+    log = logging.getLogger("sottovoce")
+    before, log.handlers = log.handlers, [handler]
+    try:
+        yield
+    finally:
+        log.handlers = before
+
+
+@contextlib.contextmanager
 def progress() -> Iterator[Progress]:
     """Give what draws a bar per task on a terminal, or else writes lines.
 
     Warnings of the package go above the bars, or to stderr where there is no terminal.
     """
-    log = logging.getLogger("sottovoce")
     if _verbosity == QUIET or not sys.stderr.isatty():
         # A log, perhaps: rich is not even imported.
-        handler: logging.Handler = logging.StreamHandler()
-        handler.setFormatter(_Sentences("sottovoce: %(message)s"))
-        log.addHandler(handler)
-        try:
+        with sentences():
             yield silent if _verbosity == QUIET else ProgressLines()
-        finally:
-            log.removeHandler(handler)
         return
 
     from rich.console import Console
@@ -148,7 +161,6 @@ def progress() -> Iterator[Progress]:
     screen = Console(stderr=True)
     handler = RichHandler(console=screen, show_path=False, show_time=False)
     handler.setFormatter(_Sentences("%(message)s"))
-    log.addHandler(handler)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -158,19 +170,19 @@ def progress() -> Iterator[Progress]:
         TextColumn("left:"),
         TimeLeftColumn(),
     )
-    try:
-        with Bars(*columns, console=screen, refresh_per_second=4, speed_estimate_period=120) as bars:
-            tasks: dict[str, TaskID] = {}
+    with (
+        _handled_by(handler),
+        Bars(*columns, console=screen, refresh_per_second=4, speed_estimate_period=120) as bars,
+    ):
+        tasks: dict[str, TaskID] = {}
 
-            def show(task: str, done: float, total: float, note: str = "") -> None:
-                note = note or f"{done} of {total}"
-                if task not in tasks:
-                    tasks[task] = bars.add_task(task, total=total, note=note)
-                bars.update(tasks[task], completed=done, total=total, note=note)
+        def show(task: str, done: float, total: float, note: str = "") -> None:
+            note = note or f"{done} of {total}"
+            if task not in tasks:
+                tasks[task] = bars.add_task(task, total=total, note=note)
+            bars.update(tasks[task], completed=done, total=total, note=note)
 
-            yield show
-    finally:
-        log.removeHandler(handler)
+        yield show
 
 
 def silent(task: str, done: float, total: float, note: str = "") -> None:

@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -123,6 +124,44 @@ def test_quiet(monkeypatch, capsys, recording, identity_model, flag):
     assert (code, out) == (1, "")
     assert "exists and is kept" in err
     assert "rate  " in run(monkeypatch, capsys, "info", recording, flag)[1]
+
+
+class SilentLive:
+    """A live session without devices."""
+
+    input_name, output_name, sample_rate, overruns, underruns = "noisy", "clean", 16000, 0, 0
+    latency = SimpleNamespace(
+        total_seconds=0.03, model_seconds=0.016, blocks_seconds=0.01, input_seconds=0.0, output_seconds=0.0
+    )
+
+    def __init__(self, *arguments, **options):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+
+def test_live_is_quiet_as_well(monkeypatch, capsys, identity_model):
+    monkeypatch.setattr("sottovoce.cli.live.require", lambda *needed: None)
+    monkeypatch.setattr("sottovoce.engine.live.Live", SilentLive)
+    command = ("live", "--model", identity_model, "--seconds", "0")
+    code, out, err = run(monkeypatch, capsys, *command)
+    assert (code, err) == (0, "")
+    first, last = out.splitlines()
+    assert first.startswith("From 'noisy' to 'clean' at 16000 Hz, latency 30 ms")
+    assert last.startswith("Ran 0:0")
+    assert run(monkeypatch, capsys, *command, "-q") == (0, "", "")
+
+
+def test_warnings_are_sentences_in_every_command(monkeypatch, capsys, tmp_path):
+    path = tmp_path / "a\x1b[31m.wav"
+    sf.write(path, np.full(1600, np.nan), 16000, subtype="FLOAT")
+    warning = f"sottovoce: {tmp_path}/a\\x1b[31m.wav: 1600 samples are not finite numbers and were taken as 0\n"
+    assert run(monkeypatch, capsys, "info", path)[2] == warning
+    assert run(monkeypatch, capsys, "info", path, "-q")[2] == ""
 
 
 def test_verbose(monkeypatch, capsys, recording, identity_model):

@@ -158,6 +158,13 @@ def test_report_for_programs(sottovoce, folders):
     assert report["files"][1]["si_sdr_db"] > 5
     assert len(report["left_out"]) == 1
     assert "extra" in report["left_out"][0]
+    options = ("--measures", "stoi", "--json", "-o", folders / "scores", "-q")
+    _, out, err = sottovoce(*command, *options)
+    assert json.loads(out)["left_out"] == report["left_out"]
+    assert err == f"sottovoce: left out: {report['left_out'][0]}\n"
+    _, out, err = sottovoce(*command, *options[:-1], "--overwrite")
+    assert json.loads(out)["left_out"] == report["left_out"]
+    assert err.splitlines()[-1].startswith(f"sottovoce: Wrote {folders / 'scores' / 'scores.csv'}, ")
 
 
 def test_without_a_reference(sottovoce, folders):

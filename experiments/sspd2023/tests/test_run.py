@@ -105,6 +105,25 @@ def test_a_system_is_trained_once_for_both_conditions_and_its_ceiling(finished):
     ]
 
 
+def test_a_benchmark_that_goes_on_says_where(protocols, tmp_path, caplog):
+    run(protocols[:1], tmp_path, rows=("unprocessed",), seeds=(1,))
+    assert caplog.records == []
+    run(protocols[:1], tmp_path, rows=("unprocessed", "oracle_irm"), seeds=(1,))
+    (record,) = caplog.records
+    assert record.getMessage() == f"going on in {tmp_path}: 0 of 0 steps of training and 2 of 4 scores are saved"
+    assert record.name.startswith("sottovoce.")  # commands print what this log says
+
+
+def test_steps_of_an_interrupted_stage_are_saved_as_well(protocols, tmp_path):
+    (training,) = run_module.plan_trainings(protocols[:1], ("joint",), (1,), SYSTEM_SETTINGS, tmp_path).values()
+    assert training.steps_saved() == {"speech": 0, "joint": 0}
+    for name in ("speech/finished.pt", "joint/step=1.ckpt"):
+        path = training.folder / "stages" / name
+        path.parent.mkdir(parents=True)
+        path.touch()
+    assert training.steps_saved() == {"speech": 2, "joint": 1}
+
+
 def test_what_is_done_is_not_done_again(protocols, finished):
     outcome, folder, _ = finished
     written = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}

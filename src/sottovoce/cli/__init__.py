@@ -106,7 +106,7 @@ def main() -> int:
     # Its remarks, such as on fonts, would be written by whoever has no other place for them.
     logging.getLogger("matplotlib").addHandler(logging.NullHandler())
     try:
-        with interruption.raised(), terminal.own_words_only():
+        with interruption.raised(), terminal.own_words_only(), terminal.sentences():
             code = _run(sys.argv[1:])
             if sys.stdout is not None:
                 sys.stdout.flush()

@@ -50,7 +50,7 @@ def adapt(
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     if where := when_resumed(output):
-        terminal.warn(where)
+        terminal.say(where, to_stderr=True)
     with interruption.noted(lambda: when_interrupted(output)), terminal.progress() as show:
         adaptation = run(
             mixtures,

@@ -88,7 +88,7 @@ def evaluate(
         title = f"mean ± 95 % confidence interval, {len(results) // len(systems)} file(s)"
         terminal.print_table(report.table(results, measures), title=title)
     for note in notes:
-        terminal.warn(f"note: {note}")
+        terminal.say(f"note: {note}", to_stderr=True)
     if output:
         texts = {
             "csv": report.to_csv(results, measures),
@@ -100,5 +100,6 @@ def evaluate(
         if draws:
             chart = plots.score_chart(report.summarise(results, measures), title=estimate.name)
             plots.save(chart, targets["png"], overwrite=overwrite)
-        terminal.say(f"Wrote {', '.join(str(path) for path in targets.values())}.")
+        # Behind JSON, a sentence on standard output would make it unreadable.
+        terminal.say(f"Wrote {', '.join(str(path) for path in targets.values())}.", to_stderr=json)
     return 1 if problems else 0

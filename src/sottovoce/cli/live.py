@@ -77,7 +77,7 @@ def live(
         try:
             with contextlib.suppress(KeyboardInterrupt), terminal.keys() as next_key, terminal.meters() as show:
                 # Said where an interruption is an end: who reads this may interrupt at once.
-                terminal.print_line(
+                terminal.say(
                     f"From {session.input_name!r} to {session.output_name!r} at {session.sample_rate} Hz, "
                     f"latency {1000 * latency.total_seconds:.0f} ms: model {1000 * latency.model_seconds:.0f}, "
                     f"blocks {1000 * latency.blocks_seconds:.0f}, input {1000 * latency.input_seconds:.0f}, "
@@ -92,7 +92,7 @@ def live(
                         session.relay.bypass = not session.relay.bypass
                     show(session.relay)
         finally:
-            terminal.print_line(
+            terminal.say(
                 f"Ran {terminal.duration(time.monotonic() - start)}: {session.overruns} overrun(s), in which sound was "
                 f"lost, and {session.underruns} underrun(s), in which there was silence."
             )

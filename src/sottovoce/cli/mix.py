@@ -78,6 +78,6 @@ def mix(
             progress=part(show, "mixing"),
         )
     for unusable in (*speakers.unusable, *noises.unusable):
-        terminal.warn(f"left out: {unusable.reason}")
+        terminal.say(f"left out: {unusable.reason}", to_stderr=True)
     seconds_in_all = sum(row.seconds for row in rows)
     terminal.say(f"Mixed {len(rows)} files, {terminal.duration(seconds_in_all)} of sound; see {output / TABLE}.")

@@ -62,7 +62,7 @@ def train(
     terminal.say_every_step()
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     if where := when_resumed(output):
-        terminal.warn(where)
+        terminal.say(where, to_stderr=True)
     with interruption.noted(lambda: when_interrupted(output)), terminal.progress() as show:
         model = run(
             speech,

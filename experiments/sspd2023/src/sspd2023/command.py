@@ -94,5 +94,5 @@ def benchmark(
     for title, rows in report.tables.items():
         terminal.print_table(rows, title=title)
     for note in report.notes:
-        terminal.warn(f"note: {note}")
+        terminal.say(f"note: {note}", to_stderr=True)
     terminal.say(f"Wrote {', '.join(str(path) for path in report.files)}.")

@@ -27,7 +27,7 @@ from sspd2023.baselines.system import SAMPLE_RATE
 from sspd2023.signals import Signal, make_signals
 from sspd2023.split import CONDITIONS, Condition, Part, Sources, assignments, split_sources
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger(f"sottovoce.{__name__}")  # commands print what the product's log says
 
 
 _TRAINING_NOISE, _MATCHED_TEST_NOISE, _WHOLE_NOISE = (0.0, 0.75), (0.75, 1.0), (0.0, 1.0)

@@ -41,8 +41,7 @@ if TYPE_CHECKING:
     from sottovoce.models.joint import JointAutoencoder
     from sspd2023.baselines.network import Baseline
 
-_log = logging.getLogger(__name__)
-"""Called with a task ("training" or "scoring"), units done and units in all."""
+_log = logging.getLogger(f"sottovoce.{__name__}")  # commands print what the product's log says
 
 # What a result depends on: another version of it is another cache, and so is a package that is missing.
 _TRAINING_PACKAGES = ("sottovoce", "numpy", "torch")
@@ -81,12 +80,17 @@ class Training:
 
         return sum(stage_steps(self.settings).values())
 
-    def steps_done(self) -> int:
-        """Steps of the stages that are finished."""
+    def steps_saved(self) -> dict[str, int]:
+        """Steps that are not made again, by stage."""
+        from sottovoce.training.checkpoints import FINISHED, newest_checkpoint, step_of
         from sspd2023.training import stage_steps
 
-        steps = stage_steps(self.settings).items()
-        return sum(count for stage, count in steps if (self.folder / "stages" / stage / "finished.pt").exists())
+        saved = {}
+        for stage, count in stage_steps(self.settings).items():
+            folder = self.folder / "stages" / stage
+            newest = newest_checkpoint(folder)
+            saved[stage] = count if (folder / FINISHED).exists() else step_of(newest) if newest is not None else 0
+        return saved
 
 
 @dataclass(frozen=True)
@@ -184,7 +188,7 @@ def run(
         settings: Settings by the name that `SYSTEMS` gives.
         folder: Where runs and scores are kept; the same folder goes on with an interrupted benchmark.
         jobs: Number of processes, each of one thread.
-        on_progress: Called with a task, units done and units in all.
+        on_progress: Called with a task ("training" or "scoring"), units done and units in all.
 
     Returns:
         All results, in the order of conditions, systems, seeds and mixtures, and costs.
@@ -200,6 +204,8 @@ def run(
                 training = None if seed is None else trainings[protocol.condition.name, system, seed]
                 scorings += _scorings(protocol, system, seed, training, folder, first=seed in (None, seeds[0]))
     tracker = _Tracker(list(trainings.values()), scorings, on_progress)
+    if tracker.has_begun:
+        _log.warning("going on in %s: %s", folder, tracker.done())
     with interruption.noted(lambda: f"{tracker.done()} in {folder}: the same command goes on from there"):
         failures = _execute(list({t.folder: t for t in trainings.values()}.values()), scorings, jobs, tracker)
     if failures:
@@ -246,7 +252,7 @@ class _Tracker:
             "scoring": sum(len(scoring.tests) for scoring in scorings),
         }
         self._done = {
-            "training": sum(training.steps_done() for training in distinct),
+            "training": sum(sum(training.steps_saved().values()) for training in distinct),
             "scoring": sum(len(scoring.tests) - len(scoring.missing()) for scoring in scorings),
         }
         self._report = report
@@ -257,6 +263,11 @@ class _Tracker:
         if text not in self._warned:
             _log.warning("%s", text)
         self._warned.add(text)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything is done."""
+        return any(self._done.values())
 
     def done(self) -> str:
         """What is done, half a sentence."""
@@ -389,7 +400,7 @@ def _train(task: Training) -> None:
     log.handlers, log.propagate = [_Warnings(logging.WARNING)], False
     protocol = task.protocol
     clean = protocol.clean if task.settings.pairs else None
-    reported: dict[str, float] = {}
+    reported: dict[str, float] = {f"{stage} stage": steps for stage, steps in task.steps_saved().items()}
 
     def report(task: str, done: float, total: float, note: str = "") -> None:
         _report("training", round(done - reported.get(task, 0)))
