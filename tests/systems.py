@@ -9,7 +9,6 @@ import onnx
 import pytest
 import soundfile as sf
 import torch
-from torch import nn
 
 from sottovoce.atomic import replacing
 from sottovoce.config import find_settings, load_settings, parse_settings
@@ -20,22 +19,15 @@ ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
 RATE = 16000
 
-SETTINGS = {
-    "default": find_settings("default"),
-    "poster": ROOT / "experiments" / "sspd2023" / "src" / "sspd2023" / "conf" / "poster.yaml",
-}
-SMALL_FRONTENDS = {
-    "default": {
-        "windows": [64],
+SMALL = {
+    "frontend": {
+        "window": 64,
         "synthesis_window": None,
         "hop": 32,
         "loss_windows": [128, 32],
         "level_horizon_seconds": 0.05,
     },
-    "poster": {"windows": [64, 32], "hop": 16, "loss_windows": [64, 32], "level_horizon_seconds": 0.05},
-}
-SMALL_MODELS = {
-    "default": {
+    "model": {
         "latent": 8,
         "speech_encoder": {"widths": [16, 12]},
         "mixture_encoder": {"width": 4, "blocks": 1},
@@ -44,15 +36,6 @@ SMALL_MODELS = {
         "noise_code": 3,
         "mask_pretask": True,
         "mask": {"width": 4, "blocks": 1},
-    },
-    "poster": {
-        "latent": 8,
-        "equalise_horizon_seconds": 0.02,
-        "speech_encoder": {"widths": [16, 8], "kernel": 3},
-        "mixture_encoder": {"widths": [16, 12, 8], "kernel": 5},
-        "speech_decoder": {"widths": [12], "kernel": 3},
-        "mixture_decoder": {"widths": [12], "kernel": 3},
-        "mask_pretask": True,
     },
 }
 
@@ -78,25 +61,17 @@ def changed(content, change):
     return merged
 
 
-def small_settings(name="default", **change):
-    """Return the settings of a system of the same structure as one of `conf/`, but a thousandth of its size."""
-    content = load_settings(SETTINGS[name]).model_dump(mode="json")
-    content = changed(content, {"frontend": SMALL_FRONTENDS[name], "model": SMALL_MODELS[name]})
-    return parse_settings(changed(content, change), "tests")
+def small_settings(**change):
+    """Return the settings of a system of the structure of `default`, but a thousandth of its size."""
+    content = load_settings(find_settings("default")).model_dump(mode="json")
+    return parse_settings(changed(changed(content, SMALL), change), "tests")
 
 
 def build(settings, seed=0):
-    """Return a system with random values, statistics of the batch included, ready to be used."""
+    """Return a system with random values, ready to be used."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        system = JointAutoencoder(settings.frontend, settings.model)
-        for layer in system.modules():
-            if isinstance(layer, nn.BatchNorm1d):
-                layer.running_mean.normal_()
-                layer.running_var.uniform_(0.5, 2)
-                nn.init.uniform_(layer.weight, 0.5, 2)
-                nn.init.normal_(layer.bias)
-    return system.eval()
+        return JointAutoencoder(settings.frontend, settings.model).eval()
 
 
 @contextlib.contextmanager

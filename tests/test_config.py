@@ -45,11 +45,11 @@ def test_an_ablation_changes_something(path):
 
 
 def test_values_that_are_left_out_have_defaults(tmp_path):
-    convolution = {"kind": "convolution", "widths": [8]}
-    content = {"name": "least", "model": dict.fromkeys(("speech_encoder", "mixture_encoder"), convolution)}
-    content["model"] |= dict.fromkeys(("speech_decoder", "mixture_decoder"), convolution)
-    settings = parse_settings(content, "mine.yaml")
-    assert settings.frontend.windows == (512,)
+    model = {part: {"widths": [8]} for part in ("speech_encoder", "speech_decoder", "mixture_decoder")}
+    model |= {"mixture_encoder": {}, "mask": {}}
+    learned = {"joint_weights": {"pseudo_complex": 1.0}, "training": {"data": {"pseudo_clips": 1}}}
+    settings = parse_settings({"name": "least", "model": model} | learned, "mine.yaml")
+    assert settings.frontend.window == 512
     path = tmp_path / "dump.yaml"
     path.write_text(dump_settings(settings), encoding="utf-8")
     assert load_settings(path) == settings
@@ -66,19 +66,19 @@ def test_settings_are_frozen(default):
     [
         ({"nome": "x"}, ["nome: unknown key", "'x'"]),
         ({"frontend": {"hops": 256}}, ["frontend.hops: unknown key", "256"]),
-        ({"model": {"mask": {"witdh": 3}}}, ["model.mask.bands.witdh: unknown key", "3"]),
+        ({"model": {"mask": {"witdh": 3}}}, ["model.mask.witdh: unknown key", "3"]),
         ({"training": {"data": {"clip_second": 2}}}, ["training.data.clip_second: unknown key", "2"]),
         # Wrong units.
         ({"frontend": {"hop": 0.016}}, ["frontend.hop", "length in samples", "0.016", "256"]),
         ({"frontend": {"hop": "16ms"}}, ["frontend.hop", "samples without a unit", "'16ms'"]),
         ({"frontend": {"hop": 256.5}}, ["frontend.hop", "length in samples", "256.5"]),
-        ({"frontend": {"windows": [0.032]}}, ["frontend.windows", "length in samples", "0.032"]),
+        ({"frontend": {"window": 0.032}}, ["frontend.window", "length in samples", "0.032"]),
         ({"frontend": {"sample_rate": 16}}, ["frontend.sample_rate", "8000", "found 16"]),
         # Wrong types.
-        ({"model": {"causal": "maybe"}}, ["model.causal", "'maybe'"]),
+        ({"model": {"mask_pretask": "maybe"}}, ["model.mask_pretask", "'maybe'"]),
         ({"model": {"latent": "wide"}}, ["model.latent", "'wide'"]),
-        ({"model": {"phase": "guessed"}}, ["model.phase", "'guessed'", "'residual'"]),
-        ({"model": {"mixture_encoder": {"kind": "recurrent"}}}, ["model.mixture_encoder", "recurrent"]),
+        ({"model": {"phase_features": "guessed"}}, ["model.phase_features", "'guessed'", "'differences'"]),
+        ({"model": {"mixture_encoder": 3}}, ["model.mixture_encoder", "found 3"]),
         ({"training": {"data": {"pseudo_snr_db": [1, 2, 3]}}}, ["training.data.pseudo_snr_db", "[1, 2, 3]"]),
         # Out of range.
         (
@@ -96,23 +96,21 @@ def test_settings_are_frozen(default):
         # Contradictions.
         ({"frontend": {"hop": 257}}, ["frontend", "half the synthesis window", "257"]),
         ({"frontend": {"synthesis_window": 256}}, ["frontend", "half the synthesis window", "256"]),
-        ({"frontend": {"synthesis_window": 1026}}, ["frontend", "at most the longest window", "1026"]),
+        ({"frontend": {"synthesis_window": 1026}}, ["frontend", "at most the window", "1026"]),
         ({"frontend": {"synthesis_window": 511}}, ["frontend", "even", "511"]),
-        ({"frontend": {"windows": [512, 256], "synthesis_window": 256}}, ["frontend", "several windows", "256"]),
-        ({"frontend": {"windows": [256, 512]}}, ["frontend", "longest first", "[256, 512]"]),
-        ({"frontend": {"windows": [511]}}, ["frontend", "even", "[511]"]),
-        ({"frontend": {"windows": []}}, ["frontend.windows"]),
+        ({"frontend": {"window": 1025}}, ["frontend", "even", "1025"]),
+        ({"frontend": {"window": 0}}, ["frontend.window", "greater than 0"]),
         ({"frontend": {"loss_windows": [255]}}, ["frontend", "loss_windows", "[255]"]),
         ({"frontend": {"hop": True}}, ["frontend.hop", "True"]),
         ({"model": {"speech_encoder": {"widths": [0]}}}, ["model.speech_encoder.widths.0", "found 0"]),
         ({"training": {"data": {"pseudo_snr_db": [20, -5]}}}, ["pseudo_snr_db", "20 to -5"]),
         ({"training": {"data": {"pseudo_clips": 0}}}, ["model.mask", "pseudo_clips is 0"]),
         # What would take terabytes, days, or no number at all.
-        ({"frontend": {"windows": [2**40]}}, ["frontend.windows.0", "16384"]),
-        ({"frontend": {"windows": list(range(16384, 0, -2))}}, ["frontend.windows", "at most 8 items"]),
+        ({"frontend": {"window": 2**40}}, ["frontend.window", "16384"]),
+        ({"frontend": {"loss_windows": list(range(16384, 0, -2))}}, ["frontend.loss_windows", "at most 8 items"]),
         ({"model": {"latent": 10**9}}, ["model.latent", "4096", "found 1000000000"]),
         ({"model": {"speech_encoder": {"widths": [4096] * 20}}}, ["model.speech_encoder", "weights, expected 268"]),
-        ({"model": {"mask": {"blocks": 10**9}}}, ["model.mask.bands.blocks", "64"]),
+        ({"model": {"mask": {"blocks": 10**9}}}, ["model.mask.blocks", "64"]),
         ({"training": {"joint_steps": 10**12}}, ["training.joint_steps", "100000000"]),
         ({"training": {"seed": 2**70}}, ["training.seed", "4294967296"]),
         ({"training": {"data": {"speech_clips": 10**9}}}, ["training.data.speech_clips", "1000"]),
@@ -139,9 +137,8 @@ def test_a_mask_needs_pseudo_pairs(default):
     message = refusal(changed(default, {"joint_weights": weights}))
     assert "model.mask" in message
     assert "joint_weights.pseudo_" in message
-    # One of them is enough, and without a mask none is needed.
+    # One of them is enough.
     parse_settings(changed(default, {"joint_weights": weights | {"pseudo_complex": 1.0}}), "mine.yaml")
-    parse_settings(changed(default, {"joint_weights": weights, "model": {"mask": None}}), "mine.yaml")
 
 
 def test_missing_settings_are_named(default):
@@ -198,31 +195,14 @@ def test_a_file_changes_its_base(tmp_path):
     assert third.training == default.training
 
 
-def test_a_part_of_another_kind_keeps_nothing_of_the_old_one(tmp_path):
-    (tmp_path / "mine.yaml").write_text(
-        "base: default\nname: mine\nmodel: {mixture_encoder: {kind: temporal, width: 8}, mask: null}", encoding="utf-8"
-    )
-    encoder = load_settings(tmp_path / "mine.yaml").model.mixture_encoder
-    assert (encoder.kind, encoder.width) == ("temporal", 8)
-
-
-def test_a_mask_on_bands_goes_on_from_bands(default):
-    for change in ({"mask": {"width": 3}}, {"mixture_encoder": {"kind": "temporal", "blocks": None}}):
-        content = changed(default, {"model": change})
-        content["model"]["mixture_encoder"] = {
-            key: value for key, value in content["model"]["mixture_encoder"].items() if value is not None
-        }
-        assert "kind bands" in refusal(content)
-    assert "one window" in refusal(changed(default, {"frontend": {"windows": [512, 256]}}))
+def test_a_mask_is_as_wide_as_the_features_that_it_goes_on_from(default):
+    message = refusal(changed(default, {"model": {"mask": {"width": 3}}}))
+    assert "mask.width is that of mixture_encoder" in message
+    assert "32; found 3" in message
 
 
 def test_terms_without_what_they_need_are_refused(default):
     assert "mask_pretask" in refusal(changed(default, {"joint_weights": {"pseudo_ratio_mask": 1.0}}))
-
-
-def test_null_takes_a_part_of_the_base_away():
-    assert load_settings(CONF / "default.yaml").model.mask is not None
-    assert load_settings(CONF / "ablations" / "default_no_mask.yaml").model.mask is None
 
 
 def test_a_missing_base_is_refused(tmp_path):

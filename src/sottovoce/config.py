@@ -93,22 +93,17 @@ class Settings(BaseModel):
 
 
 class FrontendSettings(Settings):
-    """From samples to the feature maps that the encoders see, and back."""
+    """From samples to spectra in a scale of their own, and back."""
 
     sample_rate: int = Field(16000, ge=8000, le=48000, description="Rate at which the system works, in Hz.")
-    windows: Windows = Field((512,), min_length=1, description="Window lengths in samples, even, longest first.")
+    window: Samples = Field(512, description="Length of the window in samples, even.")
     synthesis_window: Samples | None = Field(
         None,
-        description="Length of the synthesis window in samples, even: the end of the longest window, which alone is "
-        "given back, and so the latency. None for all of it.",
+        description="Length of the synthesis window in samples, even: the end of the window, which alone is given "
+        "back, and so the latency. None for all of it.",
     )
     hop: Samples = Field(256, description="Hop in samples.")
     compression: float = Field(0.3, gt=0, le=1, description="Exponent p of amplitudes in features and losses.")
-    phase_features: Literal["none", "unit", "compressed", "differences"] = Field(
-        "compressed",
-        description="Phase at the input: none; cosine and sine; both times amplitude^p; or, times amplitude^p too, the "
-        "phase's differences to the frame before and the bin below.",
-    )
     loss_windows: Windows = Field((1024, 256), description="Windows of the multi-resolution losses.")
     level_horizon_seconds: float = Field(3.0, gt=0, le=60, description="Time over which the running level is taken.")
     level_fall_db_per_second: float = Field(
@@ -117,27 +112,23 @@ class FrontendSettings(Settings):
 
     @property
     def bins(self) -> int:
-        """Bins F of the longest window, from 0 Hz to half the rate."""
-        return self.windows[0] // 2 + 1
+        """Bins F of the window, from 0 Hz to half the rate."""
+        return self.window // 2 + 1
 
     @property
     def bin_spacing_hz(self) -> float:
         """Distance of these bins in Hz."""
-        return self.sample_rate / self.windows[0]
+        return self.sample_rate / self.window
 
     @model_validator(mode="after")
     def _windows_fit(self) -> Self:
-        windows = list(self.windows)
-        if windows != sorted(set(windows), reverse=True) or any(w % 2 for w in windows):
-            raise ValueError(f"windows are even lengths in samples, longest first; found {windows}")
+        if self.window % 2:
+            raise ValueError(f"window is an even length in samples; found {self.window}")
         if any(w % 2 or w < 8 for w in self.loss_windows):
             raise ValueError(f"loss_windows are even lengths in samples, 8 or more; found {list(self.loss_windows)}")
-        length = self.synthesis_window or windows[0]
-        if length % 2 or length > windows[0] or (length < windows[0] and len(windows) > 1):
-            raise ValueError(
-                f"synthesis_window is even, at most the longest window and no shorter than it where there are several "
-                f"windows; found {length} for windows {windows}"
-            )
+        length = self.synthesis_window or self.window
+        if length % 2 or length > self.window:
+            raise ValueError(f"synthesis_window is even and at most the window ({self.window} samples); found {length}")
         if self.hop > length // 2:
             raise ValueError(f"hop is at most half the synthesis window ({length // 2} samples); found {self.hop}")
         return self
@@ -146,7 +137,6 @@ class FrontendSettings(Settings):
 class ConvolutionSettings(Settings):
     """A plain stack of convolutions over time, frequency bins as channels."""
 
-    kind: Literal["convolution"] = "convolution"
     widths: tuple[Width, ...] = Field(min_length=1, max_length=_MAX_LAYERS, description="Channels after each layer.")
     kernel: Kernel = Field(3, description="Frames that a layer sees.")
 
@@ -155,53 +145,28 @@ class ConvolutionSettings(Settings):
         return of_bounded_size(self, sum(a * b for a, b in pairwise(self.widths)) * self.kernel)
 
 
-class TemporalSettings(Settings):
-    """A residual stack of gated dilated convolutions over time."""
-
-    kind: Literal["temporal"] = "temporal"
-    width: Width = Field(128, description="Channels of the stack.")
-    dilations: tuple[Annotated[int, Field(ge=1, le=1000)], ...] = Field(
-        (1, 2, 4, 8, 16), max_length=_MAX_LAYERS, description="Frames between the taps of each layer."
-    )
-    kernel: Kernel = Field(3, description="Taps of a layer.")
-
-    @model_validator(mode="after")
-    def _bounded(self) -> Self:
-        return of_bounded_size(self, 2 * self.width**2 * self.kernel * len(self.dilations))
-
-
 class BandSettings(Settings):
-    """Recurrent layers along time that all bands of frequency share, and linear layers across the bands; causal."""
+    """Recurrent layers along time that all bands of frequency share, and linear layers across the bands."""
 
-    kind: Literal["bands"] = "bands"
     width: Annotated[int, Field(ge=1, le=1024)] = Field(40, description="Channels of a band.")
     blocks: int = Field(2, ge=0, le=_MAX_LAYERS, description="Pairs of a layer along time and one across the bands.")
 
 
 class ModelSettings(Settings):
-    """The joint system: speech autoencoder, mixture autoencoder, shared latent layer."""
+    """The joint system: speech autoencoder, mixture autoencoder, shared latent layer, mask."""
 
     latent: Width = Field(64, description="Width D of the shared latent space.")
-    causal: bool = Field(True, description="Whether convolutions see the past only; else they are centred.")
-    normalisation: Literal["batch", "channel"] = Field(
-        "channel", description="Over the batch (folded at export), or over the channels of one frame."
+    phase_features: Literal["compressed", "differences"] = Field(
+        "compressed",
+        description="Phase at the input, times amplitude^p: its cosine and sine, or its differences to the frame "
+        "before and the bin below.",
     )
-    activation: Literal["softplus", "prelu"] = Field("prelu", description="Non-linearity of the plain stacks.")
-    equalise: bool = Field(False, description="Whether encoder layers are divided by their own running mean.")
-    equalise_horizon_seconds: float = Field(1.0, gt=0, le=60, description="Time over which that running mean is taken.")
     speech_encoder: ConvolutionSettings
-    mixture_encoder: ConvolutionSettings | TemporalSettings | BandSettings = Field(discriminator="kind")
+    mixture_encoder: BandSettings
     speech_decoder: ConvolutionSettings
     mixture_decoder: ConvolutionSettings
-    phase: Literal["mixture", "residual", "absolute"] = Field(
-        "residual",
-        description="Phase of decoded speech: the input's (without D_P), D_P's correction of it, or D_P's alone.",
-    )
-    shared_layer: bool = Field(True, description="Whether both encoders end in one shared layer G.")
-    noise_code: int = Field(0, ge=0, le=_MAX_WIDTH, description="Width of a latent that only the mixture decoder sees.")
-    mask: TemporalSettings | BandSettings | None = Field(
-        None, discriminator="kind", description="Mask on the mixture, guided by D_A; none decodes speech."
-    )
+    noise_code: Width = Field(16, description="Width of a latent that only the mixture decoder sees.")
+    mask: BandSettings = Field(description="Mask on the mixture, guided by D_A; as wide as the mixture encoder.")
     mask_pretask: bool = Field(
         False, description="Whether two masks are decoded from the latent: against noise, and against reverberation."
     )
@@ -209,10 +174,11 @@ class ModelSettings(Settings):
 
     @model_validator(mode="after")
     def _bands_fit(self) -> Self:
-        if isinstance(self.mask, BandSettings):
-            encoder = self.mixture_encoder
-            if not isinstance(encoder, BandSettings) or encoder.width != self.mask.width:
-                raise ValueError("a mask on bands goes on from a mixture_encoder of kind bands and of its width")
+        if self.mask.width != self.mixture_encoder.width:
+            raise ValueError(
+                f"mask.width is that of mixture_encoder, whose features it goes on from: "
+                f"{self.mixture_encoder.width}; found {self.mask.width}"
+            )
         return self
 
 
@@ -345,43 +311,54 @@ class TrainingSettings(Settings):
     data: DataSettings = DataSettings()
 
 
-class SystemSettings(Settings):
-    """Everything that makes a trained system: the whole of a YAML file of `conf/`."""
+class RunSettings(Settings):
+    """What the training of any system needs, whatever its networks are."""
 
     name: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
     frontend: FrontendSettings = FrontendSettings()
-    model: ModelSettings
     speech_weights: SpeechWeights = SpeechWeights()
     joint_weights: JointWeights = JointWeights()
     training: TrainingSettings = TrainingSettings()
 
     @model_validator(mode="after")
-    def _parts_fit(self) -> Self:
-        if isinstance(self.model.mixture_encoder, BandSettings) and len(self.frontend.windows) > 1:
-            raise ValueError("a mixture_encoder of kind bands hears one window: give frontend.windows one length")
-        pseudo = [name for name in JointWeights.model_fields if name.startswith("pseudo_")]
-        if self.model.mask is not None and not any(getattr(self.joint_weights, name) for name in pseudo):
-            raise ValueError("model.mask has nothing to learn from: give one of the joint_weights.pseudo_* a weight")
-        if self.model.mask is not None and not self.training.data.pseudo_clips:
-            raise ValueError("model.mask has nothing to learn from: training.data.pseudo_clips is 0")
-        for name in ("pseudo_ratio_mask", "pseudo_dereverberation_mask"):
-            if getattr(self.joint_weights, name) and not self.model.mask_pretask:
-                raise ValueError(f"joint_weights.{name} has no decoder: set model.mask_pretask to true")
+    def _something_is_learned(self) -> Self:
         for name in ("speech_weights", "joint_weights"):
             if not any(weight for _, weight in getattr(self, name)):
                 raise ValueError(f"{name} are all 0: nothing would be learned")
         return self
 
 
-Kind = TypeVar("Kind", bound=SystemSettings)
-"""The settings of this package, or those of another one that has more of them."""
+class SystemSettings(RunSettings):
+    """Everything that makes a trained system: the whole of a YAML file of `conf/`."""
+
+    model: ModelSettings
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        pseudo = [name for name in JointWeights.model_fields if name.startswith("pseudo_")]
+        if not any(getattr(self.joint_weights, name) for name in pseudo):
+            raise ValueError("model.mask has nothing to learn from: give one of the joint_weights.pseudo_* a weight")
+        if not self.training.data.pseudo_clips:
+            raise ValueError("model.mask has nothing to learn from: training.data.pseudo_clips is 0")
+        for name in ("pseudo_ratio_mask", "pseudo_dereverberation_mask"):
+            if getattr(self.joint_weights, name) and not self.model.mask_pretask:
+                raise ValueError(f"joint_weights.{name} has no decoder: set model.mask_pretask to true")
+        return self
+
+
+Kind = TypeVar("Kind", bound=RunSettings)
+"""The settings of this package's system, or those of another package's."""
 
 
 def _merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in change.items():
         old = merged.get(key)
-        if isinstance(old, dict) and isinstance(value, dict) and value.get("kind", old.get("kind")) == old.get("kind"):
+        if (
+            isinstance(old, dict)
+            and isinstance(value, dict)
+            and len({part["kind"] for part in (old, value) if "kind" in part}) < 2
+        ):
             merged[key] = _merge(old, value)
         else:  # A part of another kind has other settings: nothing of the old one is kept.
             merged[key] = value
@@ -492,7 +469,7 @@ def find_settings(name: str) -> Path:
     return known[name]
 
 
-def dump_settings(settings: SystemSettings) -> str:
+def dump_settings(settings: RunSettings) -> str:
     """Write settings as YAML.
 
     Args:

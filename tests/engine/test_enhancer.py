@@ -35,10 +35,10 @@ def late(tmp_path_factory):
     return Enhancer(Model.load(build_identity_model(path, windows=(512, 256), hop=100, delay_frames=5)))
 
 
-@pytest.fixture(scope="module", params=[{}, {"windows": [96], "synthesis_window": 40, "hop": 20}])
+@pytest.fixture(scope="module", params=[{}, {"window": 96, "synthesis_window": 40, "hop": 20}])
 def small(request, tmp_path_factory):
-    """An enhancer with a network of random values, and look-ahead; with equal and with unequal windows."""
-    wanted = small_settings(model={"causal": False}, frontend=request.param)
+    """An enhancer with a network of random values; with equal and with unequal windows."""
+    wanted = small_settings(frontend=request.param)
     path = tmp_path_factory.mktemp("model") / "small.onnx"
     export_model(path, build(wanted), wanted, licence="", training_data=[], command="")
     return Enhancer(Model.load(path))

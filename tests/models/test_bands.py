@@ -9,7 +9,7 @@ from sottovoce.config import BandSettings, FrontendSettings
 from sottovoce.models.bands import BandMask, BandMerge, BandSplit, BandStack, band_groups
 from sottovoce.models.blocks import Past
 
-FRONTEND = FrontendSettings(windows=(64,), hop=32, loss_windows=(64,))
+FRONTEND = FrontendSettings(window=64, hop=32, loss_windows=(64,))
 SETTINGS = BandSettings(width=4, blocks=2)
 
 

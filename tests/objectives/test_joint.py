@@ -12,7 +12,6 @@ from sottovoce.objectives.phase import phase_error
 
 from ..systems import build, small_settings, speech
 
-SMALL = ["default", "poster"]
 SAMPLES = 3200
 
 
@@ -66,9 +65,8 @@ def test_total_is_the_weighted_sum():
     assert float(total(terms, weights).detach()) == pytest.approx(3.5)
 
 
-@pytest.mark.parametrize("name", SMALL)
-def test_speech_stage_gives_every_weighted_term(name):
-    settings = small_settings(name)
+def test_speech_stage_gives_every_weighted_term():
+    settings = small_settings()
     system, objective = build(settings), Objective(settings.frontend)
     for weights in (settings.speech_weights, ALL_SPEECH):
         terms = objective.speech(system, clips(2), weights, generator())
@@ -78,9 +76,8 @@ def test_speech_stage_gives_every_weighted_term(name):
         assert float(total(terms, weights).detach()) == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("name", SMALL)
-def test_joint_stage_gives_every_weighted_term(name):
-    settings = small_settings(name)
+def test_joint_stage_gives_every_weighted_term():
+    settings = small_settings()
     system, objective = build(settings), Objective(settings.frontend)
     for weights in (settings.joint_weights, ALL_JOINT):
         terms = objective.joint(system, batch(), weights, generator())
@@ -116,11 +113,6 @@ def test_clips_that_are_not_there_make_no_terms():
     assert torch.isfinite(total(terms, ALL_JOINT))
 
 
-def test_a_system_without_phase_decoder_has_no_phase_term():
-    settings = small_settings("poster", model={"phase": "mixture"})
-    assert "phase" not in Objective(settings.frontend).speech(build(settings), clips(1), ALL_SPEECH, generator())
-
-
 def test_the_same_generator_gives_the_same_terms():
     settings = small_settings()
     system, objective = build(settings), Objective(settings.frontend)
@@ -129,9 +121,8 @@ def test_the_same_generator_gives_the_same_terms():
     assert not torch.equal(first["amplitude"], other["amplitude"])
 
 
-@pytest.mark.parametrize("name", SMALL)
-def test_speech_stage_trains_the_speech_parts(name):
-    settings = small_settings(name)
+def test_speech_stage_trains_the_speech_parts():
+    settings = small_settings()
     system = build(settings).train()
     total(Objective(settings.frontend).speech(system, clips(2), ALL_SPEECH, generator()), ALL_SPEECH).backward()
     for part in system.speech_parts():
@@ -140,9 +131,8 @@ def test_speech_stage_trains_the_speech_parts(name):
 
 
 @pytest.mark.parametrize("term", ["cycle", "latent_consistency", "silence", "pseudo_magnitude", "pseudo_latent"])
-@pytest.mark.parametrize("name", SMALL)
-def test_gradients_pass_through_the_frozen_speech_parts(name, term):
-    settings = small_settings(name)
+def test_gradients_pass_through_the_frozen_speech_parts(term):
+    settings = small_settings()
     system = train_joint_stage(build(settings))
     terms = Objective(settings.frontend).joint(system, batch(), ALL_JOINT, generator())
     # Each of these depends on the mixture encoder through G or the decoders of speech alone.
@@ -151,9 +141,8 @@ def test_gradients_pass_through_the_frozen_speech_parts(name, term):
     assert all(parameter.grad is None for part in system.speech_parts() for parameter in part.parameters())
 
 
-@pytest.mark.parametrize("name", SMALL)
-def test_joint_stage_leaves_the_frozen_parts_as_they_are(name):
-    settings = small_settings(name)
+def test_joint_stage_leaves_the_frozen_parts_as_they_are():
+    settings = small_settings()
     system = train_joint_stage(build(settings))
     before = [{key: value.clone() for key, value in part.state_dict().items()} for part in system.speech_parts()]
     Objective(settings.frontend).joint(system, batch(), ALL_JOINT, generator())
@@ -161,10 +150,9 @@ def test_joint_stage_leaves_the_frozen_parts_as_they_are(name):
         assert all(torch.equal(value, old[key]) for key, value in part.state_dict().items())
 
 
-@pytest.mark.parametrize("name", SMALL)
 @pytest.mark.parametrize("gain", [0.0, 1e-6])
-def test_gradients_in_silence_are_finite(name, gain):
-    settings = small_settings(name)
+def test_gradients_in_silence_are_finite(gain):
+    settings = small_settings()
     objective = Objective(settings.frontend)
     system = build(settings).train()
     silent = batch(gain=gain)
@@ -195,7 +183,7 @@ def test_speech_encoder_is_given_disturbed_phases(monkeypatch):
 
 def test_no_correction_of_the_phase_leaves_an_error():
     # With clean phases at the input, a decoder that always says "no correction" would already be right.
-    settings = small_settings("poster", model={"latent_noise": 0.0})
+    settings = small_settings(model={"latent_noise": 0.0})
     system = build(settings)
     bins = system.bins
     with torch.no_grad():

@@ -6,10 +6,8 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sottovoce.config import FrontendSettings
-from sottovoce.models.blocks import Past
-from sottovoce.models.frontend import FeatureMaps, TorchSTFT
-from sottovoce.signal.stft import MultiResolutionSTFT, feature_maps, sqrt_hann, synthesis_taper
+from sottovoce.models.frontend import TorchSTFT
+from sottovoce.signal.stft import MultiResolutionSTFT, sqrt_hann, synthesis_taper
 
 from ..systems import speech
 
@@ -164,24 +162,6 @@ def test_refuses_what_cannot_be_inverted(windows, hop, length, words):
         MultiResolutionSTFT(windows, hop, length)
 
 
-def test_feature_maps_are_amplitude_and_phase():
-    angle = np.array([0.0, 1.0, -2.5, np.pi])
-    size = np.array([0.0, 4.0, 0.25, 9.0])
-    spectra = np.stack([size * np.cos(angle), size * np.sin(angle)])[..., np.newaxis]
-    amplitude, cosine, sine = np.split(feature_maps(spectra, 0.5)[:, 0], 3)
-    np.testing.assert_allclose(amplitude, [0, 2, 0.5, 3])
-    np.testing.assert_allclose(cosine, np.cos(angle))
-    np.testing.assert_allclose(sine, np.sin(angle), atol=1e-15)
-
-
-def test_phase_of_an_empty_bin_is_zero():
-    maps = feature_maps(np.zeros((3, 2, 5, 7), np.float32), 0.3)
-    assert maps.shape == (3, 15, 7)
-    np.testing.assert_array_equal(maps[:, :5], 0)
-    np.testing.assert_array_equal(maps[:, 5:10], 1)
-    np.testing.assert_array_equal(maps[:, 10:], 0)
-
-
 @pytest.mark.parametrize("frontend", [((512,), 256), ((1024, 512, 256, 128), 32), ((500, 96), 77), ((512,), 128, 256)])
 @pytest.mark.parametrize("sound", ["speech", "noise", "silence then a click"])
 def test_torch_and_numpy_agree(frontend, sound):
@@ -200,19 +180,6 @@ def test_torch_and_numpy_agree(frontend, sound):
         ours.synthesise(spectrum, len(waveform)),
         atol=1e-5,
     )
-    layer = FeatureMaps(FrontendSettings(windows=frontend[0], hop=frontend[1], phase_features="unit"))
-    maps = layer(torch.from_numpy(spectra)[None], Past())
-    # Torch has a floor of 1e-8 under the amplitude, which can be seen in phases of amplitudes below 1e-5.
-    nonzero = np.tile(np.hypot(*spectra) > 1e-5, (3, 1))
-    np.testing.assert_allclose(maps[0].numpy()[nonzero], feature_maps(spectra, 0.3)[nonzero], atol=1e-5)
-
-
-def test_torch_gives_empty_bins_the_same_phase():
-    silent = np.zeros((2, 33, 4), np.float32)
-    layer = FeatureMaps(FrontendSettings(windows=(64,), hop=16, compression=0.5, phase_features="unit"))
-    maps = layer(torch.from_numpy(silent)[None], Past())
-    np.testing.assert_allclose(maps[0], feature_maps(silent, 0.5), atol=1e-3)
-    np.testing.assert_array_equal(maps[0, 33:], feature_maps(silent, 0.5)[33:])
 
 
 @pytest.mark.parametrize("frontend", [((512,), 256), ((512,), 200), ((64, 32), 8), ((512,), 100, 256)])

@@ -23,15 +23,15 @@ from ..systems import traced_once
 
 SETTINGS = {
     "name": "tiny",
-    "frontend": {"windows": [256], "synthesis_window": None, "hop": 128, "loss_windows": [512, 128]},
+    "frontend": {"window": 256, "synthesis_window": None, "hop": 128, "loss_windows": [512, 128]},
     "model": {
         "latent": 8,
-        "speech_encoder": {"kind": "convolution", "widths": [16]},
-        "mixture_encoder": {"kind": "bands", "width": 4, "blocks": 1},
-        "speech_decoder": {"kind": "convolution", "widths": [16], "kernel": 1},
-        "mixture_decoder": {"kind": "convolution", "widths": [16], "kernel": 1},
+        "speech_encoder": {"widths": [16]},
+        "mixture_encoder": {"width": 4, "blocks": 1},
+        "speech_decoder": {"widths": [16], "kernel": 1},
+        "mixture_decoder": {"widths": [16], "kernel": 1},
         "noise_code": 4,
-        "mask": {"kind": "bands", "width": 4, "blocks": 1},
+        "mask": {"width": 4, "blocks": 1},
         "latent_noise": 0.1,
     },
     "speech_weights": {"multi_resolution": 0.5, "consistency": 0.1},

@@ -12,8 +12,6 @@ from .conftest import tiny
 class Constant(nn.Module):
     """A mask of one value at all frequencies and times."""
 
-    delay = 0
-
     def __init__(self, gain, bins):
         super().__init__()
         self.gain, self.bins = gain, bins

@@ -21,7 +21,7 @@ def test_imports_run_one_way(module):
         of_the_product = {name.split(".")[1] for name in names if name.startswith("sottovoce.")}
         assert of_the_product <= BASELINES
         own = {name.split(".")[1] for name in names if name.startswith("sspd2023.")}
-        assert own <= {"baselines", "settings"}
+        assert own <= {"baselines", "poster", "settings"}
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())

@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip("lightning")
 pytest.importorskip("pystoi")
 
-from tests.training.conftest import SETTINGS, in_group
+from tests.training.conftest import in_group
 
 from sottovoce.config import dump_settings
 from sottovoce.errors import DataError
@@ -27,6 +27,7 @@ from sspd2023.split import Sources
 from sspd2023.systems import SYSTEMS
 
 from .corpora import make_noise, make_rooms, make_speech
+from .systems import TINY
 
 pytestmark = pytest.mark.slow  # all of them share trainings
 
@@ -37,10 +38,9 @@ FEW = ("unprocessed", "joint")
 
 
 def tiny(**change):
-    data = SETTINGS["training"]["data"] | {"held_back_share": 0.0}
-    training = SETTINGS["training"] | {"speech_steps": 2, "joint_steps": 2, "data": data}
+    training = TINY["training"] | {"speech_steps": 2, "joint_steps": 2}
     pairs = {"pairs": "as recorded"} if "baseline" in change else {}
-    return ExperimentSettings.model_validate(SETTINGS | {"training": training} | pairs | change)
+    return ExperimentSettings.model_validate(TINY | {"training": training} | pairs | change)
 
 
 SYSTEM_SETTINGS = {"poster_cpu": tiny(), "baselines/irm": tiny(name="irm", baseline={"kind": "masking"})}

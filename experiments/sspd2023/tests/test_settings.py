@@ -43,6 +43,19 @@ def test_masking_networks_learn_from_pairs_alone():
     assert "pairs" in refusal({"pairs": "always"})
 
 
+def test_there_is_one_kind_of_networks():
+    model = load_row("ablations/default_supervised").model_dump(mode="json")["model"]
+    assert "expected one" in refusal({"model": model})
+    assert "expected one" in refusal({"poster": None})
+    assert "made from the poster's" in refusal({"poster": None, "model": model})
+
+
+@pytest.mark.parametrize("windows", [[1024], [2048, 512], [512, 512], [256, 512], [511]])
+def test_shorter_windows_fall_from_the_longest(windows):
+    poster = load_row("poster").model_dump(mode="json")["poster"]
+    assert "poster.shorter_windows are even and fall" in refusal({"poster": poster | {"shorter_windows": windows}})
+
+
 def test_unknown_settings_are_named():
     with pytest.raises(ConfigError, match=r"'baselines/ire', expected one of .*baselines/irm"):
         load_row("baselines/ire")

@@ -65,14 +65,15 @@ def test_all_trained_rows_have_one_budget():
 
 def test_sse_hears_amplitudes_alone():
     network = build_network(load_row(SYSTEMS["sse"].settings))
-    assert network.maps.channels == 513
+    assert network.maps.per_bin == 1
+    assert network.stft.reference.windows == (1024,)
     spectra = torch.randn(1, 2, 513, 4, generator=torch.Generator().manual_seed(0))
     turned = torch.stack([-spectra[:, 1], spectra[:, 0]], dim=1)
     torch.testing.assert_close(network.maps(spectra, Past()), network.maps(turned, Past()))
 
 
 def test_a_ceiling_has_the_phase_of_the_mixture():
-    network = build_network(small_experiment(model={"phase": "mixture"})).eval()
+    network = build_network(small_experiment(poster={"phase": "mixture"})).eval()
     clean = reference()
     ceiling = SpeechCeiling(network, clean)
     noisy = clean + 0.02 * np.random.default_rng(1).standard_normal(RATE).astype(np.float32)
@@ -100,14 +101,14 @@ def test_the_chain_of_ablations_ends_in_the_poster():
 
     def differences(one, other):
         found = set()
-        for part in ("frontend", "model", "speech_weights", "joint_weights", "training"):
+        for part in ("frontend", "poster", "speech_weights", "joint_weights", "training"):
             before, after = (getattr(each, part).model_dump() for each in (one, other))
             found |= {f"{part}.{key}" for key in before if before[key] != after[key]}
         return found
 
     assert [differences(one, other) for one, other in itertools.pairwise(chain)] == [
-        {"frontend.phase_features", "model.phase", "speech_weights.phase"},
-        {"model.shared_layer"},
-        {"frontend.windows", "speech_weights.multi_resolution", "joint_weights.multi_resolution"},
+        {"poster.phase_features", "poster.phase", "speech_weights.phase"},
+        {"poster.shared_layer"},
+        {"poster.shorter_windows", "speech_weights.multi_resolution", "joint_weights.multi_resolution"},
         {"speech_weights.consistency", "joint_weights.consistency"},
     ]

@@ -6,7 +6,7 @@ import pytest
 pytest.importorskip("lightning")
 
 from tests.data.synthetic import write
-from tests.training.conftest import SETTINGS, make_recordings, talkers
+from tests.training.conftest import make_recordings, talkers
 
 from sottovoce.errors import ConfigError, ModelError
 from sottovoce.models.checkpoint import load_checkpoint, read_checkpoint
@@ -14,6 +14,8 @@ from sottovoce.training import run as run_module
 from sottovoce.training.log import read_table
 from sspd2023.settings import ExperimentSettings
 from sspd2023.training import train_system
+
+from .systems import TINY
 
 PVQ = {"kind": "pvq", "channels": 4, "width": 8, "heads": 2, "blocks": 1, "codes": 8}
 BASELINES = {
@@ -32,12 +34,8 @@ def folders(tmp_path_factory):
 
 
 def settings(kind):
-    training = SETTINGS["training"]
-    data = training["data"] | {"held_back_share": 0.0}
     change = {"baseline": BASELINES[kind], "pairs": "as recorded" if kind == "irm" else None}
-    return ExperimentSettings.model_validate(
-        SETTINGS | change | {"training": training | {"data": data, "check_every": 3}}
-    )
+    return ExperimentSettings.model_validate(TINY | change | {"training": TINY["training"] | {"check_every": 3}})
 
 
 def run(folders, out, kind):

@@ -179,7 +179,6 @@ class BandStack(nn.Module):
         self.blocks = nn.ModuleList(BandBlock(settings.width, bands) for _ in range(settings.blocks))
         self.norm = nn.LayerNorm(settings.width)
         self.width = bands * settings.width
-        self.delay = 0
 
     def forward(self, frames: Tensor, past: Past) -> Tensor:
         """Map `(B, maps * F, N)` to `(B, Q * width, N)`, bands one after another."""
@@ -214,7 +213,6 @@ class BandMask(nn.Module):
         self.merge = BandMerge(settings.width, groups, 2)
         with torch.no_grad():
             self.merge.bias[0] += 1.0
-        self.delay = 0
 
     def forward(self, features: Tensor, guide: Tensor, past: Past) -> Tensor:
         """Map `(B, Q * width, N)` and `(B, F, N)` to real and imaginary parts `(B, 2, F, N)`, near 1 at first."""

@@ -7,14 +7,14 @@ import torch
 from torch import nn
 
 from sottovoce.atomic import replacing
-from sottovoce.config import Kind, SystemSettings, parse_settings_as
+from sottovoce.config import Kind, RunSettings, SystemSettings, parse_settings_as
 from sottovoce.engine.model import parse_json
 from sottovoce.errors import ConfigError, ModelError
 from sottovoce.extras import require
 from sottovoce.models.joint import JointAutoencoder
 
 
-def save_checkpoint(path: Path, model: nn.Module, settings: SystemSettings, dtype: torch.dtype = torch.float32) -> None:
+def save_checkpoint(path: Path, model: nn.Module, settings: RunSettings, dtype: torch.dtype = torch.float32) -> None:
     """Write all networks of a system and its settings.
 
     Args:

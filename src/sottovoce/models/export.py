@@ -80,7 +80,7 @@ def _deployed(model: JointAutoencoder) -> tuple[_FrameGraph, list[Tensor]]:
     """What is exported of a system, whose recurrent layers are replaced, and the past of one signal."""
     past = Past()
     with torch.no_grad():
-        model(torch.zeros(1, 2, sum(model.stft.reference.bins), 1), past)
+        model(torch.zeros(1, 2, model.bins, 1), past)
     for block in model.modules():
         if isinstance(block, BandBlock):
             block.register_module("recurrence", _OnnxGru(block.recurrence))
@@ -95,7 +95,7 @@ def _trace(frontend: FrontendSettings, settings: ModelSettings) -> onnx.ModelPro
     """
     with torch.random.fork_rng(devices=[]):
         system, past = _deployed(JointAutoencoder(frontend, settings).eval())
-    example = (torch.zeros(2, 2, sum(system.model.stft.reference.bins), 7), *(one.expand(2, -1, -1) for one in past))
+    example = (torch.zeros(2, 2, system.model.bins, 7), *(one.expand(2, -1, -1) for one in past))
     batch, frames = torch.export.Dim("batch", min=1, max=4096), torch.export.Dim("frames", min=1, max=1 << 20)
     shapes = ({0: batch, 3: frames}, tuple({0: batch} for _ in past))
     inputs = ["spectra", *(f"past_{index}" for index in range(len(past)))]
@@ -214,10 +214,10 @@ def export_model(
     metadata = ModelMetadata(
         name=settings.name,
         sample_rate=frontend.sample_rate,
-        windows=frontend.windows,
-        synthesis_window=model.stft.reference.synthesis_window,
+        windows=(frontend.window,),
+        synthesis_window=frontend.synthesis_window or frontend.window,
         hop=frontend.hop,
-        delay_frames=deployed.delay_frames,
+        delay_frames=0,
         past_shapes=tuple((state.shape[1], state.shape[2]) for state in past),
         parameters=parameters,
         multiply_adds_per_second=multiply_adds,

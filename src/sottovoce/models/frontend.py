@@ -1,6 +1,8 @@
 """The torch side of `signal.stft`: the same spectra, and the feature maps that encoders see."""
 
 import math
+from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import torch
@@ -145,32 +147,34 @@ class TorchSTFT(nn.Module):
 
 
 class FeatureMaps(nn.Module):
-    """Amplitude and phase maps of all resolutions, joined by channel.
+    """Maps of amplitude and phase, joined by channel.
 
     Args:
-        frontend: Windows, hop, exponent p of the amplitude, and `phase_features`: "none" for amplitude alone; "unit"
-            for cosine and sine of the phase, as in the poster; "compressed" for both times amplitude^p, which tells a
-            phase only where there is energy to have one; "differences" for amplitude^p times the phase's advance since
-            the frame before, beyond that of the bin's centre, and its difference to the bin below. Differences tell
-            where in its bin a harmonic stands and when in its frame a click comes; a phase itself changes with the
-            moment at which the recording begins.
+        frontend: Window, hop, exponent p of the amplitude.
+        phase: "compressed" for cosine and sine of the phase times amplitude^p, which tell a phase only where there is
+            energy to have one; "differences" for amplitude^p times the phase's advance since the frame before, beyond
+            that of the bin's centre, and its difference to the bin below. Differences tell where in its bin a harmonic
+            stands and when in its frame a click comes; a phase itself changes with the moment at which the recording
+            begins.
+
+    Attributes:
+        per_bin: Maps of a bin.
 
     Source:
         Krawczyk and Gerkmann, "STFT phase reconstruction in voiced speech for an improved single-channel speech
         enhancement" (2014): the baseband phase, whose difference is taken along time.
     """
 
-    def __init__(self, frontend: FrontendSettings) -> None:
+    def __init__(self, frontend: FrontendSettings, phase: Literal["compressed", "differences"]) -> None:
         super().__init__()
         self._compression = frontend.compression
-        self._phase = frontend.phase_features
-        bins = [np.arange(window // 2 + 1) for window in frontend.windows]
-        self.channels = {"none": 1, "unit": 3, "compressed": 3, "differences": 5}[self._phase] * sum(map(len, bins))
+        self._differences = phase == "differences"
+        self.per_bin = 5 if self._differences else 3
+        bins = np.arange(frontend.bins)
         # Turns are taken modulo 1 in whole samples, which is exact. Plain tensors: they follow the input's device and
         # are not part of a checkpoint.
-        turns = [k * frontend.hop % window / window for k, window in zip(bins, frontend.windows, strict=True)]
-        self._back = _on_the_unit_circle(-np.concatenate(turns))
-        self._has_lower = torch.from_numpy(np.concatenate(bins) > 0).float().view(1, 1, -1, 1)
+        self._back = _on_the_unit_circle(-(bins * frontend.hop % frontend.window) / frontend.window)
+        self._has_lower = torch.from_numpy(bins > 0).float().view(1, 1, -1, 1)
 
     def forward(self, spectra: Tensor, past: Past) -> Tensor:
         """Maps of spectra.
@@ -180,22 +184,18 @@ class FeatureMaps(nn.Module):
             past: What the layer has seen.
 
         Returns:
-            `(B, C F, N)`: amplitude^p, then real and imaginary maps of the phases or of their differences.
+            `(B, per_bin F, N)`: amplitude^p, then real and imaginary maps of the phases or of their differences.
         """
         compressed = compressed_amplitude(spectra, self._compression)
-        if self._phase == "none":
-            return compressed
         phases = phasor(spectra)
-        if self._phase == "differences":
+        if self._differences:
             before = past.extend(phases.flatten(1, 2), 1)[..., :-1].reshape(phases.shape)
             # The sound in the middle of a window turns every bin by half a turn against the next: hence the minus.
             below = torch.cat([phases[:, :, :1], phases[:, :, :-1]], dim=2) * -self._has_lower.to(phases)
             advance = rotate(rotate_back(phases, before), self._back.to(phases))
             slope = rotate_back(phases, below)
             phases = torch.cat([advance, slope], dim=1)
-        if self._phase != "unit":
-            phases = phases * compressed.unsqueeze(1)
-        return torch.cat([compressed, phases.flatten(1, 2)], dim=1)
+        return torch.cat([compressed, (phases * compressed.unsqueeze(1)).flatten(1, 2)], dim=1)
 
 
 def _parts(numbers: Tensor) -> tuple[Tensor, Tensor]:
@@ -216,16 +216,16 @@ class Infrasound(nn.Module):
     nothing of a constant offset, whatever its size.
 
     Args:
-        frontend: Windows and sample rate.
+        tapers: Shapes of the analysis windows, longest first.
+        sample_rate: In Hz.
 
     Source:
         Slepian and Pollak (1961): T seconds distinguish 2 T f functions below f Hz.
     """
 
-    def __init__(self, frontend: FrontendSettings) -> None:
+    def __init__(self, tapers: Sequence[NDArray[np.float64]], sample_rate: int) -> None:
         super().__init__()
-        tapers = MultiResolutionSTFT(frontend.windows, frontend.hop, frontend.synthesis_window).analysis_tapers
-        bases = [_slow_spectra(taper, len(taper) / frontend.sample_rate) for taper in tapers]
+        bases = [_slow_spectra(taper, len(taper) / sample_rate) for taper in tapers]
         # Both factors of the projection as real matrices over the rows of all windows, real parts first.
         rows = np.cumsum([0, *(len(basis) for basis, _ in bases)])
         columns = np.cumsum([0, *(basis.shape[1] for basis, _ in bases)])

@@ -1,19 +1,12 @@
 """The joint system: speech autoencoder and mixture autoencoder in one latent space."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from sottovoce.config import FrontendSettings, ModelSettings
-from sottovoce.models.autoencoder import (
-    AmplitudeDecoder,
-    DecodedSpeech,
-    Encoder,
-    MaskDecoder,
-    PhaseDecoder,
-    aligned,
-)
+from sottovoce.models.autoencoder import AmplitudeDecoder, ConvStack, DecodedSpeech, Encoder, MaskDecoder, PhaseDecoder
 from sottovoce.models.bands import BandMask, BandStack
 from sottovoce.models.blocks import ConvBlock, Past
 from sottovoce.models.frontend import (
@@ -30,101 +23,80 @@ from sottovoce.models.frontend import (
 _MAX_FRAMES = 512
 
 
-@dataclass(frozen=True)
-class Translation:
-    """A mixture on its way to speech; all parts are aligned to the mixture.
+class Translation(NamedTuple):
+    """A mixture on its way to speech.
 
     Attributes:
         latent: Shared latent h = G(E_M(mixture)), `(B, D, N)`.
-        noise_code: What only the mixture decoder sees, `(B, K, N)`; None without.
-        decoded: What D_A and D_P give for h.
+        noise_code: What only the mixture decoder sees, `(B, K, N)`.
+        amplitude: Compressed amplitude of the speech that D_A gives for h, `(B, F, N)`.
         spectrum: Enhanced spectrum, `(B, 2, F, N)`.
     """
 
     latent: Tensor
-    noise_code: Tensor | None
-    decoded: DecodedSpeech
+    noise_code: Tensor
+    amplitude: Tensor
     spectrum: Tensor
 
 
-class JointAutoencoder(nn.Module):
+class JointSystem(nn.Module):
     """SAE (E_S, D_A, D_P) and MAE (E_M, D_M) with one shared layer G: h = G(E(.)).
+
+    This is the method: what stages train, and what objectives and checks look at. A subclass makes the networks, each
+    of which maps frames `(B, C, N)`, and the past of its layers, to frames.
 
     All spectra that go in and come out are in the mixture's scale: divided by its running level (`level`), which the
     caller, or `forward`, multiplies back.
 
     Args:
-        frontend: Windows, hop, compression.
-        model: Networks.
+        frontend: Window, hop, compression.
+        latent_noise: Deviation of the noise on latents in training.
+        shorter_windows: Windows of further spectra that encoders see, in samples, longest first.
 
     Source:
         Li, Sun, Wang and Naqvi, "Joint learning with shared latent space for self-supervised monaural speech
         enhancement" (SSPD 2023).
     """
 
-    def __init__(self, frontend: FrontendSettings, model: ModelSettings) -> None:
+    maps: nn.Module
+    speech_encoder: nn.Module
+    mixture_encoder: nn.Module
+    shared: nn.Module
+    amplitude_decoder: nn.Module
+    phase_decoder: nn.Module
+    noise_code: nn.Module
+    mixture_decoder: nn.Module
+    pretask: nn.Module | None
+    mask: nn.Module
+
+    def __init__(self, frontend: FrontendSettings, latent_noise: float, shorter_windows: tuple[int, ...] = ()) -> None:
         super().__init__()
-        self.settings = model
+        self.latent_noise = latent_noise
         self.compression = frontend.compression
-        self.stft = TorchSTFT(frontend.windows, frontend.hop, frontend.synthesis_window)
-        self.bins = self.stft.reference.bins[0]
-        frames_per_second = frontend.sample_rate / frontend.hop
-        self.infrasound = Infrasound(frontend)
+        self.stft = TorchSTFT((frontend.window, *shorter_windows), frontend.hop, frontend.synthesis_window)
+        self.bins = frontend.bins
+        self.infrasound = Infrasound(self.stft.reference.analysis_tapers, frontend.sample_rate)
         self.level = RunningLevel(frontend)
-        self.maps = FeatureMaps(frontend)
-
-        horizon = max(1, round(model.equalise_horizon_seconds * frames_per_second)) if model.equalise else None
-        self.speech_encoder = Encoder(self.maps.channels, frontend, model.speech_encoder, model, horizon)
-        self.mixture_encoder = Encoder(self.maps.channels, frontend, model.mixture_encoder, model, horizon)
-        self.shared = _pointwise(model.latent, model.latent, model) if model.shared_layer else None
-        self.amplitude_decoder = AmplitudeDecoder(model.latent, self.bins, model.speech_decoder, model)
-        self.phase_decoder = (
-            None if model.phase == "mixture" else PhaseDecoder(model.latent, self.bins, model.speech_decoder, model)
-        )
-        self.noise_code = _pointwise(self.mixture_encoder.width, model.noise_code, model) if model.noise_code else None
-        self.mixture_decoder = AmplitudeDecoder(
-            model.latent + model.noise_code, self.bins, model.mixture_decoder, model
-        )
-        self.pretask = (
-            AmplitudeDecoder(model.latent, 2 * self.bins, model.mixture_decoder, model) if model.mask_pretask else None
-        )
-        self.mask = MaskDecoder(self.mixture_encoder.width, frontend, model.mask, model.causal) if model.mask else None
-
-    @property
-    def delay_frames(self) -> int:
-        """Frames by which `forward` lags behind its input."""
-        mask = 0 if self.mask is None else self.mask.delay
-        return self.mixture_encoder.delay + self.amplitude_decoder.delay + mask
 
     def speech_parts(self) -> list[nn.Module]:
         """The networks of the speech stage, frozen in the joint stage: E_S, G, D_A, D_P."""
-        parts = [self.speech_encoder, self.shared, self.amplitude_decoder, self.phase_decoder]
-        return [part for part in parts if part is not None]
+        return [self.speech_encoder, self.shared, self.amplitude_decoder, self.phase_decoder]
 
     def mixture_parts(self) -> list[nn.Module]:
         """The networks of the joint stage: E_M, the noise code, D_M, the masks of the pre-task, the mask."""
-        parts = [self.mixture_encoder, self.noise_code, self.mixture_decoder, self.pretask, self.mask]
-        return [part for part in parts if part is not None]
+        pretask = [] if self.pretask is None else [self.pretask]
+        return [self.mixture_encoder, self.noise_code, self.mixture_decoder, *pretask, self.mask]
 
     def run_time_parts(self) -> list[nn.Module]:
         """The networks that `forward` needs, and an exported model holds."""
-        phase = self.phase_decoder if self._uses_phase_decoder else None
-        parts = [self.mixture_encoder, self.shared, self.amplitude_decoder, phase, self.mask]
-        return [part for part in parts if part is not None]
-
-    @property
-    def _uses_phase_decoder(self) -> bool:
-        return self.mask is None and self.phase_decoder is not None
-
-    def _share(self, latent: Tensor, past: Past) -> Tensor:
-        return latent if self.shared is None else self.shared(latent, past)
+        return [self.mixture_encoder, self.shared, self.amplitude_decoder, self.mask]
 
     def _noisy(self, latent: Tensor, generator: torch.Generator | None) -> Tensor:
         """Latent noise, in training only: the predecessor's code also adds it at test."""
-        if generator is None or self.settings.latent_noise == 0:
+        if generator is None or self.latent_noise == 0:
             return latent
         noise = torch.randn(latent.shape, generator=generator, dtype=latent.dtype).to(latent.device)
-        return latent + self.settings.latent_noise * noise
+        return latent + self.latent_noise * noise
 
     def analyse(self, waveform: Tensor) -> Tensor:
         """Spectra of whole signals without their infrasound, in the signal's own scale.
@@ -148,11 +120,10 @@ class JointAutoencoder(nn.Module):
         Returns:
             Latent h_s `(B, D, N)`.
         """
-
-        def encode(maps: Tensor, past: Past) -> Tensor:
-            return self._share(self.speech_encoder(maps, past)[1], past)
-
-        return aligned(encode, self.maps(spectra, Past()), self.speech_encoder.delay)
+        past = Past()
+        _, before_shared = self.speech_encoder(self.maps(spectra, past), past)
+        latent: Tensor = self.shared(before_shared, past)
+        return latent
 
     def decode_speech(self, latent: Tensor, generator: torch.Generator | None = None) -> DecodedSpeech:
         """D_A and D_P.
@@ -162,32 +133,25 @@ class JointAutoencoder(nn.Module):
             generator: Source of the latent noise; None for no noise.
 
         Returns:
-            Compressed amplitude, and phasors where there is a D_P.
+            Compressed amplitude and phasors.
         """
         noisy = self._noisy(latent, generator)
-        decoded = aligned(self.amplitude_decoder, noisy, self.amplitude_decoder.delay)
-        if self.phase_decoder is None:
-            return DecodedSpeech(decoded, None)
-        phasors = aligned(self.phase_decoder, noisy, self.phase_decoder.delay)
-        return DecodedSpeech(decoded, _complex(phasors))
+        return DecodedSpeech(self.amplitude_decoder(noisy, Past()), self.phase_decoder(noisy, Past()))
 
-    def decode_mixture(
-        self, latent: Tensor, noise_code: Tensor | None, generator: torch.Generator | None = None
-    ) -> Tensor:
+    def decode_mixture(self, latent: Tensor, noise_code: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """D_M.
 
         Args:
             latent: `(B, D, N)`.
-            noise_code: `(B, K, N)`, or None where the system has none.
+            noise_code: `(B, K, N)`.
             generator: Source of the latent noise; None for no noise.
 
         Returns:
             Compressed amplitude of the mixture, `(B, F, N)`.
         """
-        code = self._noisy(latent, generator)
-        if noise_code is not None:
-            code = torch.cat([code, noise_code], dim=1)
-        return aligned(self.mixture_decoder, code, self.mixture_decoder.delay)
+        code = torch.cat([self._noisy(latent, generator), noise_code], dim=1)
+        amplitude: Tensor = self.mixture_decoder(code, Past())
+        return amplitude
 
     def decode_masks(self, latent: Tensor) -> tuple[Tensor, Tensor]:
         """The masks of the second pre-task, which the latent of a mixture has to know; they are not applied.
@@ -207,7 +171,7 @@ class JointAutoencoder(nn.Module):
         """
         if self.pretask is None:
             raise ValueError("found a system without masks of a pre-task, expected model.mask_pretask to be true")
-        ratio, dereverberation = aligned(self.pretask, latent, self.pretask.delay).chunk(2, dim=1)
+        ratio, dereverberation = self.pretask(latent, Past()).chunk(2, dim=1)
         return ratio, dereverberation
 
     def spectrum_of(self, decoded: DecodedSpeech, reference: Tensor) -> Tensor:
@@ -215,18 +179,13 @@ class JointAutoencoder(nn.Module):
 
         Args:
             decoded: Compressed amplitude and phasors.
-            reference: Spectrum whose phase is taken or corrected, `(B, 2, F, N)`.
+            reference: Spectrum whose phase is corrected, `(B, 2, F, N)`.
 
         Returns:
             `(B, 2, F, N)`.
         """
-        if self.settings.phase == "mixture" or decoded.phasors is None:
-            phasors = phasor(reference)
-        elif self.settings.phase == "residual":
-            phasors = rotate(decoded.phasors, phasor(reference))
-        else:
-            phasors = decoded.phasors
-        return (decoded.amplitude ** (1 / self.compression)).unsqueeze(1) * phasors
+        amplitude = decoded.amplitude ** (1 / self.compression)
+        return amplitude.unsqueeze(1) * rotate(decoded.phasors, phasor(reference))
 
     def recompute(self, spectrum: Tensor, samples: int) -> Tensor:
         """Spectra of all resolutions of the signal that `spectrum` makes: STFT(iSTFT(.)).
@@ -241,7 +200,7 @@ class JointAutoencoder(nn.Module):
         return self.stft.analyse(self.stft.synthesise(spectrum, samples))
 
     def translate(self, spectra: Tensor, generator: torch.Generator | None = None) -> Translation:
-        """Mixture to speech: E_M, G, D_A and D_P, and the mask where there is one.
+        """Mixture to speech: E_M, G, D_A and the mask.
 
         Args:
             spectra: Mixture in its own scale, `(B, 2, F, N)` of all resolutions.
@@ -250,48 +209,21 @@ class JointAutoencoder(nn.Module):
         Returns:
             Everything that the losses look at.
         """
-        frames = spectra.shape[-1]
-        padded = nn.functional.pad(spectra, (0, self.delay_frames))
-        translation = self._translate(padded, Past(), generator, for_mixture_decoder=True)
-        encoder, decoder = self.mixture_encoder.delay, self.amplitude_decoder.delay
-
-        def cut(part: Tensor, delay: int) -> Tensor:
-            return part[..., delay : delay + frames]
-
-        decoded = translation.decoded
-        return Translation(
-            latent=cut(translation.latent, encoder),
-            noise_code=None if translation.noise_code is None else cut(translation.noise_code, encoder),
-            decoded=DecodedSpeech(
-                cut(decoded.amplitude, encoder + decoder),
-                None if decoded.phasors is None else cut(decoded.phasors, encoder + decoder),
-            ),
-            spectrum=cut(translation.spectrum, self.delay_frames),
-        )
-
-    def _translate(
-        self, spectra: Tensor, past: Past, generator: torch.Generator | None, for_mixture_decoder: bool
-    ) -> Translation:
-        """Translate frames as they come; every part lags by the delay of the networks before it."""
-        features, before_shared = self.mixture_encoder(self.maps(spectra, past), past)
-        latent = self._share(before_shared, past)
-        noise_code = None
-        if for_mixture_decoder and self.noise_code is not None:
-            noise_code = self.noise_code(features, past)
+        past = Past()
+        features, latent = self._encode_mixture(spectra, past)
         noisy = self._noisy(latent, generator)
-        guide = self.amplitude_decoder(noisy, past)
-        phasors = None
-        if self._uses_phase_decoder and self.phase_decoder is not None:
-            phasors = _complex(self.phase_decoder(noisy, past))
-        decoded = DecodedSpeech(guide, phasors)
-        mixture = spectra[:, :, : self.bins]
-        if self.delay_frames:
-            mixture = _complex(past.delay(mixture.flatten(1, 2), self.delay_frames))
-        if self.mask is None:
-            return Translation(latent, noise_code, decoded, self.spectrum_of(decoded, mixture))
-        waiting = past.delay(features, self.amplitude_decoder.delay)
-        spectrum = rotate(self.mask(waiting, guide, past), mixture)
-        return Translation(latent, noise_code, decoded, spectrum)
+        amplitude, spectrum = self._enhanced(features, noisy, spectra[:, :, : self.bins], past)
+        return Translation(latent, self.noise_code(features, past), amplitude, spectrum)
+
+    def _encode_mixture(self, spectra: Tensor, past: Past) -> tuple[Tensor, Tensor]:
+        """E_M and G: features of the mixture, and its latent."""
+        features, before_shared = self.mixture_encoder(self.maps(spectra, past), past)
+        return features, self.shared(before_shared, past)
+
+    def _enhanced(self, features: Tensor, latent: Tensor, mixture: Tensor, past: Past) -> tuple[Tensor, Tensor]:
+        """Compressed amplitude after D_A, and the spectrum that the mask, which it guides, leaves of the mixture."""
+        amplitude: Tensor = self.amplitude_decoder(latent, past)
+        return amplitude, rotate(self.mask(features, amplitude, past), mixture)
 
     def forward(self, spectra: Tensor, past: Past) -> Tensor:
         """Enhance frames as they come, in any scale: what is exported.
@@ -301,13 +233,15 @@ class JointAutoencoder(nn.Module):
             past: What the layers have seen.
 
         Returns:
-            Enhanced spectrum `(B, 2, F, N)` of the longest window, lagging by `delay_frames`.
+            Enhanced spectrum `(B, 2, F, N)` of the longest window.
         """
         # Offset and rumble are noise: they carry no sound, and are not put back.
         audible = spectra - self.infrasound(spectra)
-        level = self.level(audible, past)
-        enhanced = self._translate(audible / level, past, None, for_mixture_decoder=False).spectrum
-        return enhanced * past.delay(level.squeeze(1), self.delay_frames).unsqueeze(1)
+        level: Tensor = self.level(audible, past)
+        scaled = audible / level
+        features, latent = self._encode_mixture(scaled, past)
+        _, spectrum = self._enhanced(features, latent, scaled[:, :, : self.bins], past)
+        return spectrum * level
 
     @torch.no_grad()
     def enhance(self, waveform: Tensor) -> Tensor:
@@ -319,12 +253,11 @@ class JointAutoencoder(nn.Module):
         Returns:
             Samples `(B, T)`, aligned.
         """
-        spectra = nn.functional.pad(self.stft.analyse(waveform), (0, self.delay_frames))
         past, enhanced = Past(), []
-        for frames in torch.split(spectra, _MAX_FRAMES, dim=-1):
+        for frames in torch.split(self.stft.analyse(waveform), _MAX_FRAMES, dim=-1):
             enhanced.append(self(frames, past))
             past = Past(past.next)
-        return self.stft.synthesise(torch.cat(enhanced, dim=-1)[..., self.delay_frames :], waveform.shape[-1])
+        return self.stft.synthesise(torch.cat(enhanced, dim=-1), waveform.shape[-1])
 
     @torch.no_grad()
     def reconstruct(self, speech: Tensor, phase_of: Tensor | None = None) -> Tensor:
@@ -332,8 +265,8 @@ class JointAutoencoder(nn.Module):
 
         Args:
             speech: Samples `(B, T)`.
-            phase_of: Signals whose phase the decoded speech takes or corrects, `(B, T)`, such as mixtures; the speech
-                itself if None.
+            phase_of: Signals whose phase the decoded speech corrects, `(B, T)`, such as mixtures; the speech itself if
+                None.
 
         Returns:
             Samples `(B, T)`, aligned.
@@ -358,15 +291,28 @@ class JointAutoencoder(nn.Module):
         return compressed_amplitude(spectrum[:, :, : self.bins], self.compression)
 
 
-def _pointwise(inputs: int, outputs: int, model: ModelSettings) -> ConvBlock:
-    """One layer that sees one frame."""
-    return ConvBlock(inputs, outputs, 1, normalisation=model.normalisation, activation=model.activation)
+class JointAutoencoder(JointSystem):
+    """The product: causal, E_M and the mask recurrent along time and shared by bands of frequency.
 
+    Args:
+        frontend: Window, hop, compression.
+        model: Networks.
+    """
 
-def _complex(rows: Tensor) -> Tensor:
-    """Rows `(B, 2 F, N)`, real parts first, as `(B, 2, F, N)`."""
-    batch, count, frames = rows.shape
-    return rows.reshape(batch, 2, count // 2, frames)
+    def __init__(self, frontend: FrontendSettings, model: ModelSettings) -> None:
+        super().__init__(frontend, model.latent_noise)
+        latent, bins, convolutions = model.latent, self.bins, model.speech_encoder
+        self.maps = maps = FeatureMaps(frontend, model.phase_features)
+        self.speech_encoder = Encoder(ConvStack(maps.per_bin * bins, convolutions), convolutions.widths[-1], latent)
+        bands = BandStack(maps.per_bin, frontend, model.mixture_encoder)
+        self.mixture_encoder = Encoder(bands, bands.width, latent)
+        self.shared = ConvBlock(latent, latent)
+        self.amplitude_decoder = AmplitudeDecoder(latent, bins, model.speech_decoder)
+        self.phase_decoder = PhaseDecoder(latent, bins, model.speech_decoder)
+        self.noise_code = ConvBlock(bands.width, model.noise_code)
+        self.mixture_decoder = AmplitudeDecoder(latent + model.noise_code, bins, model.mixture_decoder)
+        self.pretask = AmplitudeDecoder(latent, 2 * bins, model.mixture_decoder) if model.mask_pretask else None
+        self.mask = MaskDecoder(BandMask(frontend, model.mask))
 
 
 def count_parameters(parts: list[nn.Module]) -> int:

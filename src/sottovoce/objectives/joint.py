@@ -7,10 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from sottovoce.config import FrontendSettings, JointWeights, SpeechWeights
-from sottovoce.models.autoencoder import DecodedSpeech
 from sottovoce.models.blocks import Past
 from sottovoce.models.frontend import TorchSTFT, phasor
-from sottovoce.models.joint import JointAutoencoder, Translation
+from sottovoce.models.joint import JointSystem, Translation
 from sottovoce.objectives.latent import latent_distance, prior
 from sottovoce.objectives.phase import consistency, phase_error
 from sottovoce.objectives.spectral import (
@@ -71,7 +70,7 @@ class Objective:
         self.compression = frontend.compression
 
     def speech(
-        self, model: JointAutoencoder, speech: Tensor, weights: SpeechWeights, generator: torch.Generator
+        self, model: JointSystem, speech: Tensor, weights: SpeechWeights, generator: torch.Generator
     ) -> LossTerms:
         """L_SAE = rec(Â_s, A_s) + phase + prior + multi-resolution + consistency, on clean speech alone.
 
@@ -102,7 +101,7 @@ class Objective:
         target = model.compressed(spectra)
         terms: LossTerms = {"amplitude": reconstruction(decoded.amplitude, target), "prior": prior(latent)}
         spectrum = model.spectrum_of(decoded, disturbed[:, :, : model.bins])
-        if model.phase_decoder is not None and weights.phase:
+        if weights.phase:
             terms["phase"] = phase_error(phasor(spectrum), phasor(clean), target)
         if weights.multi_resolution:
             terms["multi_resolution"] = multi_resolution(
@@ -118,7 +117,7 @@ class Objective:
 
     def joint(
         self,
-        model: JointAutoencoder,
+        model: JointSystem,
         batch: UnpairedTensors,
         weights: JointWeights,
         generator: torch.Generator,
@@ -142,23 +141,22 @@ class Objective:
         scaled = spectra / level
         translation = model.translate(scaled, generator)
         mixture_scaled, _, pseudo_scaled = torch.split(scaled, counts)
-        mixture_latent, _, pseudo_latent = torch.split(translation.latent, counts)
-        mixture_speech, noise_speech, pseudo_speech = torch.split(translation.spectrum, counts)
-        noise_code = None if translation.noise_code is None else translation.noise_code[: counts[0]]
+        parts = zip(*(torch.split(part, counts) for part in translation), strict=True)
+        mixture, noise, pseudo = (Translation(*part) for part in parts)
 
         target = model.compressed(mixture_scaled)
-        rebuilt = model.decode_mixture(mixture_latent, noise_code, generator)
-        terms: LossTerms = {"mixture_amplitude": reconstruction(rebuilt, target), "prior": prior(mixture_latent)}
+        rebuilt = model.decode_mixture(mixture.latent, mixture.noise_code, generator)
+        terms: LossTerms = {"mixture_amplitude": reconstruction(rebuilt, target), "prior": prior(mixture.latent)}
         if weights.cycle or weights.latent_consistency or weights.consistency:
-            recomputed = model.recompute(mixture_speech, samples)
+            recomputed = model.recompute(mixture.spectrum, samples)
             cycle_latent = model.encode_speech(recomputed)
-            cycled = model.decode_mixture(cycle_latent, noise_code, generator)
+            cycled = model.decode_mixture(cycle_latent, mixture.noise_code, generator)
             terms["cycle"] = reconstruction(cycled, target)
-            terms["latent_consistency"] = latent_distance(cycle_latent, mixture_latent)
+            terms["latent_consistency"] = latent_distance(cycle_latent, mixture.latent)
             terms["prior"] = terms["prior"] + prior(cycle_latent)
-            terms["consistency"] = consistency(mixture_speech, recomputed[:, :, : model.bins])
+            terms["consistency"] = consistency(mixture.spectrum, recomputed[:, :, : model.bins])
         if weights.silence and counts[1]:
-            terms["silence"] = silence(noise_speech)
+            terms["silence"] = silence(noise.spectrum)
         if weights.multi_resolution:
             spectrum = (rebuilt ** (1 / self.compression)).unsqueeze(1) * phasor(mixture_scaled[:, :, : model.bins])
             terms["multi_resolution"] = multi_resolution(
@@ -169,19 +167,16 @@ class Objective:
             )
         if counts[2] and any(value for name, value in weights if name.startswith("pseudo_")):
             clean = model.analyse(batch.pseudo_targets) / level[-counts[2] :]
-            estimate = Translation(
-                pseudo_latent, None, DecodedSpeech(translation.decoded.amplitude[-counts[2] :], None), pseudo_speech
-            )
-            terms |= self._pseudo(model, pseudo_scaled, estimate, clean, samples)
+            terms |= self._pseudo(model, pseudo_scaled, pseudo, clean, samples)
             if model.pretask is not None:
                 reverberant = model.analyse(batch.pseudo_reverberant) / level[-counts[2] :]
-                parts = (part[:, :, : model.bins] for part in (pseudo_scaled, reverberant, clean))
-                terms |= _mask_pretask(model, pseudo_latent, *parts)
+                of_pairs = (part[:, :, : model.bins] for part in (pseudo_scaled, reverberant, clean))
+                terms |= _mask_pretask(model, pseudo.latent, *of_pairs)
         return terms
 
     def _pseudo(
         self,
-        model: JointAutoencoder,
+        model: JointSystem,
         mixture: Tensor,
         estimate: Translation,
         clean: Tensor,
@@ -197,7 +192,7 @@ class Objective:
         enhanced = model.stft.synthesise(estimate.spectrum, samples)
         return {
             "pseudo_latent": latent_distance(estimate.latent, wanted),
-            "pseudo_amplitude": reconstruction(estimate.decoded.amplitude, model.compressed(clean)),
+            "pseudo_amplitude": reconstruction(estimate.amplitude, model.compressed(clean)),
             "pseudo_magnitude": reconstruction(model.compressed(estimate.spectrum), model.compressed(clean)),
             "pseudo_complex": complex_reconstruction(estimate.spectrum, target, self.compression),
             "pseudo_multi_resolution": multi_resolution(enhanced, speech, self.resolutions, self.compression),
@@ -205,9 +200,7 @@ class Objective:
         }
 
 
-def _mask_pretask(
-    model: JointAutoencoder, latent: Tensor, mixture: Tensor, reverberant: Tensor, clean: Tensor
-) -> LossTerms:
+def _mask_pretask(model: JointSystem, latent: Tensor, mixture: Tensor, reverberant: Tensor, clean: Tensor) -> LossTerms:
     """Mean square errors of the masks that take away the noise, and then the room."""
     ratio, dereverberation = model.decode_masks(latent)
     noise, in_room, dry = (part.square().sum(dim=1).sqrt() for part in (mixture - reverberant, reverberant, clean))

@@ -216,24 +216,3 @@ class MultiResolutionSTFT:
             Samples `(..., samples)`.
         """
         return self.overlap_add(spectrum[..., : self.bins[0], :])[..., self.overlap : self.overlap + samples]
-
-
-def feature_maps(spectra: FloatArray, compression: float) -> FloatArray:
-    """Amplitude and phase maps of all resolutions, joined by channel.
-
-    Args:
-        spectra: Real and imaginary parts `(..., 2, F, N)`.
-        compression: Exponent p of the amplitude, 0 < p <= 1.
-
-    Returns:
-        `(..., 3 F, N)`: amplitude^p, cosine and sine of the phase. The phase of an empty bin is 0.
-
-    Source:
-        Li, Sun, Wang and Naqvi (SSPD 2023): multi-resolution feature maps of one hop.
-    """
-    real, imaginary = spectra[..., 0, :, :], spectra[..., 1, :, :]
-    amplitude = np.hypot(real, imaginary)
-    silent = amplitude == 0
-    divisor = np.where(silent, 1, amplitude)
-    cosine = np.where(silent, 1, real / divisor)
-    return np.concatenate([amplitude**compression, cosine, imaginary / divisor], axis=-2)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sottovoce.models.blocks import Past
-from sottovoce.models.joint import JointAutoencoder
+from sottovoce.models.joint import JointSystem
 from sottovoce.objectives.spectral import reconstruction
 
 _QUANTISATION_DB = 3.0
@@ -55,7 +55,7 @@ def _lost_db(before: Tensor, after: Tensor) -> float:
 
 
 @torch.no_grad()
-def check(model: JointAutoencoder, speech: Tensor, mixtures: Tensor, noise: Tensor) -> Health:
+def check(model: JointSystem, speech: Tensor, mixtures: Tensor, noise: Tensor) -> Health:
     """Run all checks.
 
     Args:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sottovoce.atomic import replacing
 from sottovoce.metrics import plots
-from sottovoce.models.joint import JointAutoencoder
+from sottovoce.models.joint import JointSystem
 from sottovoce.progress import Progress
 from sottovoce.training.health import check
 from sottovoce.training.module import TrainingModule
@@ -92,10 +92,10 @@ class RunLog(L.Callback):
             self._losses.append(step, means)
             self._sums, self._count = {}, 0
         assert isinstance(pl_module, TrainingModule)
-        if (step % self._every == 0 or step == steps) and isinstance(pl_module.network, JointAutoencoder):
+        if (step % self._every == 0 or step == steps) and isinstance(pl_module.network, JointSystem):
             self._examine(trainer, pl_module, pl_module.network, step)
 
-    def _examine(self, trainer: L.Trainer, module: TrainingModule, system: JointAutoencoder, step: int) -> None:
+    def _examine(self, trainer: L.Trainer, module: TrainingModule, system: JointSystem, step: int) -> None:
         module.eval()
         speech, mixtures, noise = (clips.to(module.device) for clips in (self._speech, self._mixtures, self._noise))
         health = check(system, speech, mixtures, noise).values()

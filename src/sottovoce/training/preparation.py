@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sottovoce.config import SystemSettings
+from sottovoce.config import RunSettings
 from sottovoce.data.checks import suspicions
 from sottovoce.data.harvest import Enhance, NoiseStretch, harvest, harvest_residuals, harvest_speechless
 from sottovoce.data.manifest import Manifest, scan, split
@@ -44,7 +44,7 @@ def prepare(
     speech: Path,
     mixtures: Path,
     out: Path,
-    settings: SystemSettings,
+    settings: RunSettings,
     on_progress: Progress | None = None,
     *,
     enhance: Enhance | None = None,
@@ -116,7 +116,7 @@ def prepare(
     )
 
 
-def simulate_rooms(settings: SystemSettings, on_progress: Progress | None = None) -> tuple[Room, ...]:
+def simulate_rooms(settings: RunSettings, on_progress: Progress | None = None) -> tuple[Room, ...]:
     """The rooms of the settings' simulated mixtures.
 
     Args:

@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
 from sottovoce.atomic import replacing
-from sottovoce.config import SystemSettings, dump_settings, load_settings_as
+from sottovoce.config import RunSettings, SystemSettings, dump_settings, load_settings_as
 from sottovoce.data.unpaired import UnpairedClips
 from sottovoce.errors import ConfigError, DataError
 from sottovoce.interruption import Deferred
@@ -186,7 +186,7 @@ def fit(
     stages: Sequence[Stage],
     data: TrainingData,
     out: Path,
-    settings: SystemSettings,
+    settings: RunSettings,
     *,
     clips: Clips | None = None,
     on_progress: Progress | None = None,
@@ -212,7 +212,7 @@ def fit(
     network.eval()
 
 
-def training_clips(data: TrainingData, settings: SystemSettings) -> UnpairedClips:
+def training_clips(data: TrainingData, settings: RunSettings) -> UnpairedClips:
     """Where the batches of an unpaired training come from.
 
     Args:
@@ -233,7 +233,7 @@ def training_clips(data: TrainingData, settings: SystemSettings) -> UnpairedClip
     )
 
 
-def _record(out: Path, settings: SystemSettings) -> None:
+def _record(out: Path, settings: RunSettings) -> None:
     """Keep the settings in the run's folder, or see that they are those of the run in it."""
     out.mkdir(parents=True, exist_ok=True)
     recorded = out / "settings.yaml"
@@ -248,7 +248,7 @@ class _Run:
     """One run in its folder."""
 
     folder: Path
-    settings: SystemSettings
+    settings: RunSettings
     data: TrainingData
     clips: Clips
     on_progress: Progress | None

@@ -7,9 +7,9 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from sottovoce.config import SystemSettings
+from sottovoce.config import RunSettings
 from sottovoce.data.unpaired import Purpose
-from sottovoce.models.joint import JointAutoencoder
+from sottovoce.models.joint import JointSystem
 from sottovoce.objectives.joint import LossTerms, Objective, UnpairedTensors, total
 
 
@@ -38,7 +38,7 @@ class Stage:
     purpose: Purpose = "joint"
 
 
-def joint_stages(model: JointAutoencoder, settings: SystemSettings) -> tuple[Stage, Stage]:
+def joint_stages(model: JointSystem, settings: RunSettings) -> tuple[Stage, Stage]:
     """The two stages of a joint system.
 
     Args:

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sottovoce.models.joint import JointAutoencoder
+from sottovoce.models.joint import JointSystem
 from sspd2023.baselines.network import Baseline
 from sspd2023.baselines.system import require_sample_rate
 
@@ -16,7 +16,7 @@ class Network:
         network: In evaluation mode, for 16 kHz.
     """
 
-    def __init__(self, network: JointAutoencoder | Baseline) -> None:
+    def __init__(self, network: JointSystem | Baseline) -> None:
         self._network = network
 
     def enhance(self, waveform: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
@@ -34,7 +34,7 @@ class SpeechCeiling:
         reference: Clean speech `(samples,)` at 16 kHz, full scale ±1.
     """
 
-    def __init__(self, network: JointAutoencoder, reference: NDArray[np.float32]) -> None:
+    def __init__(self, network: JointSystem, reference: NDArray[np.float32]) -> None:
         self._network = network
         self._reference = reference
 

@@ -38,7 +38,7 @@ from sspd2023.settings import ExperimentSettings
 from sspd2023.systems import SYSTEMS, Entry
 
 if TYPE_CHECKING:
-    from sottovoce.models.joint import JointAutoencoder
+    from sottovoce.models.joint import JointSystem
     from sspd2023.baselines.network import Baseline
 
 _log = logging.getLogger(f"sottovoce.{__name__}")  # commands print what the product's log says
@@ -440,7 +440,7 @@ def _score(task: Scoring) -> None:
             _report("scoring", 1)
 
 
-def build(entry: Entry, network: "JointAutoencoder | Baseline | None", reference: NDArray[np.float32]) -> System:
+def build(entry: Entry, network: "JointSystem | Baseline | None", reference: NDArray[np.float32]) -> System:
     """The system of a row, ready for one mixture.
 
     Args:
@@ -451,19 +451,19 @@ def build(entry: Entry, network: "JointAutoencoder | Baseline | None", reference
     Returns:
         The system.
     """
-    from sottovoce.models.joint import JointAutoencoder
+    from sottovoce.models.joint import JointSystem
     from sspd2023.networks import Network, SpeechCeiling
 
     if entry.make is not None:
         return entry.make(reference)
     assert network is not None
     if entry.ceiling:
-        assert isinstance(network, JointAutoencoder)
+        assert isinstance(network, JointSystem)
         return SpeechCeiling(network, reference)
     return Network(network)
 
 
-def _load(checkpoint: Path) -> "JointAutoencoder | Baseline":
+def _load(checkpoint: Path) -> "JointSystem | Baseline":
     import torch
 
     from sspd2023.training import load_system
@@ -532,11 +532,11 @@ def parameters(entry: Entry, settings: ExperimentSettings | None) -> int | None:
         return Model.load(entry.model).metadata.parameters
     if settings is None:
         return None
-    from sottovoce.models.joint import JointAutoencoder, count_parameters
+    from sottovoce.models.joint import JointSystem, count_parameters
     from sspd2023.baselines import build_network
 
     network = build_network(settings)
-    if entry.ceiling and isinstance(network, JointAutoencoder):
+    if entry.ceiling and isinstance(network, JointSystem):
         return count_parameters(network.speech_parts())
     return count_parameters(network.run_time_parts())
 

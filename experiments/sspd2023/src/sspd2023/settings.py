@@ -1,17 +1,21 @@
-"""Settings of the compared systems: the joint system's, a baseline in its place, and whether it learns from pairs."""
+"""Settings of the compared systems: which networks, and whether they learn from pairs."""
 
+from itertools import pairwise
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from sottovoce.config import (
+    ConvolutionSettings,
     Kernel,
     Layers,
+    ModelSettings,
+    RunSettings,
     Settings,
-    SystemSettings,
     Weight,
     Width,
+    Windows,
     load_settings_as,
     of_bounded_size,
 )
@@ -19,6 +23,46 @@ from sottovoce.errors import ConfigError
 
 CONF = Path(__file__).parent / "conf"
 """Folder of the settings of all rows."""
+
+
+class TemporalSettings(Settings):
+    """A residual stack of gated dilated convolutions over time."""
+
+    width: Width = Field(128, description="Channels of the stack.")
+    dilations: tuple[Annotated[int, Field(ge=1, le=1000)], ...] = Field(
+        (1, 2, 4, 8, 16), max_length=64, description="Frames between the taps of each layer."
+    )
+    kernel: Kernel = Field(3, description="Taps of a layer.")
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        return of_bounded_size(self, 2 * self.width**2 * self.kernel * len(self.dilations))
+
+
+class PosterSettings(Settings):
+    """The published networks, and what ablations and remedies change in them."""
+
+    latent: Width = Field(64, description="Width D of the shared latent space.")
+    shorter_windows: Windows = Field(
+        (), description="Windows of further spectra at the input, shorter than frontend.window, longest first."
+    )
+    phase_features: Literal["none", "unit", "compressed"] = Field(
+        "unit", description="Phase at the input: none; cosine and sine; both times amplitude^p."
+    )
+    equalise: bool = Field(False, description="Whether encoder layers are divided by their own running mean.")
+    equalise_horizon_seconds: float = Field(1.0, gt=0, le=60, description="Time over which that running mean is taken.")
+    speech_encoder: ConvolutionSettings
+    mixture_encoder: ConvolutionSettings
+    speech_decoder: ConvolutionSettings
+    mixture_decoder: ConvolutionSettings
+    phase: Literal["mixture", "residual", "absolute"] = Field(
+        "residual",
+        description="Phase of decoded speech: the input's (without D_P), D_P's correction of it, or D_P's alone.",
+    )
+    shared_layer: bool = Field(True, description="Whether both encoders end in one shared layer G.")
+    noise_code: int = Field(0, ge=0, le=4096, description="Width of a latent that only the mixture decoder sees.")
+    mask: TemporalSettings | None = Field(None, description="Mask on the mixture, guided by D_A; none decodes speech.")
+    latent_noise: float = Field(1.0, ge=0, le=1000, description="Deviation of the noise on latents, in training only.")
 
 
 class MaskingSettings(Settings):
@@ -71,12 +115,14 @@ class CrossDomainSettings(Settings):
         return of_bounded_size(self, 24 * self.width**2 * self.layers)
 
 
-class ExperimentSettings(SystemSettings):
+class ExperimentSettings(RunSettings):
     """Everything that makes a compared system: the whole of a YAML file of `conf/`.
 
     The steps of the two stages are those of a baseline's pre-training and training, too.
     """
 
+    poster: PosterSettings | None = Field(None, description="The published networks.")
+    model: ModelSettings | None = Field(None, description="The product's networks in their place.")
     baseline: MaskingSettings | VectorQuantisedSettings | CrossDomainSettings | None = Field(
         None, discriminator="kind", description="A system to compare with, trained in place of the joint one."
     )
@@ -86,6 +132,21 @@ class ExperimentSettings(SystemSettings):
         "variety of these: speed, colour, what is left of the noise, and, for half of them, what is not speech in "
         "another recording.",
     )
+
+    @model_validator(mode="after")
+    def _networks_fit(self) -> Self:
+        if (self.poster is None) == (self.model is None):
+            raise ValueError("found both of poster and model, or neither, expected one: they are the networks")
+        if self.poster is None:
+            if isinstance(self.baseline, MaskingSettings):
+                raise ValueError("baseline: a masking network is made from the poster's: give poster")
+            return self
+        windows = (self.frontend.window, *self.poster.shorter_windows)
+        if any(a <= b for a, b in pairwise(windows)) or any(window % 2 for window in windows):
+            raise ValueError(f"poster.shorter_windows are even and fall from frontend.window; found {list(windows)}")
+        if self.poster.shorter_windows and self.frontend.synthesis_window not in (None, self.frontend.window):
+            raise ValueError("frontend.synthesis_window is the whole window where there are several")
+        return self
 
     @model_validator(mode="after")
     def _pairs_fit(self) -> Self:

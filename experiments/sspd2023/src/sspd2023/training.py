@@ -7,7 +7,7 @@ from torch import Tensor
 
 from sottovoce.errors import ConfigError
 from sottovoce.models.checkpoint import read_checkpoint, save_checkpoint
-from sottovoce.models.joint import JointAutoencoder
+from sottovoce.models.joint import JointSystem
 from sottovoce.objectives.joint import LossTerms
 from sottovoce.progress import Progress
 from sottovoce.training.preparation import prepare
@@ -38,7 +38,7 @@ def stage_steps(settings: ExperimentSettings) -> dict[str, int]:
     return {"pretraining": training.speech_steps, "training": training.joint_steps}
 
 
-def system_stages(network: JointAutoencoder | Baseline, settings: ExperimentSettings) -> tuple[Stage, ...]:
+def system_stages(network: JointSystem | Baseline, settings: ExperimentSettings) -> tuple[Stage, ...]:
     """What is trained, in order.
 
     Args:
@@ -48,7 +48,7 @@ def system_stages(network: JointAutoencoder | Baseline, settings: ExperimentSett
     Returns:
         The stages; those of a baseline have batches of the joint stage, in its pre-training as well.
     """
-    if isinstance(network, JointAutoencoder):
+    if isinstance(network, JointSystem):
         return joint_stages(network, settings)
     stages: list[Stage] = []
     for name, steps in stage_steps(settings).items():
@@ -64,7 +64,7 @@ def _sum(terms: LossTerms) -> Tensor:
     return torch.stack(list(terms.values())).sum()
 
 
-def load_system(checkpoint: Path) -> tuple[JointAutoencoder | Baseline, ExperimentSettings]:
+def load_system(checkpoint: Path) -> tuple[JointSystem | Baseline, ExperimentSettings]:
     """Read what `train_system` wrote.
 
     Args:

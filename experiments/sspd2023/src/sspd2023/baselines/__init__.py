@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 from sspd2023.settings import CrossDomainSettings, ExperimentSettings, MaskingSettings, VectorQuantisedSettings
 
 if TYPE_CHECKING:
-    from sottovoce.models.joint import JointAutoencoder
+    from sottovoce.models.joint import JointSystem
     from sspd2023.baselines.network import Baseline
 
 
-def build_network(settings: ExperimentSettings) -> "JointAutoencoder | Baseline":
+def build_network(settings: ExperimentSettings) -> "JointSystem | Baseline":
     """The untrained networks that settings describe.
 
     Args:
@@ -21,7 +21,8 @@ def build_network(settings: ExperimentSettings) -> "JointAutoencoder | Baseline"
     if isinstance(settings.baseline, MaskingSettings):
         from sspd2023.baselines.masking import Masking
 
-        return Masking(settings.frontend, settings.model, settings.baseline)
+        assert settings.poster is not None
+        return Masking(settings.frontend, settings.poster, settings.baseline)
     if isinstance(settings.baseline, VectorQuantisedSettings):
         from sspd2023.baselines.pvq import PVQ
 
@@ -30,6 +31,11 @@ def build_network(settings: ExperimentSettings) -> "JointAutoencoder | Baseline"
         from sspd2023.baselines.cf import CrossDomain
 
         return CrossDomain(settings.frontend, settings.baseline)
+    if settings.poster is not None:
+        from sspd2023.poster import PosterAutoencoder
+
+        return PosterAutoencoder(settings.frontend, settings.poster)
     from sottovoce.models.joint import JointAutoencoder
 
+    assert settings.model is not None
     return JointAutoencoder(settings.frontend, settings.model)

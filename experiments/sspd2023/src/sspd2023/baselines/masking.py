@@ -3,14 +3,15 @@
 import torch
 from torch import Tensor, nn
 
-from sottovoce.config import FrontendSettings, ModelSettings
-from sottovoce.models.autoencoder import Decoder, Encoder, aligned
-from sottovoce.models.blocks import ConvBlock, Past
-from sottovoce.models.frontend import FeatureMaps, RunningLevel, TorchSTFT, rotate
+from sottovoce.config import FrontendSettings
+from sottovoce.models.autoencoder import Decoder
+from sottovoce.models.blocks import Past
+from sottovoce.models.frontend import RunningLevel, TorchSTFT, rotate
 from sottovoce.objectives.joint import LossTerms, UnpairedTensors
 from sspd2023.baselines.network import Baseline
 from sspd2023.baselines.oracle import COMPRESSED_LIMIT, COMPRESSED_SLOPE
-from sspd2023.settings import MaskingSettings
+from sspd2023.poster import BatchBlock, PhaseMaps, decoder, encoder
+from sspd2023.settings import MaskingSettings, PosterSettings
 
 _TINY = 1e-8
 # A network may reach the limit of the compression, where its inverse is infinite.
@@ -84,28 +85,25 @@ class Masking(Baseline):
 
     Args:
         frontend: Windows, hop, compression.
-        model: The joint system's networks, of which E_M, G and the shape of D_A are taken.
+        poster: The joint system's networks, of which E_M, G and the shape of D_A are taken.
         settings: Which mask.
 
     Source:
         Wang, Narayanan and Wang (2014): IRM; Williamson, Wang and Wang (2016): cIRM.
     """
 
-    def __init__(self, frontend: FrontendSettings, model: ModelSettings, settings: MaskingSettings) -> None:
+    def __init__(self, frontend: FrontendSettings, poster: PosterSettings, settings: MaskingSettings) -> None:
         super().__init__()
         self.complex = settings.target == "cirm"
-        self.stft = TorchSTFT(frontend.windows, frontend.hop, frontend.synthesis_window)
-        self.bins = self.stft.reference.bins[0]
-        frames_per_second = frontend.sample_rate / frontend.hop
+        self.stft = TorchSTFT((frontend.window, *poster.shorter_windows), frontend.hop, frontend.synthesis_window)
+        self.bins = frontend.bins
         self.level = RunningLevel(frontend)
-        self.maps = FeatureMaps(frontend)
-        horizon = max(1, round(model.equalise_horizon_seconds * frames_per_second)) if model.equalise else None
-        self.encoder = Encoder(self.maps.channels, frontend, model.mixture_encoder, model, horizon)
-        self.shared = ConvBlock(
-            model.latent, model.latent, 1, normalisation=model.normalisation, activation=model.activation
-        )
+        self.maps = PhaseMaps(frontend.compression, poster.phase_features)
+        inputs = self.maps.per_bin * sum(self.stft.reference.bins)
+        self.encoder = encoder(inputs, poster.mixture_encoder, frontend, poster)
+        self.shared = BatchBlock(poster.latent, poster.latent)
         outputs = 2 * self.bins if self.complex else self.bins
-        self.decoder = Decoder(model.latent, outputs, model.speech_decoder, model)
+        self.decoder = decoder(Decoder, poster.latent, outputs, poster.speech_decoder)
 
     def trained_parts(self) -> list[nn.Module]:
         """All of it."""
@@ -134,13 +132,9 @@ class Masking(Baseline):
 
     def _mask(self, spectra: Tensor) -> Tensor:
         """Mask, compressed if it is complex: `(B, F, N)` in 0..1, or `(B, 2, F, N)`."""
-
-        def encode(maps: Tensor, past: Past) -> Tensor:
-            latent: Tensor = self.shared(self.encoder(maps, past)[1], past)
-            return latent
-
-        latent = aligned(encode, self.maps(spectra, Past()), self.encoder.delay)
-        rows = aligned(self.decoder, latent, self.decoder.delay)
+        past = Past()
+        _, latent = self.encoder(self.maps(spectra, past), past)
+        rows: Tensor = self.decoder(self.shared(latent, past), past)
         if self.complex:
             return torch.stack(rows.chunk(2, dim=1), dim=1)
         return torch.sigmoid(rows)
