@@ -23,7 +23,8 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from sottovoce import Enhancer
-from sottovoce.engine.model import Model, seal
+from sottovoce.engine.model import Model
+from sottovoce.engine.model_file import seal
 from sottovoce.metrics.intrusive import pesq, si_sdr
 from sottovoce.metrics.report import mean
 from sottovoce.models.checkpoint import load_checkpoint

@@ -44,7 +44,8 @@ def build_identity_model(path, *, windows=(512,), synthesis_window=None, hop=128
     onnx = pytest.importorskip("onnx")
     from onnx import TensorProto, helper
 
-    from sottovoce.engine.model import METADATA_KEY, ModelMetadata, seal
+    from sottovoce.engine.metadata import ModelMetadata
+    from sottovoce.engine.model_file import METADATA_KEY, seal
 
     bins = [window // 2 + 1 for window in windows]
     rows = 2 * bins[0]

@@ -10,7 +10,7 @@ import pytest
 import soundfile as sf
 
 from sottovoce import cli, terminal
-from sottovoce.engine.model import METADATA_KEY, seal
+from sottovoce.engine.model_file import METADATA_KEY, seal
 
 from ..conftest import build_identity_model
 

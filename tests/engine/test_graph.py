@@ -1,6 +1,8 @@
 """What a model file may hold: hostile graphs are refused on their bytes; altered bytes give a ModelError at most."""
 
 import contextlib
+import itertools
+import resource
 
 import numpy as np
 import onnx
@@ -10,7 +12,8 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from sottovoce.engine.graph import read_properties
-from sottovoce.engine.model import METADATA_KEY, Model, read_metadata, seal
+from sottovoce.engine.model import Model
+from sottovoce.engine.model_file import METADATA_KEY, read_metadata, seal
 from sottovoce.errors import ModelError
 
 from ..conftest import build_identity_model
@@ -180,10 +183,66 @@ def test_graphs_that_do_not_fit_are_refused(payload, words, change):
     assert words in refusal(model)
 
 
+def add_sum_of(model, *nodes, **constants):
+    """Let the network add the sum of a result called "big", times zero, to what it gives."""
+    model.graph.node.extend(nodes)
+    for name, values in constants.items():
+        model.graph.initializer.append(onnx.numpy_helper.from_array(values, name))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(0), "nought"))
+    for node in model.graph.node:
+        node.output[:] = ["plain" if name == "enhanced" else name for name in node.output]
+    add_node(model, "ReduceSum", ["big"], ["sum"], keepdims=0)
+    add_node(model, "Mul", ["sum", "nought"], ["nothing"])
+    add_node(model, "Add", ["plain", "nothing"], ["enhanced"])
+
+
+def node(operator, *inputs, to="big", **attributes):
+    return helper.make_node(operator, inputs, [to], **attributes)
+
+
+def doubled(first):
+    """A result that is joined to itself again and again."""
+    names = [first, *(f"double_{step}" for step in range(29)), "big"]
+    return [node("Concat", one, one, to=two, axis=0) for one, two in itertools.pairwise(names)]
+
+
+ONES, SHAPE = np.ones((2, 1), np.float32), np.array([2**16, 2**14])
+
+
+@pytest.mark.parametrize(
+    ("nodes", "constants"),
+    [
+        ([node("Expand", "one", "shape")], {"one": ONES[:1], "shape": SHAPE}),
+        ([node("Tile", "one", "shape")], {"one": ONES[:1], "shape": SHAPE}),
+        (
+            [node("Mul", "shape", "two", to="larger"), node("Expand", "one", "larger")],
+            {"one": ONES[:1], "shape": SHAPE, "two": np.array([2])},
+        ),
+        ([node("Pad", "one", "pads")], {"one": ONES[:1], "pads": np.array([2**15, 2**15, 0, 0])}),
+        (
+            [node("MatMul", "column", "row")],
+            {"column": np.ones((2**15, 1), np.float32), "row": np.ones((1, 2**15), np.float32)},
+        ),
+        ([node("Einsum", "a", "a", "a", equation="i,j,k->ijk")], {"a": np.ones(2**10, np.float32)}),
+        (doubled("ones"), {"ones": ONES}),
+        (doubled("spectra"), {}),
+    ],
+    ids=["expand", "tile", "computed shape", "pad", "outer product", "einsum", "joined constants", "joined input"],
+)
+def test_memory_is_bounded_whatever_a_network_computes(payload, nodes, constants):
+    model = onnx.load_from_string(payload)
+    add_sum_of(model, *nodes, **constants)
+    peak_before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    network = Model(seal(model.SerializeToString()), "it")
+    with pytest.raises(ModelError, match="takes more than 512 MiB of memory"):
+        network.run(np.zeros((1, 2, 9, 1), np.float32), network.initial_past(1))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak_before < 2**20  # KiB
+
+
 def test_a_file_that_is_larger_than_any_model_is_not_read_whole(tmp_path, monkeypatch):
     path = tmp_path / "model.onnx"
     path.write_bytes(b"\0" * 2000)
-    monkeypatch.setattr("sottovoce.engine.model._MAX_FILE_BYTES", 1000)
+    monkeypatch.setattr("sottovoce.engine.model_file._MAX_FILE_BYTES", 1000)
     with pytest.raises(ModelError, match="which no model has"):
         Model.load(path)
     with pytest.raises(ModelError, match="which no model has"):

@@ -8,7 +8,9 @@ import numpy as np
 import onnx
 import pytest
 
-from sottovoce.engine.model import METADATA_KEY, Model, ModelMetadata, seal
+from sottovoce.engine.metadata import ModelMetadata
+from sottovoce.engine.model import Model
+from sottovoce.engine.model_file import METADATA_KEY, seal
 from sottovoce.errors import ModelError
 
 from ..conftest import build_identity_model

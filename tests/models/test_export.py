@@ -9,7 +9,8 @@ import torch
 
 from sottovoce.config import find_settings, load_settings, parse_settings
 from sottovoce.engine.enhancer import Enhancer
-from sottovoce.engine.model import METADATA_KEY, Model
+from sottovoce.engine.model import Model
+from sottovoce.engine.model_file import METADATA_KEY
 from sottovoce.models.blocks import Past
 from sottovoce.models.export import export_model
 from sottovoce.models.joint import count_parameters

@@ -10,7 +10,7 @@ from sottovoce.errors import ConfigError
 from sottovoce.paths import is_folder
 
 if TYPE_CHECKING:
-    from sottovoce.engine.model import ModelMetadata
+    from sottovoce.engine.metadata import ModelMetadata
 
 
 def info(

@@ -8,7 +8,7 @@ from torch import nn
 
 from sottovoce.atomic import replacing
 from sottovoce.config import Kind, RunSettings, SystemSettings, parse_settings_as
-from sottovoce.engine.model import parse_json
+from sottovoce.engine.metadata import parse_json
 from sottovoce.errors import ConfigError, ModelError
 from sottovoce.extras import require
 from sottovoce.models.joint import JointAutoencoder

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from sottovoce.atomic import replacing
 from sottovoce.config import FrontendSettings, ModelSettings, SystemSettings
-from sottovoce.engine.model import METADATA_KEY, ModelMetadata, seal
+from sottovoce.engine.metadata import ModelMetadata
+from sottovoce.engine.model_file import METADATA_KEY, seal
 from sottovoce.models.bands import BandBlock
 from sottovoce.models.blocks import Past
 from sottovoce.models.joint import JointAutoencoder, count_parameters, multiply_adds_per_second

@@ -16,7 +16,7 @@ from sottovoce.data.manifest import Manifest
 from sottovoce.data.place import BAND_CENTRES_HZ, Place, listen, take_excerpts
 from sottovoce.data.rooms import simulate_room
 from sottovoce.data.unpaired import UnpairedClips
-from sottovoce.engine.model import read_metadata
+from sottovoce.engine.model_file import read_metadata
 from sottovoce.errors import ConfigError, DataError
 from sottovoce.metrics import plots
 from sottovoce.metrics.report import Mean, mean
