@@ -9,8 +9,8 @@ from sottovoce.errors import ConfigError
 _GAINED_NOTHING = "was removed, since it gained nothing: leave the key out, or use commit c8d5ff2, the last that has it"
 _MOVED = "is done by the package sspd2023 alone, in experiments/ of the repository: leave the key out, or use that"
 _PUBLISHED = (
-    "is in the package sspd2023 alone, in experiments/ of the repository: use that, or commit a0f5f57, the last in "
-    "which any system could have it"
+    "is no part of the product: use the package sspd2023, in experiments/ of the repository, which has the published "
+    "networks, or commit a0f5f57, the last in which any system could have it"
 )
 
 

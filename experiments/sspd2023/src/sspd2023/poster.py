@@ -50,7 +50,7 @@ class Centred(nn.Module):
 
 
 class Nothing(nn.Module):
-    """A latent of no width, where a system has none."""
+    """No channels: what stands in the place of a network that a system does not have."""
 
     def forward(self, features: Tensor, _: Past) -> Tensor:
         """Map `(B, C, N)` to `(B, 0, N)`."""
