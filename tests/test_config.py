@@ -28,6 +28,11 @@ def refusal(content):
     return message
 
 
+def simulation(change):
+    """Return a change of how simulated mixtures are made, as a change of all settings."""
+    return {"training": {"data": {"simulation": change}}}
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(CONF).as_posix())
 def test_settings_that_come_with_sottovoce_load(path):
     settings = load_settings(path)
@@ -47,7 +52,7 @@ def test_an_ablation_changes_something(path):
 def test_values_that_are_left_out_have_defaults(tmp_path):
     model = {part: {"widths": [8]} for part in ("speech_encoder", "speech_decoder", "mixture_decoder")}
     model |= {"mixture_encoder": {}, "mask": {}}
-    learned = {"joint_weights": {"pseudo_complex": 1.0}, "training": {"data": {"pseudo_clips": 1}}}
+    learned = {"joint_weights": {"simulated_complex": 1.0}, "training": {"data": {"simulated_clips": 1}}}
     settings = parse_settings({"name": "least", "model": model} | learned, "mine.yaml")
     assert settings.frontend.window == 512
     path = tmp_path / "dump.yaml"
@@ -79,12 +84,9 @@ def test_settings_are_frozen(default):
         ({"model": {"latent": "wide"}}, ["model.latent", "'wide'"]),
         ({"model": {"phase_features": "guessed"}}, ["model.phase_features", "'guessed'", "'differences'"]),
         ({"model": {"mixture_encoder": 3}}, ["model.mixture_encoder", "found 3"]),
-        ({"training": {"data": {"pseudo_snr_db": [1, 2, 3]}}}, ["training.data.pseudo_snr_db", "[1, 2, 3]"]),
+        (simulation({"snr_db": [1, 2, 3]}), ["training.data.simulation.snr_db", "[1, 2, 3]"]),
         # Out of range.
-        (
-            {"training": {"data": {"pseudo_speed": [0.1, 1.0]}}},
-            ["training.data.pseudo_speed.0", "equal to 0.5", "found 0.1"],
-        ),
+        (simulation({"speech": {"speed": [0.1, 1.0]}}), ["simulation.speech.speed.0", "equal to 0.5", "found 0.1"]),
         ({"frontend": {"hop": 0}}, ["frontend.hop", "greater than 0", "found 0"]),
         ({"frontend": {"hop": -256}}, ["frontend.hop", "found -256"]),
         ({"frontend": {"compression": 1.5}}, ["frontend.compression", "found 1.5"]),
@@ -103,8 +105,8 @@ def test_settings_are_frozen(default):
         ({"frontend": {"loss_windows": [255]}}, ["frontend", "loss_windows", "[255]"]),
         ({"frontend": {"hop": True}}, ["frontend.hop", "True"]),
         ({"model": {"speech_encoder": {"widths": [0]}}}, ["model.speech_encoder.widths.0", "found 0"]),
-        ({"training": {"data": {"pseudo_snr_db": [20, -5]}}}, ["pseudo_snr_db", "20 to -5"]),
-        ({"training": {"data": {"pseudo_clips": 0}}}, ["model.mask", "pseudo_clips is 0"]),
+        (simulation({"snr_db": [20, -5]}), ["simulation.snr_db", "20 to -5"]),
+        ({"training": {"data": {"simulated_clips": 0}}}, ["model.mask", "simulated_clips is 0"]),
         # What would take terabytes, days, or no number at all.
         ({"frontend": {"window": 2**40}}, ["frontend.window", "16384"]),
         ({"frontend": {"loss_windows": list(range(16384, 0, -2))}}, ["frontend.loss_windows", "at most 8 items"]),
@@ -114,9 +116,9 @@ def test_settings_are_frozen(default):
         ({"training": {"joint_steps": 10**12}}, ["training.joint_steps", "100000000"]),
         ({"training": {"seed": 2**70}}, ["training.seed", "4294967296"]),
         ({"training": {"data": {"speech_clips": 10**9}}}, ["training.data.speech_clips", "1000"]),
-        ({"training": {"data": {"pseudo_rooms": 10**9}}}, ["training.data.pseudo_rooms", "10000"]),
-        ({"training": {"data": {"pseudo_t60_seconds": [0.1, 1e9]}}}, ["pseudo_t60_seconds.1", "equal to 60"]),
-        ({"training": {"data": {"pseudo_snr_db": [-1e9, 0]}}}, ["pseudo_snr_db.0", "-200"]),
+        (simulation({"room": {"count": 10**9}}), ["simulation.room.count", "10000"]),
+        (simulation({"room": {"t60_seconds": [0.1, 1e9]}}), ["simulation.room.t60_seconds.1", "equal to 60"]),
+        (simulation({"snr_db": [-1e9, 0]}), ["simulation.snr_db.0", "-200"]),
         ({"training": {"optimiser": {"betas": [0.9, 1.0]}}}, ["betas.1", "less than 1"]),
         ({"training": {"optimiser": {"learning_rate": float("nan")}}}, ["learning_rate", "finite"]),
         ({"joint_weights": {"cycle": float("inf")}}, ["joint_weights.cycle", "finite"]),
@@ -132,13 +134,13 @@ def test_whole_numbers_may_be_written_as_floats(default):
     assert parse_settings(changed(default, {"frontend": {"hop": 256.0}}), "mine.yaml").frontend.hop == 256
 
 
-def test_a_mask_needs_pseudo_pairs(default):
-    weights = {key: 0.0 for key in JointWeights.model_fields if key.startswith("pseudo_")}
+def test_a_mask_needs_simulated_mixtures(default):
+    weights = {key: 0.0 for key in JointWeights.model_fields if key.startswith("simulated_")}
     message = refusal(changed(default, {"joint_weights": weights}))
     assert "model.mask" in message
-    assert "joint_weights.pseudo_" in message
+    assert "joint_weights.simulated_" in message
     # One of them is enough.
-    parse_settings(changed(default, {"joint_weights": weights | {"pseudo_complex": 1.0}}), "mine.yaml")
+    parse_settings(changed(default, {"joint_weights": weights | {"simulated_complex": 1.0}}), "mine.yaml")
 
 
 def test_missing_settings_are_named(default):
@@ -202,7 +204,7 @@ def test_a_mask_is_as_wide_as_the_features_that_it_goes_on_from(default):
 
 
 def test_terms_without_what_they_need_are_refused(default):
-    assert "mask_pretask" in refusal(changed(default, {"joint_weights": {"pseudo_ratio_mask": 1.0}}))
+    assert "mask_pretask" in refusal(changed(default, {"joint_weights": {"simulated_ratio_mask": 1.0}}))
 
 
 def test_a_missing_base_is_refused(tmp_path):

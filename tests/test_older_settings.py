@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from sottovoce.config import find_settings, load_settings, parse_settings
 from sottovoce.errors import ConfigError, ModelError
 from sottovoce.models.checkpoint import load_checkpoint, save_checkpoint
+from sottovoce.weights import CHECKPOINTS
 
 from .systems import build, changed, small_settings
 
@@ -38,6 +39,82 @@ OFF = {
     },
     "baseline": None,
 }
+
+# How simulated mixtures were set before they had a section of their own, and what that means in it.
+FLAT = {
+    "pseudo_clips": 3,
+    "pseudo_snr_db": [-3.0, 12.0],
+    "pseudo_room_share": 0.11,
+    "pseudo_rooms": 7,
+    "pseudo_t60_seconds": [0.2, 0.8],
+    "pseudo_early_ms": 40.0,
+    "pseudo_target_t60_seconds": 0.3,
+    "pseudo_attenuation_db": 25.0,
+    "pseudo_colour": 0.25,
+    "pseudo_speed": [0.9, 1.1],
+    "pseudo_noise_speed": [0.7, 1.3],
+    "pseudo_noise_reversed_share": 0.12,
+    "pseudo_noise_swelling_share": 0.13,
+    "pseudo_second_noise_share": 0.14,
+    "pseudo_babble_share": 0.15,
+    "pseudo_synthetic_share": 0.16,
+    "pseudo_pause_share": 0.17,
+    "pseudo_pause_seconds": [0.3, 5.0],
+    "pseudo_quiet_share": 0.18,
+    "pseudo_held_vowel_share": 0.19,
+    "pseudo_band_limited_share": 0.21,
+}
+BY_SUBJECT = {
+    "simulated_clips": 3,
+    "simulation": {
+        "snr_db": [-3.0, 12.0],
+        "quiet_share": 0.18,
+        "attenuation_db": 25.0,
+        "random_filter": 0.25,
+        "band_limited_share": 0.21,
+        "speech": {"speed": [0.9, 1.1], "held_vowel_share": 0.19, "pause_share": 0.17},
+        "room": {
+            "share": 0.11,
+            "count": 7,
+            "t60_seconds": [0.2, 0.8],
+            "early_ms": 40.0,
+            "target_t60_seconds": 0.3,
+        },
+        "noise": {
+            "speed": [0.7, 1.3],
+            "reversed_share": 0.12,
+            "swelling_share": 0.13,
+            "babble_share": 0.15,
+            "synthetic_share": 0.16,
+            "second_share": 0.14,
+        },
+    },
+}
+WEIGHTS = (
+    "latent",
+    "amplitude",
+    "magnitude",
+    "complex",
+    "multi_resolution",
+    "snr",
+    "ratio_mask",
+    "dereverberation_mask",
+)
+
+
+def with_data(settings, data, weights):
+    """The settings with such data and such weights of simulated mixtures, and no others."""
+    kept = {key: value for key, value in settings["joint_weights"].items() if not key.startswith("simulated_")}
+    training = settings["training"] | {"data": data}
+    model = settings["model"] | {"mask_pretask": True}
+    return settings | {"model": model, "training": training, "joint_weights": kept | weights}
+
+
+def old_and_new(settings):
+    """The same settings by their old names and by those of this version."""
+    numbered = {name: 0.1 * number for number, name in enumerate(WEIGHTS, 1)}
+    old, new = ({f"{prefix}_{name}": value for name, value in numbered.items()} for prefix in ("pseudo", "simulated"))
+    return with_data(settings, FLAT, old), with_data(settings, BY_SUBJECT, new)
 
 
 @pytest.fixture
@@ -96,6 +173,8 @@ def test_what_the_experiment_alone_does_is_refused(default, change):
     ],
 )
 def test_what_the_published_networks_alone_have_is_refused(default, change, words):
+    if "phase_features" in change.get("frontend", {}):  # an older name, in whose place the new one is not there
+        del default["model"]["phase_features"]
     with pytest.raises(ConfigError) as caught:
         parse_settings(changed(default, change), "old.yaml")
     message = str(caught.value)
@@ -160,3 +239,57 @@ def test_an_older_checkpoint_of_a_removed_loss_is_refused(tmp_path):
     with pytest.raises(ModelError, match=r"adversarial loss was removed.*use the version that wrote it") as caught:
         load_checkpoint(path)
     assert "\n" not in str(caught.value)
+
+
+def test_simulated_mixtures_are_read_by_their_old_names(default):
+    old, new = old_and_new(default)
+    before = copy.deepcopy(old)
+    settings = parse_settings(old, "old.yaml")
+    assert settings == parse_settings(new, "new.yaml")
+    assert old == before
+    dumped = settings.model_dump(mode="json")
+    assert {key: dumped["training"]["data"][key] for key in BY_SUBJECT} == BY_SUBJECT
+
+
+def test_a_checkpoint_with_old_names_loads(tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    save_checkpoint(path, build(small_settings()), small_settings())
+    old, new = old_and_new(small_settings().model_dump(mode="json"))
+    save_file(load_file(path), path, metadata={"sottovoce": json.dumps(old)})
+    assert load_checkpoint(path)[1] == parse_settings(new, "new.yaml")
+
+
+@pytest.mark.parametrize("path", CHECKPOINTS.values(), ids=lambda path: path.stem)
+def test_the_checkpoints_of_bundled_models_load(path):
+    simulation = load_checkpoint(path)[1].training.data.simulation
+    assert simulation.attenuation_db == 28.0
+    assert simulation.noise.speed == (0.6, 2.0)
+
+
+def test_old_names_change_settings_with_new_ones_and_the_other_way_round(tmp_path):
+    (tmp_path / "old.yaml").write_text(
+        "base: default\nname: old\ntraining: {data: {pseudo_snr_db: [1, 2], pseudo_rooms: 3}}", encoding="utf-8"
+    )
+    room = "simulation: {room: {count: 4}}"
+    (tmp_path / "new.yaml").write_text(f"base: old.yaml\nname: new\ntraining: {{data: {{{room}}}}}", encoding="utf-8")
+    default = load_settings(find_settings("default")).training.data.simulation
+    old, new = (load_settings(tmp_path / f"{name}.yaml").training.data.simulation for name in ("old", "new"))
+    assert (old.snr_db, old.room.count, old.noise) == ((1.0, 2.0), 3, default.noise)
+    assert (new.snr_db, new.room.count, new.noise) == ((1.0, 2.0), 4, default.noise)
+
+
+def test_a_value_under_both_names_is_refused(default):
+    both = changed(default, {"training": {"data": {"pseudo_snr_db": [0, 5]}}})
+    with pytest.raises(ConfigError, match=r"^old\.yaml: found .*pseudo_snr_db and .*simulation\.snr_db.*leave out"):
+        parse_settings(both, "old.yaml")
+
+
+def test_another_range_of_pauses_is_refused(default):
+    with pytest.raises(ConfigError, match=r"pseudo_pause_seconds: found \[1, 9\].*0\.3 to 5 s"):
+        parse_settings(changed(default, {"training": {"data": {"pseudo_pause_seconds": [1, 9]}}}), "old.yaml")
+
+
+@pytest.mark.parametrize("data", [None, 3, {"simulation": 3, "pseudo_rooms": 2}])
+def test_data_of_another_shape_are_refused_as_such(default, data):
+    with pytest.raises(ConfigError, match=r"^old\.yaml: training\.data"):
+        parse_settings(changed(default, {"training": {"data": data}}), "old.yaml")

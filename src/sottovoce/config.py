@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from sottovoce.errors import ConfigError
-from sottovoce.older_settings import upgraded
+from sottovoce.older_settings import renamed, upgraded
 from sottovoce.paths import resolved
 from sottovoce.yaml_file import read_mapping, shown
 
@@ -202,14 +202,78 @@ class JointWeights(Settings):
     silence: Weight = 1e-3
     multi_resolution: Weight = 0.0
     consistency: Weight = 0.0
-    pseudo_latent: Weight = 0.0
-    pseudo_amplitude: Weight = 0.0
-    pseudo_magnitude: Weight = 0.0
-    pseudo_complex: Weight = 0.0
-    pseudo_multi_resolution: Weight = 0.0
-    pseudo_snr: Weight = 0.0
-    pseudo_ratio_mask: Weight = 0.0
-    pseudo_dereverberation_mask: Weight = 0.0
+    simulated_latent: Weight = 0.0
+    simulated_amplitude: Weight = 0.0
+    simulated_magnitude: Weight = 0.0
+    simulated_complex: Weight = 0.0
+    simulated_multi_resolution: Weight = 0.0
+    simulated_snr: Weight = 0.0
+    simulated_ratio_mask: Weight = 0.0
+    simulated_dereverberation_mask: Weight = 0.0
+
+
+class SimulatedSpeechSettings(Settings):
+    """How the clean speech of simulated mixtures is varied."""
+
+    speed: Speeds = Field((1.0, 1.0), description="Range of the speed perturbation: other voices from few.")
+    held_vowel_share: float = Field(0.0, ge=0, le=1, description="Share in which a vowel is held, as in singing.")
+    pause_share: float = Field(0.0, ge=0, le=1, description="Share in which nobody speaks for a while before a word.")
+
+
+class SimulatedRoomSettings(Settings):
+    """Rooms that the speech of simulated mixtures is in, and what of their reverberation the target keeps."""
+
+    share: float = Field(0.5, ge=0, le=1, description="Share of simulated mixtures in a room.")
+    count: int = Field(64, ge=1, le=10_000, description="Number of rooms.")
+    t60_seconds: Seconds = Field((0.15, 0.9), description="Range of the reverberation time.")
+    early_ms: float = Field(50.0, ge=0, le=1000, description="Reflections up to here belong to the target.")
+    target_t60_seconds: float = Field(
+        0.0,
+        ge=0,
+        le=10,
+        description="Reverberation time to which later reflections fade in the target; 0 leaves none of them.",
+    )
+
+
+class SimulatedNoiseSettings(Settings):
+    """Which noise simulated mixtures have, and how it is varied."""
+
+    speed: Speeds = Field((1.0, 1.0), description="Range of the speed perturbation: other sources from few.")
+    reversed_share: float = Field(0.0, ge=0, le=1, description="Share played backwards: what rings on swells.")
+    swelling_share: float = Field(
+        0.0, ge=0, le=1, description="Share whose level rises and falls: wind and traffic from few."
+    )
+    babble_share: float = Field(0.0, ge=0, le=1, description="Share that is several voices of the clean speech.")
+    synthetic_share: float = Field(
+        0.0, ge=0, le=1, description="Share that comes from no recording: random colours and shapes."
+    )
+    second_share: float = Field(
+        0.0, ge=0, le=1, description="Share of simulated mixtures with a second noise at the same time."
+    )
+
+
+class SimulationSettings(Settings):
+    """How simulated mixtures are made: clean speech, in a room, plus noise."""
+
+    snr_db: Decibels = Field((-5.0, 15.0), description="Range of the SNR.")
+    quiet_share: float = Field(
+        0.0, ge=0, le=1, description="Share in a quiet place: SNR above the range of snr_db, up to 50 dB."
+    )
+    attenuation_db: float | None = Field(
+        None,
+        gt=0,
+        le=200,
+        description="How far below the mixture what is removed stays audible in the target; null to remove it wholly.",
+    )
+    random_filter: float = Field(
+        0.375, ge=0, lt=0.5, description="Range of the coefficients of the random filters; 0 for no filter."
+    )
+    band_limited_share: float = Field(
+        0.0, ge=0, le=1, description="Share without high frequencies, as after a telephone or coder."
+    )
+    speech: SimulatedSpeechSettings = SimulatedSpeechSettings()
+    room: SimulatedRoomSettings = SimulatedRoomSettings()
+    noise: SimulatedNoiseSettings = SimulatedNoiseSettings()
 
 
 class DataSettings(Settings):
@@ -219,65 +283,8 @@ class DataSettings(Settings):
     speech_clips: int = Field(20, ge=1, le=_MAX_CLIPS, description="Clean clips of a step.")
     mixture_clips: int = Field(14, ge=1, le=_MAX_CLIPS, description="Clips of noisy recordings of a step.")
     noise_clips: int = Field(6, ge=0, le=_MAX_CLIPS, description="Noise-only stretches of the recordings of a step.")
-    pseudo_clips: int = Field(0, ge=0, le=_MAX_CLIPS, description="Pseudo-mixtures of a step: clean speech plus noise.")
-    pseudo_snr_db: Decibels = Field((-5.0, 15.0), description="Range of the pseudo-mixtures' SNR.")
-    pseudo_room_share: float = Field(0.5, ge=0, le=1, description="Share of pseudo-mixtures in a simulated room.")
-    pseudo_rooms: int = Field(64, ge=1, le=10_000, description="Number of simulated rooms.")
-    pseudo_t60_seconds: Seconds = Field((0.15, 0.9), description="Range of their reverberation time.")
-    pseudo_early_ms: float = Field(
-        50.0, ge=0, le=1000, description="Reflections up to here belong to the pseudo-target."
-    )
-    pseudo_target_t60_seconds: float = Field(
-        0.0,
-        ge=0,
-        le=10,
-        description="Reverberation time to which later reflections fade in the target; 0 leaves none of them.",
-    )
-    pseudo_attenuation_db: float | None = Field(
-        None,
-        gt=0,
-        le=200,
-        description="How far below the mixture what is removed stays audible in the target; null to remove it wholly.",
-    )
-    pseudo_colour: float = Field(
-        0.375, ge=0, lt=0.5, description="Range of the coefficients of the random filters; 0 for no filter."
-    )
-    pseudo_speed: Speeds = Field(
-        (1.0, 1.0), description="Range of the speed at which pseudo-mixtures' speech is played: other voices from few."
-    )
-    pseudo_noise_speed: Speeds = Field(
-        (1.0, 1.0), description="Range of the speed at which their noise is played: other sources from few."
-    )
-    pseudo_noise_reversed_share: float = Field(
-        0.0, ge=0, le=1, description="Share of their noises that are played backwards: what rings on swells."
-    )
-    pseudo_noise_swelling_share: float = Field(
-        0.0, ge=0, le=1, description="Share of their noises whose level rises and falls: wind and traffic from few."
-    )
-    pseudo_second_noise_share: float = Field(
-        0.0, ge=0, le=1, description="Share of pseudo-mixtures with a second noise at the same time."
-    )
-    pseudo_babble_share: float = Field(
-        0.0, ge=0, le=1, description="Share of their noises that are several voices of the clean speech at once."
-    )
-    pseudo_synthetic_share: float = Field(
-        0.0, ge=0, le=1, description="Share of their noises that come from no recording: random colours and shapes."
-    )
-    pseudo_pause_share: float = Field(
-        0.0, ge=0, le=1, description="Share of pseudo-mixtures in which nobody speaks for a while before a word."
-    )
-    pseudo_pause_seconds: Seconds = Field(
-        (0.3, 5.0), description="Range of these pauses; those longer than a clip allows stand at its beginning."
-    )
-    pseudo_quiet_share: float = Field(
-        0.0, ge=0, le=1, description="Share of pseudo-mixtures in a quiet place: SNR above pseudo_snr_db, up to 50 dB."
-    )
-    pseudo_held_vowel_share: float = Field(
-        0.0, ge=0, le=1, description="Share of pseudo-mixtures in which a vowel is held, as in singing."
-    )
-    pseudo_band_limited_share: float = Field(
-        0.0, ge=0, le=1, description="Share of pseudo-mixtures without high frequencies, as after a telephone or coder."
-    )
+    simulated_clips: int = Field(0, ge=0, le=_MAX_CLIPS, description="Simulated mixtures of a step.")
+    simulation: SimulationSettings = SimulationSettings()
     level_db: Decibels = Field((-45.0, -15.0), description="Range of the level of clips, full scale 0 dB.")
     held_back_share: float = Field(0.1, ge=0, lt=1, description="Share of speakers and sessions kept for the checks.")
     workers: int | None = Field(
@@ -335,12 +342,12 @@ class SystemSettings(RunSettings):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
-        pseudo = [name for name in JointWeights.model_fields if name.startswith("pseudo_")]
-        if not any(getattr(self.joint_weights, name) for name in pseudo):
-            raise ValueError("model.mask has nothing to learn from: give one of the joint_weights.pseudo_* a weight")
-        if not self.training.data.pseudo_clips:
-            raise ValueError("model.mask has nothing to learn from: training.data.pseudo_clips is 0")
-        for name in ("pseudo_ratio_mask", "pseudo_dereverberation_mask"):
+        simulated = [name for name in JointWeights.model_fields if name.startswith("simulated_")]
+        if not any(getattr(self.joint_weights, name) for name in simulated):
+            raise ValueError("model.mask has nothing to learn from: give one of the joint_weights.simulated_* a weight")
+        if not self.training.data.simulated_clips:
+            raise ValueError("model.mask has nothing to learn from: training.data.simulated_clips is 0")
+        for name in ("simulated_ratio_mask", "simulated_dereverberation_mask"):
             if getattr(self.joint_weights, name) and not self.model.mask_pretask:
                 raise ValueError(f"joint_weights.{name} has no decoder: set model.mask_pretask to true")
         return self
@@ -366,7 +373,8 @@ def _merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read_mapping(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    content = read_mapping(path)
+    # Names first, so that a value of this file takes the place of its base's.
+    content = renamed(read_mapping(path), str(path))
     base = content.pop("base", None)
     if base is None:
         return content

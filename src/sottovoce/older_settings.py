@@ -12,6 +12,7 @@ _PUBLISHED = (
     "is no part of the product: use the package sspd2023, in experiments/ of the repository, which has the published "
     "networks, or commit a0f5f57, the last in which any system could have it"
 )
+_FIXED = "is the same in all trainings, 0.3 to 5 s: leave the key out"
 
 
 class _Removed(NamedTuple):
@@ -30,6 +31,7 @@ _REMOVED = {
     "training.optimiser.weight_average": _Removed("averaging of the weights", 0.0, _GAINED_NOTHING),
     "baseline": _Removed("a system to compare with", None, _MOVED),
     "training.data.pairs": _Removed("learning from pairs", False, _MOVED),
+    "training.data.pseudo_pause_seconds": _Removed("the range of pauses before words", [0.3, 5.0], _FIXED),
     "model.causal": _Removed("a network that sees the future", True, _PUBLISHED),
     "model.normalisation": _Removed("batch normalisation", "channel", _PUBLISHED),
     "model.activation": _Removed("softplus", "prelu", _PUBLISHED),
@@ -55,7 +57,75 @@ _REMOVED_VALUES: dict[str, tuple[tuple[object, ...], str]] = {
     "model.noise_code": ((0,), "a system without noise code"),
     "model.phase_features": (("none", "unit"), "such a phase at the input"),
 }
-_RENAMED = {"frontend.windows": "frontend.window", "frontend.phase_features": "model.phase_features"}
+# Simulated mixtures had no section of their own: every key of theirs began with `pseudo_`.
+_WEIGHTS = (
+    "latent",
+    "amplitude",
+    "magnitude",
+    "complex",
+    "multi_resolution",
+    "snr",
+    "ratio_mask",
+    "dereverberation_mask",
+)
+_SIMULATION = {
+    "snr_db": "snr_db",
+    "quiet_share": "quiet_share",
+    "attenuation_db": "attenuation_db",
+    "colour": "random_filter",
+    "band_limited_share": "band_limited_share",
+    "speed": "speech.speed",
+    "held_vowel_share": "speech.held_vowel_share",
+    "pause_share": "speech.pause_share",
+    "room_share": "room.share",
+    "rooms": "room.count",
+    "t60_seconds": "room.t60_seconds",
+    "early_ms": "room.early_ms",
+    "target_t60_seconds": "room.target_t60_seconds",
+    "noise_speed": "noise.speed",
+    "noise_reversed_share": "noise.reversed_share",
+    "noise_swelling_share": "noise.swelling_share",
+    "babble_share": "noise.babble_share",
+    "synthetic_share": "noise.synthetic_share",
+    "second_noise_share": "noise.second_share",
+}
+_RENAMED = {
+    "frontend.windows": "frontend.window",
+    "frontend.phase_features": "model.phase_features",
+    **{f"joint_weights.pseudo_{name}": f"joint_weights.simulated_{name}" for name in _WEIGHTS},
+    "training.data.pseudo_clips": "training.data.simulated_clips",
+    **{f"training.data.pseudo_{old}": f"training.data.simulation.{new}" for old, new in _SIMULATION.items()},
+}
+
+
+def renamed(content: dict[str, Any], origin: str) -> dict[str, Any]:
+    """Give settings the names of this version.
+
+    Args:
+        content: Nested mapping, as in a YAML file; it stays as it is.
+        origin: Where it comes from, for messages.
+
+    Returns:
+        The mapping with the values of renamed keys where they belong now.
+
+    Raises:
+        ConfigError: A value is there under its old and its new name, or has no meaning under the new one.
+    """
+    content = copy.deepcopy(content)
+    for old, new in _RENAMED.items():
+        part, name = _place(content, old)
+        if name not in part:
+            continue
+        value = part.pop(name)
+        if old == "frontend.windows" and isinstance(value, list | tuple):
+            if len(value) != 1:
+                _refuse(origin, old, list(value), "an input of several windows", _PUBLISHED)
+            (value,) = value
+        part, name = _place(content, new, make=True)
+        if name in part:
+            raise ConfigError(f"{origin}: found {old} and {new}, its name in this version: leave out the first")
+        part[name] = value
+    return content
 
 
 def upgraded(content: dict[str, Any], origin: str, known: Collection[str] = ()) -> dict[str, Any]:
@@ -70,13 +140,9 @@ def upgraded(content: dict[str, Any], origin: str, known: Collection[str] = ()) 
         The mapping without removed keys, and with renamed ones at their place.
 
     Raises:
-        ConfigError: A removed key was in use.
+        ConfigError: A removed key was in use, or a value is there under its old and its new name.
     """
-    content = copy.deepcopy(content)
-
-    def refuse(key: str, value: object, what: str, now: str) -> NoReturn:
-        raise ConfigError(f"{origin}: {key}: found {value!r}, but {what} {now}")
-
+    content = renamed(content, origin)
     for key in (*_REMOVED, *_REMOVED_WITH_THEM):
         part, name = _place(content, key)
         if key in known or name not in part:
@@ -84,30 +150,24 @@ def upgraded(content: dict[str, Any], origin: str, known: Collection[str] = ()) 
         value = part.pop(name)
         removed = _REMOVED.get(key)
         if removed is not None and value != removed.kept:
-            refuse(key, value, removed.what, removed.now)
-    for key, new in _RENAMED.items():
-        part, name = _place(content, key)
-        if name not in part:
-            continue
-        value = part.pop(name)
-        if key == "frontend.windows" and isinstance(value, list | tuple):
-            if len(value) != 1:
-                refuse(key, list(value), "an input of several windows", _PUBLISHED)
-            (value,) = value
-        # Where both are there, the new one comes from the settings that somebody changed by the old one.
-        part, name = _place(content, new)
-        part[name] = value
+            _refuse(origin, key, value, removed.what, removed.now)
     for key, (values, what) in _REMOVED_VALUES.items():
         part, name = _place(content, key)
         if name in part and part[name] in values:
-            refuse(key, part[name], what, _PUBLISHED)
+            _refuse(origin, key, part[name], what, _PUBLISHED)
     return content
 
 
-def _place(content: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
-    """The mapping that a dotted key stands in, empty where there is none, and its name there."""
+def _refuse(origin: str, key: str, value: object, what: str, now: str) -> NoReturn:
+    raise ConfigError(f"{origin}: {key}: found {value!r}, but {what} {now}")
+
+
+def _place(content: dict[str, Any], key: str, *, make: bool = False) -> tuple[dict[str, Any], str]:
+    """The mapping that a dotted key stands in and its name there; where there is none, an empty one."""
     *parents, name = key.split(".")
     part: Any = content
     for parent in parents:
+        if make and isinstance(part, dict):
+            part.setdefault(parent, {})
         part = part.get(parent) if isinstance(part, dict) else None
     return (part if isinstance(part, dict) else {}), name

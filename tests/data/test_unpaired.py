@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from sottovoce.config import DataSettings
+from sottovoce.data import unpaired
 from sottovoce.data.harvest import NoiseStretch
 from sottovoce.data.manifest import scan
 from sottovoce.data.rooms import Room, direct_sample
@@ -11,17 +12,17 @@ from sottovoce.data.unpaired import PURPOSES, UnpairedClips, played
 from sottovoce.signal.audio import read
 from sottovoce.signal.levels import active_speech_db, rms_db
 
+from ..systems import changed
 from .synthetic import RATE, tone, write
 
-SETTINGS = DataSettings(
-    clip_seconds=1.5,
-    speech_clips=3,
-    mixture_clips=3,
-    noise_clips=2,
-    pseudo_clips=3,
-    pseudo_room_share=0.0,
-    pseudo_snr_db=(0.0, 10.0),
-)
+SETTINGS = {
+    "clip_seconds": 1.5,
+    "speech_clips": 3,
+    "mixture_clips": 3,
+    "noise_clips": 2,
+    "simulated_clips": 3,
+    "simulation": {"snr_db": (0.0, 10.0), "room": {"share": 0.0}},
+}
 
 
 def recordings(folder, seed, seconds=4.0):
@@ -45,14 +46,14 @@ def mixtures(tmp_path):
     return recordings(tmp_path / "mixtures", 10)
 
 
-def drawn(speech, mixtures, *, settings=SETTINGS, seed=1, rooms=(), **changes):
+def drawn(speech, mixtures, *, seed=1, rooms=(), simulation=None, **changes):
     manifest, stretches = mixtures
     return UnpairedClips(
         speech,
         manifest,
         stretches,
         rooms=rooms,
-        settings=settings.model_copy(update=changes),
+        settings=DataSettings(**changed(SETTINGS, {**changes, "simulation": simulation or {}})),
         sample_rate=RATE,
         seed=seed,
     )
@@ -111,7 +112,7 @@ def test_what_is_chosen_is_unpaired(tmp_path):
         speech_clips=1,
         mixture_clips=1,
         noise_clips=0,
-        pseudo_clips=0,
+        simulated_clips=0,
     )
     # The level of clips is drawn as well: it is held here, so that the level identifies the recording.
     clips._at_level = lambda clip, rng: clip
@@ -206,10 +207,10 @@ def test_without_pauses_stationary_noise_stands_in(speech, mixtures):
 
 
 @pytest.mark.parametrize("snr_db", [-5.0, 0.0, 15.0])
-def test_pseudo_mixtures_have_the_ratio_and_the_target_in_place(speech, mixtures, snr_db):
-    settings = {"pseudo_snr_db": (snr_db, snr_db), "pseudo_clips": 6, "pseudo_colour": 0.0}
-    batch = drawn(speech, mixtures, **settings).batch(2, "joint")
-    for mixture, target in zip(batch.pseudo_mixtures, batch.pseudo_targets, strict=True):
+def test_simulated_mixtures_have_the_ratio_and_the_target_in_place(speech, mixtures, snr_db):
+    simulation = {"snr_db": (snr_db, snr_db), "random_filter": 0.0}
+    batch = drawn(speech, mixtures, simulated_clips=6, simulation=simulation).batch(2, "joint")
+    for mixture, target in zip(batch.simulated_mixtures, batch.simulated_targets, strict=True):
         residual = mixture.astype(np.float64) - target
         assert active_speech_db(target, RATE) - rms_db(residual) == pytest.approx(snr_db, abs=0.05)
         # What is left is the white noise of the recordings: nothing of the speech, no shift of it.
@@ -221,16 +222,17 @@ def test_pseudo_mixtures_have_the_ratio_and_the_target_in_place(speech, mixtures
         assert -45.1 < rms_db(mixture) < -14.9
 
 
-def test_pseudo_mixtures_in_a_room(speech, mixtures):
+def test_simulated_mixtures_in_a_room(speech, mixtures):
     """A room with one late echo: it is in the mixture, not in the target."""
     response = np.zeros(RATE // 2, np.float32)
     delay = direct_sample(RATE)
     response[delay], late = 1.0, 3000
     response[delay + late] = 0.5
-    settings = {"pseudo_snr_db": (40.0, 40.0), "pseudo_colour": 0.0}
-    dry = drawn(speech, mixtures, **settings).batch(0, "joint")
-    wet = drawn(speech, mixtures, rooms=[Room(response, RATE)], pseudo_room_share=1.0, **settings).batch(0, "joint")
-    rows = (dry.pseudo_targets, wet.pseudo_mixtures, wet.pseudo_targets, wet.pseudo_reverberant)
+    settings = {"snr_db": (40.0, 40.0), "random_filter": 0.0}
+    dry = drawn(speech, mixtures, simulation=settings).batch(0, "joint")
+    in_room = settings | {"room": {"share": 1.0}}
+    wet = drawn(speech, mixtures, rooms=[Room(response, RATE)], simulation=in_room).batch(0, "joint")
+    rows = (dry.simulated_targets, wet.simulated_mixtures, wet.simulated_targets, wet.simulated_reverberant)
     for one, mixture, target, reverberant in zip(*rows, strict=True):
         assert np.corrcoef(one, target)[0, 1] > 0.999
         assert rms_db(mixture - reverberant) < rms_db(reverberant) - 30
@@ -239,23 +241,24 @@ def test_pseudo_mixtures_in_a_room(speech, mixtures):
 
 
 def test_what_is_removed_stays_in_the_target_as_far_down_as_wanted(speech, mixtures):
-    settings = {"pseudo_snr_db": (0.0, 0.0), "pseudo_colour": 0.0}
-    wholly = drawn(speech, mixtures, **settings).batch(0, "joint")
-    partly = drawn(speech, mixtures, pseudo_attenuation_db=20.0, **settings).batch(0, "joint")
-    np.testing.assert_array_equal(wholly.pseudo_mixtures, partly.pseudo_mixtures)
-    removed = wholly.pseudo_mixtures - wholly.pseudo_targets
-    np.testing.assert_allclose(partly.pseudo_targets, wholly.pseudo_targets + 0.1 * removed, atol=1e-6)
+    settings = {"snr_db": (0.0, 0.0), "random_filter": 0.0}
+    wholly = drawn(speech, mixtures, simulation=settings).batch(0, "joint")
+    partly = drawn(speech, mixtures, simulation=settings | {"attenuation_db": 20.0}).batch(0, "joint")
+    np.testing.assert_array_equal(wholly.simulated_mixtures, partly.simulated_mixtures)
+    removed = wholly.simulated_mixtures - wholly.simulated_targets
+    np.testing.assert_allclose(partly.simulated_targets, wholly.simulated_targets + 0.1 * removed, atol=1e-6)
 
 
-def test_noise_goes_on_in_a_pause_and_its_target_is_silent(tmp_path, mixtures):
+def test_noise_goes_on_in_a_pause_and_its_target_is_silent(tmp_path, mixtures, monkeypatch):
     rng = np.random.default_rng(0)
     words = np.where(np.arange(6 * RATE) // (RATE // 2) % 2, tone(6.0, 150, rng), 0.0)
     write(tmp_path / "words" / "ann" / "0.wav", words.astype(np.float32))
     # Pauses that are longer than a clip begin it: nobody speaks in the first 0.3 s.
-    settings = {"pseudo_snr_db": (10.0, 10.0), "pseudo_pause_share": 1.0, "pseudo_pause_seconds": (5.0, 10.0)}
-    clips = drawn(scan(tmp_path / "words"), mixtures, pseudo_clips=4, clip_seconds=3.0, pseudo_colour=0.0, **settings)
+    monkeypatch.setattr(unpaired, "_PAUSE_SECONDS", (5.0, 10.0))
+    simulation = {"snr_db": (10.0, 10.0), "random_filter": 0.0, "speech": {"pause_share": 1.0}}
+    clips = drawn(scan(tmp_path / "words"), mixtures, simulated_clips=4, clip_seconds=3.0, simulation=simulation)
     batch = clips.batch(0, "joint")
-    for mixture, target in zip(batch.pseudo_mixtures, batch.pseudo_targets, strict=True):
+    for mixture, target in zip(batch.simulated_mixtures, batch.simulated_targets, strict=True):
         lead_in = slice(0, round(0.3 * RATE))
         assert not target[lead_in].any()
         assert target.any()
@@ -263,10 +266,10 @@ def test_noise_goes_on_in_a_pause_and_its_target_is_silent(tmp_path, mixtures):
 
 
 def test_a_share_is_in_quiet_places(speech, mixtures):
-    settings = {"pseudo_snr_db": (0.0, 5.0), "pseudo_quiet_share": 1.0, "pseudo_clips": 24}
-    batch = drawn(speech, mixtures, **settings).batch(0, "joint")
+    simulation = {"snr_db": (0.0, 5.0), "quiet_share": 1.0}
+    batch = drawn(speech, mixtures, simulated_clips=24, simulation=simulation).batch(0, "joint")
     ratios = []
-    for mixture, target in zip(batch.pseudo_mixtures, batch.pseudo_targets, strict=True):
+    for mixture, target in zip(batch.simulated_mixtures, batch.simulated_targets, strict=True):
         noise = mixture - target
         ratios.append(active_speech_db(target, RATE) - rms_db(noise) if noise.any() else np.inf)
     assert min(ratios) > 4.9
@@ -276,16 +279,16 @@ def test_a_share_is_in_quiet_places(speech, mixtures):
 
 def test_colour_changes_the_mixture_and_its_target_alike(speech, mixtures):
     plain, coloured = (
-        drawn(speech, mixtures, pseudo_colour=colour, pseudo_snr_db=(60.0, 60.0)).batch(0, "joint")
+        drawn(speech, mixtures, simulation={"random_filter": colour, "snr_db": (60.0, 60.0)}).batch(0, "joint")
         for colour in (0.0, 0.375)
     )
-    assert not np.allclose(plain.pseudo_targets, coloured.pseudo_targets, atol=1e-3)
-    for mixture, target in zip(coloured.pseudo_mixtures, coloured.pseudo_targets, strict=True):
+    assert not np.allclose(plain.simulated_targets, coloured.simulated_targets, atol=1e-3)
+    for mixture, target in zip(coloured.simulated_mixtures, coloured.simulated_targets, strict=True):
         assert rms_db(mixture - target) < rms_db(target) - 50
 
 
 @pytest.mark.parametrize("speed", [0.8, 1.25])
-def test_speed_moves_the_pitch_of_pseudo_mixtures_alone(tmp_path, mixtures, speed):
+def test_speed_moves_the_pitch_of_simulated_mixtures_alone(tmp_path, mixtures, speed):
     time = np.arange(4 * RATE) / RATE
     write(tmp_path / "hum" / "0.wav", (0.1 * np.sin(2 * np.pi * 440 * time)).astype(np.float32))
     hum = scan(tmp_path / "hum")
@@ -294,8 +297,8 @@ def test_speed_moves_the_pitch_of_pseudo_mixtures_alone(tmp_path, mixtures, spee
         spectrum = np.abs(np.fft.rfft(clips * np.hanning(clips.shape[1]), axis=1))
         return spectrum.argmax(axis=1) * RATE / clips.shape[1]
 
-    clips = drawn(hum, mixtures, pseudo_speed=(speed, speed), pseudo_colour=0.0)
-    np.testing.assert_allclose(pitch_hz(clips.batch(0, "joint").pseudo_targets), 440 * speed, atol=2.0)
+    clips = drawn(hum, mixtures, simulation={"speech": {"speed": (speed, speed)}, "random_filter": 0.0})
+    np.testing.assert_allclose(pitch_hz(clips.batch(0, "joint").simulated_targets), 440 * speed, atol=2.0)
     np.testing.assert_allclose(pitch_hz(clips.batch(0, "speech").speech), 440, atol=2.0)
 
 
@@ -304,9 +307,9 @@ def test_speed_moves_the_spectrum_of_their_noise(tmp_path, speech):
     write(tmp_path / "hum" / "0.wav", (0.1 * np.sin(2 * np.pi * 1000 * time)).astype(np.float32))
     manifest = scan(tmp_path / "hum")
     hum = manifest, [NoiseStretch(r, 0, r.frames) for r in manifest.recordings]
-    settings = {"pseudo_noise_speed": (1.25, 1.25), "pseudo_colour": 0.0, "pseudo_snr_db": (0.0, 0.0)}
-    batch = drawn(speech, hum, **settings).batch(0, "joint")
-    residual = batch.pseudo_mixtures - batch.pseudo_targets
+    settings = {"snr_db": (0.0, 0.0), "random_filter": 0.0, "noise": {"speed": (1.25, 1.25)}}
+    batch = drawn(speech, hum, simulation=settings).batch(0, "joint")
+    residual = batch.simulated_mixtures - batch.simulated_targets
     peaks_hz = np.abs(np.fft.rfft(residual, axis=1)).argmax(axis=1) * RATE / residual.shape[1]
     np.testing.assert_allclose(peaks_hz, 1250, atol=2.0)
 
@@ -331,8 +334,9 @@ def test_what_is_played_faster_reaches_as_high_as_what_is_not(speed):
 
 
 def test_above_a_slower_voice_there_is_no_noise_either(speech, mixtures):
-    batch = drawn(speech, mixtures, pseudo_speed=(0.8, 0.8), pseudo_synthetic_share=1.0).batch(0, "joint")
-    for clips in (batch.pseudo_mixtures, batch.pseudo_targets, batch.pseudo_reverberant):
+    slower = {"speech": {"speed": (0.8, 0.8)}, "noise": {"synthetic_share": 1.0}}
+    batch = drawn(speech, mixtures, simulation=slower).batch(0, "joint")
+    for clips in (batch.simulated_mixtures, batch.simulated_targets, batch.simulated_reverberant):
         below, above = powers_db(clips, (100, 5700), (6500, 8001))
         assert above < below - 60
 
@@ -341,9 +345,10 @@ def test_above_a_slower_voice_there_is_no_noise_either(speech, mixtures):
 def test_what_resampling_took_from_a_voice_is_not_left_to_noise(tmp_path, mixtures, rate, highest_hz):
     white = 0.05 * np.random.default_rng(3).standard_normal(4 * rate).astype(np.float32)
     write(tmp_path / "voices" / "0.wav", white, rate)
-    batch = drawn(scan(tmp_path / "voices"), mixtures, pseudo_synthetic_share=1.0, pseudo_colour=0.0).batch(0, "joint")
-    residual = batch.pseudo_mixtures - batch.pseudo_targets
-    for clips in (batch.pseudo_targets, residual):
+    simulation = {"random_filter": 0.0, "noise": {"synthetic_share": 1.0}}
+    batch = drawn(scan(tmp_path / "voices"), mixtures, simulation=simulation).batch(0, "joint")
+    residual = batch.simulated_mixtures - batch.simulated_targets
+    for clips in (batch.simulated_targets, residual):
         below, above = powers_db(clips, (100, 0.85 * highest_hz), (0.96 * highest_hz, 8001))
         assert above < below - 40
 
@@ -355,17 +360,17 @@ def test_a_voice_does_not_reach_higher_than_the_recordings_that_its_noise_is_fro
     place = scan(tmp_path / "place")
     stretches = [NoiseStretch(r, 0, r.frames) for r in place.recordings]
     for noise in (stretches, []):  # of pauses; and what is steady in recordings that have none
-        batch = drawn(scan(tmp_path / "voices"), (place, noise), pseudo_colour=0.0).batch(0, "joint")
-        for clips in (batch.pseudo_targets, batch.pseudo_mixtures - batch.pseudo_targets):
+        batch = drawn(scan(tmp_path / "voices"), (place, noise), simulation={"random_filter": 0.0}).batch(0, "joint")
+        for clips in (batch.simulated_targets, batch.simulated_mixtures - batch.simulated_targets):
             below, above = powers_db(clips, (100, 6500), (7700, 8001))
             assert above < below - 40
 
 
-def noises(speech, mixtures, **changes):
+def noises(speech, mixtures, **noise):
     """What is added to the speech of simulated mixtures."""
-    settings = {"pseudo_snr_db": (0.0, 0.0), "pseudo_colour": 0.0, "pseudo_clips": 8}
-    batch = drawn(speech, mixtures, **{**settings, **changes}).batch(0, "joint")
-    return batch.pseudo_mixtures - batch.pseudo_targets
+    simulation = {"snr_db": (0.0, 0.0), "random_filter": 0.0, "noise": noise}
+    batch = drawn(speech, mixtures, simulated_clips=8, simulation=simulation).batch(0, "joint")
+    return batch.simulated_mixtures - batch.simulated_targets
 
 
 def unit(clips):
@@ -373,12 +378,12 @@ def unit(clips):
 
 
 def test_noise_is_played_backwards(speech, mixtures):
-    forwards, backwards = (noises(speech, mixtures, pseudo_noise_reversed_share=share) for share in (0.0, 1.0))
+    forwards, backwards = (noises(speech, mixtures, reversed_share=share) for share in (0.0, 1.0))
     np.testing.assert_allclose(unit(backwards), unit(forwards)[:, ::-1], atol=1e-3)
 
 
 def test_the_level_of_noise_rises_and_falls(speech, mixtures):
-    steady, swelling = (noises(speech, mixtures, pseudo_noise_swelling_share=share) for share in (0.0, 1.0))
+    steady, swelling = (noises(speech, mixtures, swelling_share=share) for share in (0.0, 1.0))
 
     def spread_db(clips):
         frames = clips[:, : clips.shape[1] // 400 * 400].reshape(clips.shape[0], -1, 400)
@@ -393,7 +398,7 @@ def test_babble_is_of_the_clean_speech(tmp_path, mixtures):
         folder = tmp_path / "hum" / str(pitch_hz)
         time = np.arange(3 * RATE) / RATE
         write(folder / "0.wav", (0.1 * np.sin(2 * np.pi * pitch_hz * time)).astype(np.float32))
-    residual = noises(scan(tmp_path / "hum"), mixtures, pseudo_babble_share=1.0)
+    residual = noises(scan(tmp_path / "hum"), mixtures, babble_share=1.0)
     power = np.square(np.abs(np.fft.rfft(residual * np.hanning(residual.shape[1]), axis=1)))
     hz = np.fft.rfftfreq(residual.shape[1], 1 / RATE)
     near = (np.abs(hz - 150) < 4) | (np.abs(hz - 210) < 4)
@@ -401,7 +406,7 @@ def test_babble_is_of_the_clean_speech(tmp_path, mixtures):
 
 
 def test_a_share_of_the_noise_is_made(speech, mixtures):
-    plain, made, both = (noises(speech, mixtures, pseudo_synthetic_share=share) for share in (0.0, 1.0, 0.5))
+    plain, made, both = (noises(speech, mixtures, synthetic_share=share) for share in (0.0, 1.0, 0.5))
     # The recordings' noise is white; a made one has a colour.
     slopes = [
         [np.log(quarter.mean()) for quarter in np.array_split(np.abs(np.fft.rfft(clip)) ** 2, 4)] for clip in made
@@ -412,8 +417,8 @@ def test_a_share_of_the_noise_is_made(speech, mixtures):
 
 
 def test_band_limited_pairs_have_no_highs(speech, mixtures):
-    batch = drawn(speech, mixtures, pseudo_band_limited_share=1.0).batch(0, "joint")
-    for clips in (batch.pseudo_mixtures, batch.pseudo_targets):
+    batch = drawn(speech, mixtures, simulation={"band_limited_share": 1.0}).batch(0, "joint")
+    for clips in (batch.simulated_mixtures, batch.simulated_targets):
         power = np.square(np.abs(np.fft.rfft(clips * np.hanning(clips.shape[1]), axis=1)))
         hz = np.fft.rfftfreq(clips.shape[1], 1 / RATE)
         assert np.all(power[:, hz > 7600].sum(axis=1) < 1e-8 * power.sum(axis=1))
@@ -421,15 +426,10 @@ def test_band_limited_pairs_have_no_highs(speech, mixtures):
 
 
 def test_a_second_noise_is_weaker_and_keeps_the_ratio(speech, mixtures):
-    one, two = (noises(speech, mixtures, pseudo_second_noise_share=share) for share in (0.0, 1.0))
-    batch = drawn(
-        speech,
-        mixtures,
-        pseudo_second_noise_share=1.0,
-        pseudo_snr_db=(3.0, 3.0),
-        pseudo_colour=0.0,
-    ).batch(0, "joint")
-    for mixture, target in zip(batch.pseudo_mixtures, batch.pseudo_targets, strict=True):
+    one, two = (noises(speech, mixtures, second_share=share) for share in (0.0, 1.0))
+    simulation = {"snr_db": (3.0, 3.0), "random_filter": 0.0, "noise": {"second_share": 1.0}}
+    batch = drawn(speech, mixtures, simulation=simulation).batch(0, "joint")
+    for mixture, target in zip(batch.simulated_mixtures, batch.simulated_targets, strict=True):
         assert active_speech_db(target, RATE) - rms_db(mixture - target) == pytest.approx(3.0, abs=0.05)
     assert not np.allclose(one, two)
 
@@ -443,7 +443,7 @@ def test_silence_has_no_ratio_and_is_no_error(tmp_path, speech):
     batch = drawn(speech, (manifest, gated)).batch(0, "check")
     assert all(np.isfinite(part).all() for part in batch)
     assert not batch.noise.any()
-    np.testing.assert_array_equal(batch.pseudo_mixtures, batch.pseudo_targets)
+    np.testing.assert_array_equal(batch.simulated_mixtures, batch.simulated_targets)
 
 
 def test_clips_are_parts_of_the_recordings(tmp_path):

@@ -27,16 +27,16 @@ def clips(count, kind="clean", first=0):
     )
 
 
-def batch(noise=2, pseudo=2, gain=1.0):
+def batch(noise=2, simulated=2, gain=1.0):
     hiss = 0.01 * torch.from_numpy(np.random.default_rng(0).standard_normal((3, SAMPLES)).astype(np.float32))
-    targets = clips(pseudo, first=3) if pseudo else torch.zeros(0, SAMPLES)
+    targets = clips(simulated, first=3) if simulated else torch.zeros(0, SAMPLES)
     tensors = UnpairedTensors(
         speech=clips(2),
         mixtures=clips(2, "noisy"),
         noise=hiss[:noise],
-        pseudo_mixtures=targets + hiss[2:],
-        pseudo_targets=targets,
-        pseudo_reverberant=0.9 * targets,
+        simulated_mixtures=targets + hiss[2:],
+        simulated_targets=targets,
+        simulated_reverberant=0.9 * targets,
     )
     return UnpairedTensors(*(gain * part for part in tensors))
 
@@ -84,7 +84,7 @@ def test_joint_stage_gives_every_weighted_term():
         assert weighted(weights) <= set(terms) <= set(JointWeights.model_fields)
         assert all(term.ndim == 0 and torch.isfinite(term) for term in terms.values())
         # An error in dB below the speech is negative; everything else is a distance.
-        assert all(term >= 0 for key, term in terms.items() if key != "pseudo_snr")
+        assert all(term >= 0 for key, term in terms.items() if key != "simulated_snr")
         expected = sum(getattr(weights, key) * float(term.detach()) for key, term in terms.items())
         assert float(total(terms, weights).detach()) == pytest.approx(expected, rel=1e-5)
 
@@ -107,9 +107,9 @@ def test_costly_terms_without_weight_are_not_computed(monkeypatch):
 
 def test_clips_that_are_not_there_make_no_terms():
     settings = small_settings()
-    terms = Objective(settings.frontend).joint(build(settings), batch(noise=0, pseudo=0), ALL_JOINT, generator())
+    terms = Objective(settings.frontend).joint(build(settings), batch(noise=0, simulated=0), ALL_JOINT, generator())
     assert "silence" not in terms
-    assert not any(name.startswith("pseudo_") for name in terms)
+    assert not any(name.startswith("simulated_") for name in terms)
     assert torch.isfinite(total(terms, ALL_JOINT))
 
 
@@ -130,7 +130,7 @@ def test_speech_stage_trains_the_speech_parts():
     assert all(parameter.grad is None for part in system.mixture_parts() for parameter in part.parameters())
 
 
-@pytest.mark.parametrize("term", ["cycle", "latent_consistency", "silence", "pseudo_magnitude", "pseudo_latent"])
+@pytest.mark.parametrize("term", ["cycle", "latent_consistency", "silence", "simulated_magnitude", "simulated_latent"])
 def test_gradients_pass_through_the_frozen_speech_parts(term):
     settings = small_settings()
     system = train_joint_stage(build(settings))
@@ -211,7 +211,7 @@ def test_levels_of_the_speech_stage_lie_below_those_of_mixtures(monkeypatch):
     assert 8 < float(below_db.max()) <= 12.01
 
 
-def test_pseudo_pairs_compare_with_their_own_speech():
+def test_simulated_mixtures_compare_with_their_own_speech():
     settings = small_settings()
     system, objective = build(settings), Objective(settings.frontend)
     tensors = batch()
@@ -221,13 +221,14 @@ def test_pseudo_pairs_compare_with_their_own_speech():
     wrong = objective.joint(
         system,
         tensors._replace(
-            pseudo_targets=tensors.pseudo_targets.flip(-1), pseudo_reverberant=tensors.pseudo_reverberant.flip(-1)
+            simulated_targets=tensors.simulated_targets.flip(-1),
+            simulated_reverberant=tensors.simulated_reverberant.flip(-1),
         ),
         weights,
         generator(),
     )
-    names = [name for name in right if name.startswith("pseudo_")]
-    assert names == [name for name in JointWeights.model_fields if name.startswith("pseudo_")]
+    names = [name for name in right if name.startswith("simulated_")]
+    assert names == [name for name in JointWeights.model_fields if name.startswith("simulated_")]
     assert all(not torch.equal(right[name], wrong[name]) for name in names)
     assert all(torch.equal(right[name], wrong[name]) for name in set(right) - set(names))
 
@@ -254,14 +255,16 @@ def test_masks_of_the_pretask_are_those_of_noise_and_room():
             torch.full((len(latent), system.bins, latent.shape[-1]), m) for m in masks
         ]
         terms = objective.joint(system, tensors._replace(**parts), ALL_JOINT, generator())
-        return [float(terms[name].detach()) for name in ("pseudo_ratio_mask", "pseudo_dereverberation_mask")]
+        return [float(terms[name].detach()) for name in ("simulated_ratio_mask", "simulated_dereverberation_mask")]
 
-    mixtures = tensors.pseudo_mixtures
-    assert errors((1.0, 1.0), pseudo_targets=mixtures, pseudo_reverberant=mixtures) == pytest.approx([0, 0], abs=1e-3)
+    mixtures = tensors.simulated_mixtures
+    assert errors((1.0, 1.0), simulated_targets=mixtures, simulated_reverberant=mixtures) == pytest.approx(
+        [0, 0], abs=1e-3
+    )
     silent = torch.zeros_like(mixtures)
-    assert errors((0.0, 0.0), pseudo_targets=silent, pseudo_reverberant=silent) == pytest.approx([0, 0], abs=1e-6)
+    assert errors((0.0, 0.0), simulated_targets=silent, simulated_reverberant=silent) == pytest.approx([0, 0], abs=1e-6)
     # In the room, but without noise: the first mask lets all through, the second takes half away.
-    half = errors((1.0, 0.5), pseudo_targets=0.5 * mixtures, pseudo_reverberant=mixtures)
+    half = errors((1.0, 0.5), simulated_targets=0.5 * mixtures, simulated_reverberant=mixtures)
     assert half == pytest.approx([0, 0], abs=1e-3)
 
 

@@ -163,9 +163,10 @@ def test_rooms_are_like_that_of_the_place(tmp_path, place, heard, t60_seconds, m
     monkeypatch.setattr(adapt_module, "compare", lambda *given: compared.append(given) or BETTER)
     adapt(**(place | {"steps": 1}), out=tmp_path / "out")
     ((_, _, data, settings),) = compared
-    rooms, share = settings.training.data.pseudo_t60_seconds, settings.training.data.pseudo_room_share
+    wanted = settings.training.data.simulation.room
+    rooms = wanted.t60_seconds
     assert rooms == t60_seconds
-    assert (share == tiny().training.data.pseudo_room_share) == math.isnan(heard)
+    assert (wanted.share == tiny().training.data.simulation.room.share) == math.isnan(heard)
     assert len(data.rooms) == 2
     assert all(rooms[0] <= room.t60_seconds <= rooms[1] for room in data.rooms)
     # What was adapted can be adapted again.

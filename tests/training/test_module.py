@@ -128,7 +128,7 @@ def test_what_is_logged_has_the_stage_in_its_name(monkeypatch):
     loss = module.training_step(batch(), 0)
     assert loss.requires_grad
     assert logged["joint/total"].item() == loss.item()
-    assert {"joint/cycle", "joint/mixture_amplitude", "joint/silence", "joint/pseudo_complex"} <= set(logged)
+    assert {"joint/cycle", "joint/mixture_amplitude", "joint/silence", "joint/simulated_complex"} <= set(logged)
     assert not any(value.requires_grad for value in logged.values())
 
 

@@ -92,7 +92,7 @@ def test_a_run_folder_holds_what_is_promised(finished):
 def test_the_tables_have_named_columns(finished):
     out, _, _ = finished
     losses, health = read_table(out / "losses.csv"), read_table(out / "health.csv")
-    assert {"stage", "step", "total", "amplitude", "phase", "cycle", "silence", "pseudo_complex"} <= set(losses[0])
+    assert {"stage", "step", "total", "amplitude", "phase", "cycle", "silence", "simulated_complex"} <= set(losses[0])
     assert [(row["stage"], row["step"]) for row in health] == [("speech", "6"), ("joint", "6")]
     assert {"noise_attenuation_db", "speech_loss_db", "cycle_error_ratio", "prior_ratio"} <= set(health[0])
     assert np.isfinite([float(value) for row in health for name, value in row.items() if name != "stage"]).all()

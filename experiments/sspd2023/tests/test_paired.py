@@ -30,7 +30,7 @@ class NoOtherClips:
 def paired(folders, seed=1, *, varied=False, **wanted):
     noisy, clean = folders
     pairs = match_pairs(scan(noisy), noisy, clean)
-    settings = DataSettings(pseudo_clips=3, clip_seconds=0.5, level_db=(-30.0, -20.0), **wanted)
+    settings = DataSettings(simulated_clips=3, clip_seconds=0.5, level_db=(-30.0, -20.0), simulation=wanted)
     return PairedClips(NoOtherClips(), pairs, settings=settings, varied=varied, sample_rate=RATE, seed=seed)
 
 
@@ -45,9 +45,9 @@ def test_pairs_are_matched_by_their_path(folders):
 
 def test_both_are_drawn_from_one_place_under_one_gain(folders):
     batch = paired(folders).batch(0, "joint")
-    assert batch.pseudo_mixtures.shape == batch.pseudo_targets.shape == (3, RATE // 2)
-    np.testing.assert_allclose(batch.pseudo_mixtures, 0.5 * batch.pseudo_targets, atol=1e-3)
-    level_db = 20 * np.log10(np.sqrt(np.mean(np.square(batch.pseudo_mixtures), axis=1)))
+    assert batch.simulated_mixtures.shape == batch.simulated_targets.shape == (3, RATE // 2)
+    np.testing.assert_allclose(batch.simulated_mixtures, 0.5 * batch.simulated_targets, atol=1e-3)
+    level_db = 20 * np.log10(np.sqrt(np.mean(np.square(batch.simulated_mixtures), axis=1)))
     assert (level_db > -30.1).all()
     assert (level_db < -19.9).all()
 
@@ -58,10 +58,12 @@ def test_varied_pairs_are_other_recordings_of_the_same_speech(tmp_path):
         clean = tone(2.0, hertz, rng)
         write(tmp_path / "clean" / f"{name}.wav", clean)
         write(tmp_path / "noisy" / f"{name}.wav", clean + 0.05 * rng.standard_normal(len(clean)))
-    clips = paired((tmp_path / "noisy", tmp_path / "clean"), varied=True, pseudo_colour=0.0, pseudo_speed=(0.9, 1.1))
+    clips = paired(
+        (tmp_path / "noisy", tmp_path / "clean"), varied=True, random_filter=0.0, speech={"speed": (0.9, 1.1)}
+    )
     batches = [clips.batch(step, "joint") for step in range(8)]
-    mixtures = np.concatenate([batch.pseudo_mixtures for batch in batches])
-    targets = np.concatenate([batch.pseudo_targets for batch in batches])
+    mixtures = np.concatenate([batch.simulated_mixtures for batch in batches])
+    targets = np.concatenate([batch.simulated_targets for batch in batches])
     assert mixtures.shape == targets.shape == (24, RATE // 2)
     # What is not the target is the white noise, whatever else was changed: as strong in high bands, where no tone is.
     spectra = np.abs(np.fft.rfft(mixtures - targets))
@@ -72,20 +74,20 @@ def test_varied_pairs_are_other_recordings_of_the_same_speech(tmp_path):
 
 
 def test_what_varied_pairs_lose_may_stay_audible(folders):
-    batch = paired(folders, varied=True, pseudo_attenuation_db=20.0, pseudo_colour=0.0).batch(0, "joint")
-    whole = paired(folders, varied=True, pseudo_colour=0.0).batch(0, "joint")
-    np.testing.assert_allclose(batch.pseudo_mixtures, whole.pseudo_mixtures, atol=1e-6)
-    rest = whole.pseudo_mixtures - whole.pseudo_targets
-    np.testing.assert_allclose(batch.pseudo_targets, whole.pseudo_targets + 0.1 * rest, atol=1e-6)
+    batch = paired(folders, varied=True, attenuation_db=20.0, random_filter=0.0).batch(0, "joint")
+    whole = paired(folders, varied=True, random_filter=0.0).batch(0, "joint")
+    np.testing.assert_allclose(batch.simulated_mixtures, whole.simulated_mixtures, atol=1e-6)
+    rest = whole.simulated_mixtures - whole.simulated_targets
+    np.testing.assert_allclose(batch.simulated_targets, whole.simulated_targets + 0.1 * rest, atol=1e-6)
 
 
 def test_a_batch_depends_on_seed_and_step_alone(folders):
     clips = paired(folders)
     first = clips.batch(3, "joint")
     clips.batch(4, "joint")
-    assert np.array_equal(first.pseudo_mixtures, clips.batch(3, "joint").pseudo_mixtures)
-    assert not np.array_equal(first.pseudo_mixtures, clips.batch(4, "joint").pseudo_mixtures)
-    assert not np.array_equal(first.pseudo_mixtures, paired(folders, 2).batch(3, "joint").pseudo_mixtures)
+    assert np.array_equal(first.simulated_mixtures, clips.batch(3, "joint").simulated_mixtures)
+    assert not np.array_equal(first.simulated_mixtures, clips.batch(4, "joint").simulated_mixtures)
+    assert not np.array_equal(first.simulated_mixtures, paired(folders, 2).batch(3, "joint").simulated_mixtures)
 
 
 def test_a_missing_clean_version_is_named(folders):

@@ -31,8 +31,8 @@ from .systems import build, small_experiment
 
 MASKED = {
     "poster": {"noise_code": 3, "mask": {"width": 6, "dilations": [1, 4]}},
-    "joint_weights": {"pseudo_magnitude": 1.0},
-    "training": {"data": {"pseudo_clips": 2}},
+    "joint_weights": {"simulated_magnitude": 1.0},
+    "training": {"data": {"simulated_clips": 2}},
 }
 VARIANTS = {
     "poster": {},

@@ -17,7 +17,7 @@ pytest.importorskip("pystoi")
 
 from tests.training.conftest import in_group
 
-from sottovoce.config import dump_settings
+from sottovoce.config import changed, dump_settings
 from sottovoce.errors import DataError
 from sspd2023 import run as run_module
 from sspd2023.protocol import Counts, build
@@ -231,11 +231,9 @@ def test_a_process_that_dies_is_reported_in_a_sentence(protocols, tmp_path):
 
 def test_a_row_that_fails_is_reported_and_the_others_are_kept(protocols, tmp_path):
     settings = {"poster_cpu": tiny(), "baselines/irm": tiny(name="irm", baseline={"kind": "masking"})}
-    broken = settings["poster_cpu"].model_copy(deep=True)
-    training = broken.training.model_copy(
-        update={"data": broken.training.data.model_copy(update={"pseudo_t60_seconds": (0.001, 0.002)})}
-    )
-    settings["poster_cpu"] = broken.model_copy(update={"training": training})
+    broken = settings["poster_cpu"]
+    rooms = {"training": {"data": {"simulation": {"room": {"t60_seconds": (0.001, 0.002)}}}}}
+    settings["poster_cpu"] = changed(broken, rooms, "a test")
     rows = ("unprocessed", "joint", "irm")
     with pytest.raises(DataError, match=r"1 tasks that failed, the first: tiny-1.*no room of usual size"):
         run_module.run(protocols[:1], rows, (1,), settings, tmp_path)

@@ -57,8 +57,8 @@ def test_all_trained_rows_have_one_budget():
     for each in settings:
         data = each.training.data
         assert data.speech_clips == 4
-        drawn = data.pseudo_clips if each.baseline or each.pairs else data.mixture_clips + data.noise_clips
-        assert drawn + (0 if each.baseline or each.pairs else data.pseudo_clips) == 4
+        drawn = data.simulated_clips if each.baseline or each.pairs else data.mixture_clips + data.noise_clips
+        assert drawn + (0 if each.baseline or each.pairs else data.simulated_clips) == 4
         # A shorter hop has shorter clips: as many frames a step.
         assert data.clip_seconds / each.frontend.hop == 2.0 / 256
 

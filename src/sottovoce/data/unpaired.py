@@ -30,6 +30,8 @@ _BABBLE_TALKERS = (3, 8)
 _CUTOFF_HZ, _EDGE_SHARE = (3000.0, 7500.0), 0.1
 _PASSBAND = 0.95  # of half the rate: soxr passes so much within some dB
 _SECOND_NOISE_DB = (-12.0, 0.0)
+# Range of the pauses before words; those longer than a clip allows stand at its beginning.
+_PAUSE_SECONDS = (0.3, 5.0)
 # In a quiet place the noise is up to so far below the speech, or there is none, as after a gate.
 _QUIET_SNR_DB, _NOISELESS_SHARE = 50.0, 0.5
 # The recursive part of a filter with such poles is below -100 dB after this many samples.
@@ -49,17 +51,17 @@ class UnpairedBatch(NamedTuple):
         speech: Clean speech.
         mixtures: Noisy recordings.
         noise: Noise-only stretches of the noisy recordings; perhaps none.
-        pseudo_mixtures: Clean speech in a simulated room plus noise: harvested from the recordings, babble, or made.
-        pseudo_targets: The speech in them, with early reflections and, if wanted, a faster decay of the later ones.
-        pseudo_reverberant: The speech in them as it stands in their room, without the noise.
+        simulated_mixtures: Clean speech in a simulated room plus noise: harvested from the recordings, babble, or made.
+        simulated_targets: The speech in them, with early reflections and, if wanted, a faster decay of the later ones.
+        simulated_reverberant: The speech in them as it stands in their room, without the noise.
     """
 
     speech: Float32Array
     mixtures: Float32Array
     noise: Float32Array
-    pseudo_mixtures: Float32Array
-    pseudo_targets: Float32Array
-    pseudo_reverberant: Float32Array
+    simulated_mixtures: Float32Array
+    simulated_targets: Float32Array
+    simulated_reverberant: Float32Array
 
 
 class _Sound(NamedTuple):
@@ -156,7 +158,7 @@ class UnpairedClips:
             rng = generator(_NOISE)
             noise = [self._at_level(self._noise(self._samples, rng), rng) for _ in range(settings.noise_clips)]
             sources = generator(_PSEUDO_SPEECH), generator(_PSEUDO_NOISE), generator(_PSEUDO_MIX)
-            pseudo = [self._pseudo_pair(*sources) for _ in range(settings.pseudo_clips)]
+            pseudo = [self._pseudo_pair(*sources) for _ in range(settings.simulated_clips)]
         return UnpairedBatch(
             self._stack(speech),
             self._stack(mixtures),
@@ -232,26 +234,26 @@ class UnpairedClips:
 
     def _one_noise(self, rng: np.random.Generator) -> _Sound:
         """Noise of one kind: of the recordings, or made."""
-        settings = self._settings
+        settings = self._settings.simulation
         chance = rng.random()
-        if chance < settings.pseudo_synthetic_share:
+        if chance < settings.noise.synthetic_share:
             return _Sound(synthetic_noise(self._samples, self._rate, rng), self._rate / 2)
-        speed = rng.uniform(*settings.pseudo_noise_speed)
+        speed = rng.uniform(*settings.noise.speed)
         draw, highest = self._babble, self._rate / 2
-        if chance >= settings.pseudo_synthetic_share + settings.pseudo_babble_share:
+        if chance >= settings.noise.synthetic_share + settings.noise.babble_share:
             source = self._noise_source(rng)
             draw, highest = partial(self._noise, source=source), self._noise_highest_hz[source]
         noise = played(draw, self._samples, speed, rng)
-        if rng.random() < settings.pseudo_noise_reversed_share:
+        if rng.random() < settings.noise.reversed_share:
             noise = noise[::-1]
-        if rng.random() < settings.pseudo_noise_swelling_share:
+        if rng.random() < settings.noise.swelling_share:
             noise = noise * swell(self._samples, self._rate, rng).astype(np.float32)
-        return _Sound(coloured(noise, settings.pseudo_colour, rng), highest)
+        return _Sound(coloured(noise, settings.random_filter, rng), highest)
 
     def _pseudo_noise(self, rng: np.random.Generator) -> _Sound:
         """The noise of a simulated mixture: of one kind, or of two at once."""
         noise, highest = self._one_noise(rng)
-        if rng.random() < self._settings.pseudo_second_noise_share:
+        if rng.random() < self._settings.simulation.noise.second_share:
             second, its_highest = self._one_noise(rng)
             below = levels.from_db(rng.uniform(*_SECOND_NOISE_DB))
             noise = noise + second * np.float32(below * levels.rms(noise) / max(levels.rms(second), 1e-9))
@@ -275,31 +277,31 @@ class UnpairedClips:
         self, speech_rng: np.random.Generator, noise_rng: np.random.Generator, mix_rng: np.random.Generator
     ) -> _PseudoPair:
         """Speech of anyone in a simulated room with noise, and that speech with early sound."""
-        settings = self._settings
-        speed, speaker = speech_rng.uniform(*settings.pseudo_speed), self._speaker(speech_rng)
+        settings = self._settings.simulation
+        speed, speaker = speech_rng.uniform(*settings.speech.speed), self._speaker(speech_rng)
         voice = played(partial(self._speech, speaker=speaker), self._samples, speed, speech_rng)
-        if settings.pseudo_held_vowel_share and speech_rng.random() < settings.pseudo_held_vowel_share:
+        if settings.speech.held_vowel_share and speech_rng.random() < settings.speech.held_vowel_share:
             voice = with_held_vowel(voice, self._rate, speech_rng)
-        if settings.pseudo_pause_share and speech_rng.random() < settings.pseudo_pause_share:
-            voice = with_pause(voice, settings.pseudo_pause_seconds, self._rate, speech_rng)
-        target = reverberant = coloured(voice, settings.pseudo_colour, speech_rng)
-        if self._rooms and mix_rng.random() < settings.pseudo_room_share:
+        if settings.speech.pause_share and speech_rng.random() < settings.speech.pause_share:
+            voice = with_pause(voice, _PAUSE_SECONDS, self._rate, speech_rng)
+        target = reverberant = coloured(voice, settings.random_filter, speech_rng)
+        if self._rooms and mix_rng.random() < settings.room.share:
             room = self._rooms[int(mix_rng.integers(len(self._rooms)))]
             dry, reverberant = target, room.apply(target)
-            if settings.pseudo_target_t60_seconds:
-                target = room.apply_damped(dry, settings.pseudo_target_t60_seconds, settings.pseudo_early_ms)
+            if settings.room.target_t60_seconds:
+                target = room.apply_damped(dry, settings.room.target_t60_seconds, settings.room.early_ms)
             else:
-                target = room.apply_early(dry, settings.pseudo_early_ms)
+                target = room.apply_early(dry, settings.room.early_ms)
         noise, noise_highest_hz = self._pseudo_noise(noise_rng)
-        snr_db = mix_rng.uniform(*settings.pseudo_snr_db)
-        if settings.pseudo_quiet_share and mix_rng.random() < settings.pseudo_quiet_share:
-            snr_db = mix_rng.uniform(settings.pseudo_snr_db[1], _QUIET_SNR_DB)
+        snr_db = mix_rng.uniform(*settings.snr_db)
+        if settings.quiet_share and mix_rng.random() < settings.quiet_share:
+            snr_db = mix_rng.uniform(settings.snr_db[1], _QUIET_SNR_DB)
             if mix_rng.random() < _NOISELESS_SHARE:
                 noise = np.zeros_like(noise)
         # Voice and noise end where the lower of them does, as in a recording. A network would learn where
         # they end, and take for noise the highs of any voice that reaches up to half the rate.
         cutoff_hz = min(speed * self._voice_highest_hz[speaker], noise_highest_hz)
-        if mix_rng.random() < settings.pseudo_band_limited_share:
+        if mix_rng.random() < settings.band_limited_share:
             cutoff_hz = min(cutoff_hz, mix_rng.uniform(*_CUTOFF_HZ))
         if cutoff_hz < self._rate / 2:
             target, reverberant, noise = self._band_limited(target, reverberant, noise, cutoff_hz=cutoff_hz)
@@ -309,7 +311,7 @@ class UnpairedClips:
             )
         except AudioError:  # a silent stretch of speech or noise has no ratio: the speech stays as it is
             mixture = reverberant
-        target = with_remainder(target, mixture, settings.pseudo_attenuation_db)
+        target = with_remainder(target, mixture, settings.attenuation_db)
         levelled = self._at_level(mixture, mix_rng)
         found = levels.rms(mixture)
         gain = np.float32(levels.rms(levelled) / found if found else 1.0)

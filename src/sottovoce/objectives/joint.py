@@ -30,17 +30,17 @@ class UnpairedTensors(NamedTuple):
         speech: Clean speech of anyone, `(B, T)`.
         mixtures: Noisy recordings, `(M, T)`.
         noise: Noise-only stretches of noisy recordings, `(K, T)`; K may be 0.
-        pseudo_mixtures: Clean speech, in a simulated room, plus noise, `(P, T)`; P may be 0.
-        pseudo_targets: Its speech with early sound, `(P, T)`.
-        pseudo_reverberant: Its speech in the room, without noise, `(P, T)`.
+        simulated_mixtures: Clean speech, in a simulated room, plus noise, `(P, T)`; P may be 0.
+        simulated_targets: Its speech with early sound, `(P, T)`.
+        simulated_reverberant: Its speech in the room, without noise, `(P, T)`.
     """
 
     speech: Tensor
     mixtures: Tensor
     noise: Tensor
-    pseudo_mixtures: Tensor
-    pseudo_targets: Tensor
-    pseudo_reverberant: Tensor
+    simulated_mixtures: Tensor
+    simulated_targets: Tensor
+    simulated_reverberant: Tensor
 
 
 def total(terms: LossTerms, weights: SpeechWeights | JointWeights) -> Tensor:
@@ -133,16 +133,16 @@ class Objective:
         Returns:
             Named terms.
         """
-        counts = [len(batch.mixtures), len(batch.noise), len(batch.pseudo_mixtures)]
-        clips = torch.cat([batch.mixtures, batch.noise, batch.pseudo_mixtures])
+        counts = [len(batch.mixtures), len(batch.noise), len(batch.simulated_mixtures)]
+        clips = torch.cat([batch.mixtures, batch.noise, batch.simulated_mixtures])
         samples = clips.shape[-1]
         spectra = model.analyse(clips)
         level = model.level(spectra, Past())
         scaled = spectra / level
         translation = model.translate(scaled, generator)
-        mixture_scaled, _, pseudo_scaled = torch.split(scaled, counts)
+        mixture_scaled, _, simulated_scaled = torch.split(scaled, counts)
         parts = zip(*(torch.split(part, counts) for part in translation), strict=True)
-        mixture, noise, pseudo = (Translation(*part) for part in parts)
+        mixture, noise, simulated = (Translation(*part) for part in parts)
 
         target = model.compressed(mixture_scaled)
         rebuilt = model.decode_mixture(mixture.latent, mixture.noise_code, generator)
@@ -165,16 +165,16 @@ class Objective:
                 self.resolutions,
                 self.compression,
             )
-        if counts[2] and any(value for name, value in weights if name.startswith("pseudo_")):
-            clean = model.analyse(batch.pseudo_targets) / level[-counts[2] :]
-            terms |= self._pseudo(model, pseudo_scaled, pseudo, clean, samples)
+        if counts[2] and any(value for name, value in weights if name.startswith("simulated_")):
+            clean = model.analyse(batch.simulated_targets) / level[-counts[2] :]
+            terms |= self._simulated(model, simulated_scaled, simulated, clean, samples)
             if model.pretask is not None:
-                reverberant = model.analyse(batch.pseudo_reverberant) / level[-counts[2] :]
-                of_pairs = (part[:, :, : model.bins] for part in (pseudo_scaled, reverberant, clean))
-                terms |= _mask_pretask(model, pseudo.latent, *of_pairs)
+                reverberant = model.analyse(batch.simulated_reverberant) / level[-counts[2] :]
+                of_simulated = (part[:, :, : model.bins] for part in (simulated_scaled, reverberant, clean))
+                terms |= _mask_pretask(model, simulated.latent, *of_simulated)
         return terms
 
-    def _pseudo(
+    def _simulated(
         self,
         model: JointSystem,
         mixture: Tensor,
@@ -182,7 +182,7 @@ class Objective:
         clean: Tensor,
         samples: int,
     ) -> LossTerms:
-        """Terms of simulated pairs, whose clean speech is known because it was put there."""
+        """Terms of simulated mixtures, whose clean speech is known because it was put there."""
         size = clean.square().sum(dim=1, keepdim=True).sqrt()
         with torch.no_grad():
             # E_S is given the speech with the mixture's phase: it was trained on disturbed phases.
@@ -191,12 +191,12 @@ class Objective:
         speech = model.stft.synthesise(target, samples)
         enhanced = model.stft.synthesise(estimate.spectrum, samples)
         return {
-            "pseudo_latent": latent_distance(estimate.latent, wanted),
-            "pseudo_amplitude": reconstruction(estimate.amplitude, model.compressed(clean)),
-            "pseudo_magnitude": reconstruction(model.compressed(estimate.spectrum), model.compressed(clean)),
-            "pseudo_complex": complex_reconstruction(estimate.spectrum, target, self.compression),
-            "pseudo_multi_resolution": multi_resolution(enhanced, speech, self.resolutions, self.compression),
-            "pseudo_snr": signal_to_error(enhanced, speech),
+            "simulated_latent": latent_distance(estimate.latent, wanted),
+            "simulated_amplitude": reconstruction(estimate.amplitude, model.compressed(clean)),
+            "simulated_magnitude": reconstruction(model.compressed(estimate.spectrum), model.compressed(clean)),
+            "simulated_complex": complex_reconstruction(estimate.spectrum, target, self.compression),
+            "simulated_multi_resolution": multi_resolution(enhanced, speech, self.resolutions, self.compression),
+            "simulated_snr": signal_to_error(enhanced, speech),
         }
 
 
@@ -206,6 +206,8 @@ def _mask_pretask(model: JointSystem, latent: Tensor, mixture: Tensor, reverbera
     noise, in_room, dry = (part.square().sum(dim=1).sqrt() for part in (mixture - reverberant, reverberant, clean))
     wanted = in_room / (in_room + noise + 1e-6)
     return {
-        "pseudo_ratio_mask": nn.functional.mse_loss(ratio, wanted),
-        "pseudo_dereverberation_mask": nn.functional.mse_loss(dereverberation, (dry / (in_room + 1e-6)).clamp_max(1.0)),
+        "simulated_ratio_mask": nn.functional.mse_loss(ratio, wanted),
+        "simulated_dereverberation_mask": nn.functional.mse_loss(
+            dereverberation, (dry / (in_room + 1e-6)).clamp_max(1.0)
+        ),
     }

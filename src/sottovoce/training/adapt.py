@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sottovoce.atomic import replacing
-from sottovoce.config import SystemSettings, changed
+from sottovoce.config import SimulatedNoiseSettings, SimulatedSpeechSettings, SystemSettings, changed
 from sottovoce.data.manifest import Manifest
 from sottovoce.data.place import BAND_CENTRES_HZ, Place, listen, take_excerpts
 from sottovoce.data.rooms import simulate_room
@@ -35,11 +35,8 @@ _log = logging.getLogger(__name__)
 _SUFFIX = "_adapted"
 _LEARNING_RATE = 2e-3
 _HELD_BACK_SHARE = 0.25
-# Shorter clips than those of the training lead further in the same time; a few quiet ones keep pauses in mind.
-_CLIP_SECONDS = 3.0
-_QUIET_SHARE = 0.05
 # Many steps of few clips at such a rate lead further in the same time than half as many steps of twice the clips.
-_PSEUDO_CLIPS = 6
+_SIMULATED_CLIPS = 6
 _NOISE_SPEED = (0.9, 1.1)
 _OTHER_NOISE_SHARE = 0.1
 # Enough clips to tell a gain of a tenth of a dB from chance, a few at a time so that they take little memory.
@@ -48,9 +45,9 @@ _CHECK_ROOMS = 16
 # Pauses are found where the noise is low, and voiced sounds are the loudest: what is measured is the upper end.
 _BELOW_HEARD_DB, _ABOVE_HEARD_DB = 15.0, 5.0
 _UNKNOWN_SNR_DB = (-5.0, 15.0)
-# Rooms of a place: the reverberation time is known to a factor of two. Shorter ones than the least are not simulated.
+# Rooms of a place: the reverberation time is known to a factor of two. Shorter ones are not simulated.
 _T60_RATIO = (0.5, 1.5)
-_LEAST_T60_SECONDS = 0.15
+_MIN_T60_SECONDS = 0.15
 _MAX_T60_SECONDS = 5.0
 _ROOM_SHARE = 0.8
 _CLEAN_SNR_DB = 35.0
@@ -215,30 +212,30 @@ def compare(old: JointAutoencoder, new: JointAutoencoder, data: TrainingData, se
     Returns:
         The comparison.
     """
-    counts = {"speech_clips": _CHECK_CLIPS // 4, "noise_clips": _CHECK_CLIPS // 4, "mixture_clips": 1}
+    drawn = settings.training.data
+    counts = {
+        "speech_clips": _CHECK_CLIPS // 4,
+        "noise_clips": _CHECK_CLIPS // 4,
+        "mixture_clips": 1,
+        "simulated_clips": _CHECK_CLIPS,
+    }
     # Speech and noise as they are: a system that has met altered voices alone is better on these, and not on people.
     unaltered = {
-        "pseudo_speed": (1.0, 1.0),
-        "pseudo_noise_speed": (1.0, 1.0),
-        "pseudo_noise_reversed_share": 0.0,
-        "pseudo_noise_swelling_share": 0.0,
-        "pseudo_colour": 0.0,
-        "pseudo_babble_share": 0.0,
-        "pseudo_synthetic_share": 0.0,
-        "pseudo_second_noise_share": 0.0,
-        "pseudo_band_limited_share": 0.0,
-        "pseudo_pause_share": 0.0,
-        "pseudo_quiet_share": 0.0,
-        "pseudo_held_vowel_share": 0.0,
+        "quiet_share": 0.0,
+        "random_filter": 0.0,
+        "band_limited_share": 0.0,
+        "speech": SimulatedSpeechSettings(),
+        "noise": SimulatedNoiseSettings(),
     }
+    simulation = drawn.simulation.model_copy(update=unaltered)
     rng = np.random.default_rng([settings.training.seed, 103])
-    rate, t60_seconds = settings.frontend.sample_rate, settings.training.data.pseudo_t60_seconds
+    rate, t60_seconds = settings.frontend.sample_rate, simulation.room.t60_seconds
     clips = UnpairedClips(
         data.held_back_speech,
         data.held_back_mixtures,
         data.held_back_stretches,
         rooms=[simulate_room(rng, rate, t60_seconds) for _ in range(min(_CHECK_ROOMS, len(data.rooms)))],
-        settings=settings.training.data.model_copy(update={**counts, **unaltered, "pseudo_clips": _CHECK_CLIPS}),
+        settings=drawn.model_copy(update={**counts, "simulation": simulation}),
         sample_rate=rate,
         seed=settings.training.seed + 1,
     )
@@ -246,7 +243,7 @@ def compare(old: JointAutoencoder, new: JointAutoencoder, data: TrainingData, se
     def error_db(model: JointAutoencoder, batch: UnpairedTensors) -> Tensor:
         target, estimate = (
             model.compressed(model.analyse(waveforms))
-            for waveforms in (batch.pseudo_targets, model.enhance(batch.pseudo_mixtures))
+            for waveforms in (batch.simulated_targets, model.enhance(batch.simulated_mixtures))
         )
         return 10.0 * torch.log10((estimate - target).square().mean(dim=(1, 2)) + 1e-12)
 
@@ -273,19 +270,22 @@ def _origin(checkpoint: Path) -> Provenance:
 
 
 def _settings(settings: SystemSettings, steps: int, seed: int) -> SystemSettings:
-    """A short joint stage, on pseudo-mixtures above all."""
+    """A short joint stage, on simulated mixtures above all."""
     training = settings.training
+    noise = {
+        # The noise is that of the place; a little of what any place may have keeps the rest from being forgotten.
+        "speed": _NOISE_SPEED,
+        "reversed_share": 0.0,
+        "swelling_share": 0.0,
+        "babble_share": 0.0,
+        "synthetic_share": min(_OTHER_NOISE_SHARE, training.data.simulation.noise.synthetic_share),
+    }
     data = {
         "mixture_clips": 1,
         "noise_clips": 1,
-        "pseudo_clips": _PSEUDO_CLIPS if training.data.pseudo_clips else 0,
+        "simulated_clips": _SIMULATED_CLIPS if training.data.simulated_clips else 0,
         "held_back_share": _HELD_BACK_SHARE,
-        # The noise is that of the place; a little of what any place may have keeps the rest from being forgotten.
-        "pseudo_noise_speed": _NOISE_SPEED,
-        "pseudo_noise_reversed_share": 0.0,
-        "pseudo_noise_swelling_share": 0.0,
-        "pseudo_babble_share": 0.0,
-        "pseudo_synthetic_share": min(_OTHER_NOISE_SHARE, training.data.pseudo_synthetic_share),
+        "simulation": {"noise": noise},
     }
     optimiser = {"learning_rate": _LEARNING_RATE, "final_learning_rate": 0.05 * _LEARNING_RATE, "warmup_steps": 10}
     update = {
@@ -300,15 +300,16 @@ def _settings(settings: SystemSettings, steps: int, seed: int) -> SystemSettings
 
 
 def _as_heard(settings: SystemSettings, place: Place) -> SystemSettings:
-    """Pseudo-mixtures with ratios and rooms like those of the place."""
-    changes: dict[str, object] = {"pseudo_snr_db": _snr_range(place)}
+    """Simulated mixtures with ratios and rooms like those of the place."""
+    room: dict[str, object] = {}
     if not math.isnan(place.t60_seconds):
         shortest, longest = (ratio * min(place.t60_seconds, _MAX_T60_SECONDS) for ratio in _T60_RATIO)
-        changes["pseudo_t60_seconds"] = max(_LEAST_T60_SECONDS, shortest), max(2 * _LEAST_T60_SECONDS, longest)
-        changes["pseudo_room_share"] = _ROOM_SHARE
+        room["t60_seconds"] = max(_MIN_T60_SECONDS, shortest), max(2 * _MIN_T60_SECONDS, longest)
+        room["share"] = _ROOM_SHARE
         # Damped, as in the training, a room that has little reverberation would stay as it is.
-        changes["pseudo_target_t60_seconds"] = 0.0
-    return changed(settings, {"training": {"data": changes}}, "the adaptation")
+        room["target_t60_seconds"] = 0.0
+    simulation = {"snr_db": _snr_range(place), "room": room}
+    return changed(settings, {"training": {"data": {"simulation": simulation}}}, "the adaptation")
 
 
 def _snr_range(place: Place) -> tuple[float, float]:

@@ -131,10 +131,11 @@ def simulate_rooms(settings: RunSettings, on_progress: Progress | None = None) -
         MissingExtraError: pyroomacoustics is not installed.
     """
     training = settings.training
-    count = training.data.pseudo_rooms if training.data.pseudo_clips else 0
+    wanted = training.data.simulation.room
+    count = wanted.count if training.data.simulated_clips else 0
     rng, rooms = np.random.default_rng([training.seed, 102]), []
     for index in range(count):
-        rooms.append(simulate_room(rng, settings.frontend.sample_rate, training.data.pseudo_t60_seconds))
+        rooms.append(simulate_room(rng, settings.frontend.sample_rate, wanted.t60_seconds))
         if on_progress is not None:
             on_progress("simulating rooms", index + 1, count)
     return tuple(rooms)

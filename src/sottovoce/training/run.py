@@ -300,7 +300,7 @@ class _Run:
         """The checks are made on held-out recordings, drawn once with a seed of their own."""
         training = self.settings.training
         counts = dict.fromkeys(("speech_clips", "mixture_clips", "noise_clips"), _CHECK_CLIPS)
-        heard = training.data.model_copy(update={**counts, "pseudo_clips": 0})
+        heard = training.data.model_copy(update={**counts, "simulated_clips": 0})
         data = self.data
         clips = UnpairedClips(
             data.held_back_speech,

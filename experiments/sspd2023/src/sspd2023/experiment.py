@@ -233,8 +233,8 @@ def _settings(name: str, experiment: Experiment) -> ExperimentSettings:
     settings = load_row(name)
     # The table names what was trained on: all of it. The health checks then use the training's recordings.
     data: dict[str, object] = {**dict(experiment.clips), "workers": 0, "held_back_share": 0.0}
-    if experiment.clips and settings.training.data.pseudo_clips:
-        data["pseudo_clips"] = dict(experiment.clips)["speech_clips"]
+    if experiment.clips and settings.training.data.simulated_clips:
+        data["simulated_clips"] = dict(experiment.clips)["speech_clips"]
     update: dict[str, object] = {"data": data}
     if experiment.steps is not None:
         if min(experiment.steps) < 1:

@@ -70,7 +70,7 @@ class PairedClips:
     Args:
         clips: Where everything else comes from.
         pairs: Mixtures and clean versions.
-        settings: Numbers and ranges: pairs of a batch are its `pseudo_clips`.
+        settings: Numbers and ranges: pairs of a batch are its `simulated_clips`.
         varied: Whether they get the variety of simulated pairs.
         sample_rate: Rate of the clips in Hz.
         seed: Seed of all draws.
@@ -95,14 +95,14 @@ class PairedClips:
         self._seed = seed
 
     def batch(self, step: int, purpose: Purpose) -> UnpairedBatch:
-        """Draw the batch of a step: as `UnpairedClips.batch`, with pairs in `pseudo_mixtures` and `pseudo_targets`."""
+        """Draw the batch of a step: as `UnpairedClips.batch`, with pairs in `simulated_mixtures` and `simulated_targets`."""
         rng = np.random.default_rng([self._seed, step, _PAIRS])
-        drawn = [self._draw(rng) for _ in range(self._settings.pseudo_clips)]
+        drawn = [self._draw(rng) for _ in range(self._settings.simulated_clips)]
         clean = np.stack([clean for _, clean in drawn])
         return self._clips.batch(step, purpose)._replace(
-            pseudo_mixtures=np.stack([mixture for mixture, _ in drawn]),
-            pseudo_targets=clean,
-            pseudo_reverberant=clean,  # A clean version does not show what of its mixture is the room's.
+            simulated_mixtures=np.stack([mixture for mixture, _ in drawn]),
+            simulated_targets=clean,
+            simulated_reverberant=clean,  # A clean version does not show what of its mixture is the room's.
         )
 
     def _draw(self, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -133,16 +133,16 @@ class PairedClips:
         rest = mixture - clean
         if rng.random() < _REMIXED_SHARE:
             other, its_clean = self._other_pair(rng)
-            snr_db = rng.uniform(*settings.pseudo_snr_db)
+            snr_db = rng.uniform(*settings.simulation.snr_db)
             with contextlib.suppress(AudioError):  # where one of them is silent there is no ratio
                 rest = other - its_clean
                 rest = rest * np.float32(levels.noise_gain_for_snr(clean, rest, snr_db, self._rate))
-        return np.stack([clean + rest, with_remainder(clean, clean + rest, settings.pseudo_attenuation_db)])
+        return np.stack([clean + rest, with_remainder(clean, clean + rest, settings.simulation.attenuation_db)])
 
     def _other_pair(self, rng: np.random.Generator) -> NDArray[np.float32]:
         """A pair at another speed and through another microphone."""
-        pair = played(self._clip, self._samples, rng.uniform(*self._settings.pseudo_speed), rng)
-        return coloured(pair, self._settings.pseudo_colour, rng)
+        pair = played(self._clip, self._samples, rng.uniform(*self._settings.simulation.speech.speed), rng)
+        return coloured(pair, self._settings.simulation.random_filter, rng)
 
     def _read(self, path: Path, start: int, frames: int, samples: int) -> NDArray[np.float32]:
         waveform, rate = audio.read(path, start=start, frames=frames)

@@ -152,8 +152,8 @@ class ExperimentSettings(RunSettings):
     def _pairs_fit(self) -> Self:
         if isinstance(self.baseline, MaskingSettings) and self.pairs is None:
             raise ValueError("baseline: a masking network learns from pairs alone: set pairs to 'as recorded'")
-        if self.pairs is not None and not self.training.data.pseudo_clips:
-            raise ValueError("pairs has nothing to draw: training.data.pseudo_clips is 0")
+        if self.pairs is not None and not self.training.data.simulated_clips:
+            raise ValueError("pairs has nothing to draw: training.data.simulated_clips is 0")
         return self
 
 

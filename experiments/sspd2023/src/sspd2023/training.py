@@ -117,7 +117,7 @@ def train_system(
     data = prepare(speech, mixtures, out, settings)
     clips = None
     if clean is not None:
-        unpaired = settings.training.model_copy(update={"data": drawn.model_copy(update={"pseudo_clips": 0})})
+        unpaired = settings.training.model_copy(update={"data": drawn.model_copy(update={"simulated_clips": 0})})
         clips = PairedClips(
             training_clips(data, settings.model_copy(update={"training": unpaired})),
             match_pairs(data.mixtures, mixtures, clean),

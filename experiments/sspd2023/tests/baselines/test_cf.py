@@ -69,7 +69,7 @@ def test_the_mask_lies_between_0_and_1(samples, level_db):
 
 def test_a_mask_of_1_gives_back_the_mixture_and_one_of_0_silence():
     model = system().eval()
-    waveform = batch().pseudo_mixtures
+    waveform = batch().simulated_mixtures
     with torch.no_grad():
         model.network.project_out.bias.fill_(50.0)
         torch.testing.assert_close(model.enhance(waveform), waveform, rtol=1e-4, atol=1e-6)
@@ -140,7 +140,7 @@ def test_one_batch_is_learned(stage):
 
 def test_the_level_of_a_signal_does_not_matter():
     model = system().eval()
-    waveform = batch(samples=8000).pseudo_mixtures
+    waveform = batch(samples=8000).simulated_mixtures
     torch.testing.assert_close(model.enhance(0.1 * waveform), 0.1 * model.enhance(waveform), rtol=1e-3, atol=1e-6)
 
 

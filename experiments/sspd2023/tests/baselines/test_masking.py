@@ -14,7 +14,7 @@ from ..systems import small_experiment
 
 def settings(target):
     return small_experiment(
-        baseline={"kind": "masking", "target": target}, pairs="as recorded", training={"data": {"pseudo_clips": 2}}
+        baseline={"kind": "masking", "target": target}, pairs="as recorded", training={"data": {"simulated_clips": 2}}
     )
 
 
@@ -80,7 +80,7 @@ def test_any_length_is_kept(target, samples):
 
 def test_a_ratio_mask_never_adds_energy_and_keeps_silence():
     model = network("irm").eval()
-    noisy = batch().pseudo_mixtures
+    noisy = batch().simulated_mixtures
     assert model.enhance(noisy).square().sum() < noisy.square().sum()
     assert not model.enhance(torch.zeros(1, 4000)).any()
 

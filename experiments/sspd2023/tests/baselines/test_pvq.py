@@ -183,9 +183,9 @@ def test_only_training_moves_the_codes():
     assert not torch.equal(first["quantiser.codebook"], state()["quantiser.codebook"])
     first = state()
     model.eval().terms(clips, draw())
-    model.enhance(clips.pseudo_mixtures)
+    model.enhance(clips.simulated_mixtures)
     model.quantiser.train()
-    model.enhance(clips.pseudo_mixtures)
+    model.enhance(clips.simulated_mixtures)
     torch.testing.assert_close(state(), first, rtol=0, atol=0)
 
 
@@ -276,13 +276,13 @@ def test_parts_cover_what_is_learned_and_nothing_twice():
 
 
 def test_the_training_begins_with_the_mixture():
-    waveform = batch().pseudo_mixtures
+    waveform = batch().simulated_mixtures
     torch.testing.assert_close(build(PVQ, FRONTEND, SMALL).enhance(waveform), waveform)
 
 
 def test_the_level_of_a_signal_does_not_matter():
     model = system().eval()
-    waveform = batch(samples=8000).pseudo_mixtures
+    waveform = batch(samples=8000).simulated_mixtures
     torch.testing.assert_close(model.enhance(0.1 * waveform), 0.1 * model.enhance(waveform), rtol=1e-3, atol=1e-6)
 
 

@@ -105,10 +105,10 @@ class CrossDomain(Baseline):
 
     def terms(self, batch: UnpairedTensors, generator: torch.Generator) -> LossTerms:
         """Mean distance of the masked log(1 + A) from that of the speech, on simulated pairs."""
-        level = signal_level(batch.pseudo_mixtures)
-        mixture = batch.pseudo_mixtures / level
+        level = signal_level(batch.simulated_mixtures)
+        mixture = batch.simulated_mixtures / level
         spectrum = self._stft.analyse(mixture)
-        target = torch.log1p(amplitude(self._stft.analyse(batch.pseudo_targets / level)))
+        target = torch.log1p(amplitude(self._stft.analyse(batch.simulated_targets / level)))
         estimate = self.mask(mixture, spectrum) * torch.log1p(amplitude(spectrum))
         return {"amplitude": nn.functional.l1_loss(estimate, target)}
 

@@ -111,8 +111,8 @@ class Masking(Baseline):
 
     def terms(self, batch: UnpairedTensors, generator: torch.Generator) -> LossTerms:
         """Mean squared error of the mask, for a complex one compressed."""
-        spectra, mixture = self._scaled(batch.pseudo_mixtures)
-        speech = self.stft.analyse(batch.pseudo_targets)[:, :, : self.bins]
+        spectra, mixture = self._scaled(batch.simulated_mixtures)
+        speech = self.stft.analyse(batch.simulated_targets)[:, :, : self.bins]
         found = self._mask(spectra)
         wanted = compress(complex_ratio_mask(mixture, speech)) if self.complex else ideal_ratio_mask(mixture, speech)
         return {"mask": (found - wanted).square().mean()}

@@ -11,8 +11,8 @@ from sottovoce.objectives.joint import LossTerms, UnpairedTensors
 class Baseline(nn.Module, ABC):
     """A system to compare with, trained on the same recordings with the same budget as the joint system.
 
-    Batches are those of the joint system. `mixtures` are noisy recordings without any label. `pseudo_mixtures` and
-    `pseudo_targets` are clean speech with harvested noise; for a supervised baseline (`training.data.pairs`) they are
+    Batches are those of the joint system. `mixtures` are noisy recordings without any label. `simulated_mixtures` and
+    `simulated_targets` are clean speech with harvested noise; for a supervised baseline (`training.data.pairs`) they are
     mixtures and their own clean versions.
     """
 

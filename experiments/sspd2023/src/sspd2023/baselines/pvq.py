@@ -419,8 +419,8 @@ class PVQ(Baseline):
 
     def terms(self, batch: UnpairedTensors, generator: torch.Generator) -> LossTerms:
         """Distance of waveforms and of spectra on simulated pairs, and of the encoder's frames from their codes."""
-        level = signal_level(batch.pseudo_mixtures)
-        mixture, target = batch.pseudo_mixtures / level, batch.pseudo_targets / level
+        level = signal_level(batch.simulated_mixtures)
+        mixture, target = batch.simulated_mixtures / level, batch.simulated_targets / level
         convolved = self.encoder.convolve(mixture)
         latent = self.spread(self.encoder.contextualise(convolved[-1])[-1])
         if self.quantiser.training:
