@@ -33,7 +33,7 @@ from _scoring import (
 )
 
 from sottovoce.config import RunSettings, SystemSettings, dump_settings, find_settings, load_settings
-from sottovoce.data.manifest import scan
+from sottovoce.data.corpora.manifest import scan
 from sottovoce.metrics import plots
 from sottovoce.metrics.report import differences, markdown_table
 from sottovoce.metrics.scores import WITHOUT_DNSMOS, FileScores

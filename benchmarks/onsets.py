@@ -20,7 +20,7 @@ import soundfile
 from numpy.typing import NDArray
 
 import sottovoce
-from sottovoce.data.harvest import stationary_noise
+from sottovoce.data.corpora.harvest import stationary_noise
 from sottovoce.metrics.report import markdown_table
 
 DATA = Path(os.environ.get("SOTTOVOCE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))

@@ -18,8 +18,8 @@ from pathlib import Path
 import soundfile
 import torch
 
-from sottovoce.data.manifest import scan
-from sottovoce.data.mixtures import members, read_mono
+from sottovoce.data.corpora.manifest import scan
+from sottovoce.data.simulation.mixtures import members, read_mono
 from sottovoce.models.checkpoint import load_checkpoint, save_checkpoint
 from sottovoce.models.export import export_model
 from sottovoce.weights import CHECKPOINTS, DEFAULT_SPEECH, MODELS

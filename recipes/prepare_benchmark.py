@@ -21,7 +21,7 @@ from pathlib import Path
 from prepare_data import DATA, SAME_KIND, regroup, shippable, split_corpora
 from prepare_examples import EXAMPLES, copy, credit_key, credited, noise_credits
 
-from sottovoce.data.manifest import Manifest
+from sottovoce.data.corpora.manifest import Manifest
 
 SPEECH = ("librispeech", "kathleen", "kerstin", "ljspeech", "nathalie")
 TEST_NOISE = "noisex92__unclear"

@@ -32,8 +32,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sottovoce.data.manifest import Manifest, Recording, scan
-from sottovoce.data.mixtures import TABLE, Target, make_mixtures
+from sottovoce.data.corpora.manifest import Manifest, Recording, scan
+from sottovoce.data.simulation.mixtures import TABLE, Target, make_mixtures
 
 DATA = Path(os.environ.get("SOTTOVOCE_DATA", Path(__file__).parents[2] / "shared" / "data"))
 DEVELOPMENT_NOISE = ("babble", "birds", "insects_night", "person_sneeze", "sea_waves", "water_drops")

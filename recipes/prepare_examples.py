@@ -17,8 +17,8 @@ from typing import NamedTuple
 import numpy as np
 from prepare_data import DATA, only, split_corpora
 
-from sottovoce.data.manifest import Manifest
-from sottovoce.data.mixtures import Mixture, make_mixtures
+from sottovoce.data.corpora.manifest import Manifest
+from sottovoce.data.simulation.mixtures import Mixture, make_mixtures
 from sottovoce.signal import audio
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"

@@ -3,6 +3,9 @@
 import numpy as np
 import pytest
 
+from sottovoce.data.corpora.manifest import scan
+
+from .drawn import recordings
 from .synthetic import RATE, tone, write
 
 
@@ -25,3 +28,13 @@ def noise_folder(tmp_path):
     write(tmp_path / "noise" / "rain" / "long.wav", (0.1 * rng.standard_normal(5 * RATE)).astype(np.float32))
     write(tmp_path / "noise" / "drops" / "short.wav", (0.1 * rng.standard_normal(RATE // 2)).astype(np.float32))
     return tmp_path / "noise"
+
+
+@pytest.fixture
+def speech(speech_folder):
+    return scan(speech_folder)
+
+
+@pytest.fixture
+def mixtures(tmp_path):
+    return recordings(tmp_path / "mixtures", 10)

@@ -9,8 +9,8 @@ import pytest
 pytest.importorskip("lightning")
 
 from sottovoce.config import SystemSettings
-from sottovoce.data.manifest import scan
-from sottovoce.data.mixtures import make_mixtures
+from sottovoce.data.corpora.manifest import scan
+from sottovoce.data.simulation.mixtures import make_mixtures
 from sottovoce.models.checkpoint import save_checkpoint
 from sottovoce.training import log
 from sottovoce.training import run as run_module

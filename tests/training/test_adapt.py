@@ -11,9 +11,9 @@ import torch
 
 from sottovoce import cli
 from sottovoce.config import SystemSettings
-from sottovoce.data.harvest import NoiseStretch
-from sottovoce.data.manifest import Manifest, scan
-from sottovoce.data.place import listen
+from sottovoce.data.corpora.harvest import NoiseStretch
+from sottovoce.data.corpora.manifest import Manifest, scan
+from sottovoce.data.corpora.place import listen
 from sottovoce.engine.enhancer import Enhancer
 from sottovoce.engine.model import Model
 from sottovoce.errors import ConfigError, DataError

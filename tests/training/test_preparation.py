@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 
-from sottovoce.data.manifest import Manifest
+from sottovoce.data.corpora.manifest import Manifest
 from sottovoce.signal import audio
 from sottovoce.training.preparation import prepare
 

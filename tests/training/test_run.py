@@ -16,7 +16,7 @@ import yaml
 
 from sottovoce import cli, interruption
 from sottovoce.config import dump_settings, load_settings
-from sottovoce.data.manifest import Manifest
+from sottovoce.data.corpora.manifest import Manifest
 from sottovoce.engine.model import Model
 from sottovoce.errors import ConfigError, DataError
 from sottovoce.models.checkpoint import load_checkpoint

@@ -3,7 +3,7 @@
 import numpy as np
 from tests.data.synthetic import RATE, write
 
-from sottovoce.data.manifest import scan
+from sottovoce.data.corpora.manifest import scan
 
 UTTERANCE_SECONDS = 1.2
 NOISE_SECONDS = 8.0

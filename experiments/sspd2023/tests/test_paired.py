@@ -5,8 +5,8 @@ import pytest
 from tests.data.synthetic import RATE, tone, write
 
 from sottovoce.config import DataSettings
-from sottovoce.data.manifest import scan
-from sottovoce.data.unpaired import UnpairedBatch
+from sottovoce.data.corpora.manifest import scan
+from sottovoce.data.sampling import UnpairedBatch
 from sottovoce.errors import DataError
 from sspd2023.paired import PairedClips, match_pairs
 

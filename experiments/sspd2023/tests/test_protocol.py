@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.data.synthetic import RATE, write
 
 from sottovoce import atomic
-from sottovoce.data.manifest import Manifest, scan
+from sottovoce.data.corpora.manifest import Manifest, scan
 from sottovoce.errors import ConfigError, DataError
 from sottovoce.signal.audio import find_audio, probe, read
 from sottovoce.signal.levels import active_speech_db, rms_db

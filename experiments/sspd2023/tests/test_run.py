@@ -63,7 +63,7 @@ def protocols(corpora, tmp_path_factory):
 
 
 def run_scan(folder):
-    from sottovoce.data.manifest import scan
+    from sottovoce.data.corpora.manifest import scan
 
     return scan(folder, min_seconds=0.01)
 
@@ -163,7 +163,7 @@ def test_a_benchmark_that_is_stopped_and_killed_ends_like_an_unbroken_one(corpor
         "from sottovoce.config import load_settings_as\n"
         "from sspd2023.settings import ExperimentSettings\n"
         "from sottovoce import interruption\n"
-        "from sottovoce.data.manifest import scan\n"
+        "from sottovoce.data.corpora.manifest import scan\n"
         "if __name__ == '__main__':\n"
         f"    corpora, protocol, out = Path({str(corpora)!r}), Path({str(protocols[0].folder)!r}), Path(sys.argv[1])\n"
         "    sources = Sources(*(scan(corpora / n, min_seconds=0.01) for n in ('speech', 'noise', 'rooms')))\n"

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from tests.data.synthetic import RATE, write
 
-from sottovoce.data.folders import read_table
-from sottovoce.data.manifest import scan
+from sottovoce.data.corpora.folders import read_table
+from sottovoce.data.corpora.manifest import scan
 from sottovoce.errors import DataError
 from sottovoce.signal.audio import find_audio, read
 from sottovoce.signal.levels import active_speech_db, rms_db

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sottovoce.data.manifest import Manifest, Recording
+from sottovoce.data.corpora.manifest import Manifest, Recording
 from sottovoce.errors import DataError
 from sspd2023.split import CONDITIONS, Sources, assignments, split_sources
 

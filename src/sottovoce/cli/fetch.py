@@ -26,7 +26,7 @@ def fetch(corpus: Annotated[str, tyro.conf.arg(metavar="CORPUS")], /, *, output:
     """
     require("corpora", "Fetching a corpus")
     require_writable(output)
-    from sottovoce.data.corpora import fetch as download
+    from sottovoce.data.corpora.catalogue import fetch as download
 
     with terminal.progress() as show:
         download(

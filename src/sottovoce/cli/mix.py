@@ -50,8 +50,8 @@ def mix(
         seed: Another seed gives other mixtures.
         overwrite: Replace an existing folder of mixtures.
     """
-    from sottovoce.data.manifest import scan
-    from sottovoce.data.mixtures import TABLE, make_mixtures
+    from sottovoce.data.corpora.manifest import scan
+    from sottovoce.data.simulation.mixtures import TABLE, make_mixtures
     from sottovoce.signal.audio import find_audio
 
     if rooms is not None and simulated_rooms is not None:

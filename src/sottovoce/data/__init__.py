@@ -1,1 +1,1 @@
-"""Training and test data: manifests, unpaired draws, harvested noise, rooms, mixtures."""
+"""Training and test data: recordings (corpora), mixtures made of them (simulation), and what a training step draws."""

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from sottovoce.atomic import replacing
 from sottovoce.config import SimulatedNoiseSettings, SimulatedSpeechSettings, SystemSettings, changed
-from sottovoce.data.manifest import Manifest
-from sottovoce.data.place import BAND_CENTRES_HZ, Place, listen, take_excerpts
-from sottovoce.data.rooms import simulate_room
-from sottovoce.data.unpaired import UnpairedClips
+from sottovoce.data.corpora.manifest import Manifest
+from sottovoce.data.corpora.place import BAND_CENTRES_HZ, Place, listen, take_excerpts
+from sottovoce.data.sampling import UnpairedClips
+from sottovoce.data.simulation.rooms import simulate_room
 from sottovoce.engine.model_file import read_metadata
 from sottovoce.errors import ConfigError, DataError
 from sottovoce.metrics import plots

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from sottovoce.config import TrainingSettings
-from sottovoce.data.unpaired import Purpose, UnpairedBatch
+from sottovoce.data.sampling import Purpose, UnpairedBatch
 from sottovoce.interruption import leave_to_parent
 from sottovoce.objectives.joint import UnpairedTensors
 from sottovoce.training.stages import Stage

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from sottovoce.config import RunSettings
-from sottovoce.data.checks import suspicions
-from sottovoce.data.harvest import Enhance, NoiseStretch, harvest, harvest_residuals, harvest_speechless
-from sottovoce.data.manifest import Manifest, scan, split
-from sottovoce.data.rooms import Room, simulate_room
+from sottovoce.data.corpora.checks import suspicions
+from sottovoce.data.corpora.harvest import Enhance, NoiseStretch, harvest, harvest_residuals, harvest_speechless
+from sottovoce.data.corpora.manifest import Manifest, scan, split
+from sottovoce.data.simulation.rooms import Room, simulate_room
 from sottovoce.errors import DataError
 from sottovoce.progress import Progress, part
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from sottovoce.atomic import replacing
 from sottovoce.config import RunSettings, SystemSettings, dump_settings, load_settings_as
-from sottovoce.data.unpaired import UnpairedClips
+from sottovoce.data.sampling import UnpairedClips
 from sottovoce.errors import ConfigError, DataError
 from sottovoce.interruption import Deferred
 from sottovoce.models.checkpoint import load_checkpoint, save_checkpoint

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sottovoce.config import RunSettings
-from sottovoce.data.unpaired import Purpose
+from sottovoce.data.sampling import Purpose
 from sottovoce.models.joint import JointSystem
 from sottovoce.objectives.joint import LossTerms, Objective, UnpairedTensors, total
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from sottovoce import interruption
 from sottovoce.atomic import replacing
 from sottovoce.config import changed
-from sottovoce.data.corpora import Kind, read_corpus
-from sottovoce.data.manifest import Manifest
+from sottovoce.data.corpora.catalogue import Kind, read_corpus
+from sottovoce.data.corpora.manifest import Manifest
 from sottovoce.errors import ConfigError, DataError
 from sottovoce.metrics import plots
 from sottovoce.progress import Progress

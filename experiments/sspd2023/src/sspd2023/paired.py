@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sottovoce.config import DataSettings
-from sottovoce.data.manifest import Manifest, Recording
-from sottovoce.data.unpaired import Purpose, UnpairedBatch, UnpairedClips, coloured, played, with_remainder
+from sottovoce.data.corpora.manifest import Manifest, Recording
+from sottovoce.data.sampling import Purpose, UnpairedBatch, UnpairedClips
+from sottovoce.data.simulation.augmentation import coloured, played
+from sottovoce.data.simulation.simulator import with_remainder
 from sottovoce.errors import AudioError, DataError
 from sottovoce.signal import audio, levels
 from sottovoce.signal.resampling import resample
@@ -95,7 +97,7 @@ class PairedClips:
         self._seed = seed
 
     def batch(self, step: int, purpose: Purpose) -> UnpairedBatch:
-        """Draw the batch of a step: as `UnpairedClips.batch`, with pairs in `simulated_mixtures` and `simulated_targets`."""
+        """Draw the batch of a step: as `UnpairedClips.batch`, with pairs where that has simulated mixtures."""
         rng = np.random.default_rng([self._seed, step, _PAIRS])
         drawn = [self._draw(rng) for _ in range(self._settings.simulated_clips)]
         clean = np.stack([clean for _, clean in drawn])

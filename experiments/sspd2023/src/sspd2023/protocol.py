@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from sottovoce.atomic import replacing
-from sottovoce.data.folders import read_or_clear, write_table
-from sottovoce.data.manifest import Manifest, scan
-from sottovoce.data.mixtures import TABLE, Mixture, deal_out, make_mixtures, members
+from sottovoce.data.corpora.folders import read_or_clear, write_table
+from sottovoce.data.corpora.manifest import Manifest, scan
+from sottovoce.data.simulation.mixtures import TABLE, Mixture, deal_out, make_mixtures, members
 from sottovoce.errors import ConfigError, DataError
 from sottovoce.progress import Progress, TaskProgress, part
 from sspd2023.baselines.system import SAMPLE_RATE

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sottovoce.data.folders import new_folder, read_or_clear, write_hashed, write_table
-from sottovoce.data.manifest import Manifest, Recording
-from sottovoce.data.mixtures import deal_out, members, read_mono
+from sottovoce.data.corpora.folders import new_folder, read_or_clear, write_hashed, write_table
+from sottovoce.data.corpora.manifest import Manifest, Recording
+from sottovoce.data.simulation.mixtures import deal_out, members, read_mono
 from sottovoce.errors import DataError
 from sottovoce.progress import TaskProgress
 from sottovoce.signal import levels

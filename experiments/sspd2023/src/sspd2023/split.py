@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sottovoce.data.manifest import Manifest
+from sottovoce.data.corpora.manifest import Manifest
 from sottovoce.errors import DataError
 
 Part = Literal["speech", "mixtures", "test"]

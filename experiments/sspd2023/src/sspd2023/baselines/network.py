@@ -12,8 +12,8 @@ class Baseline(nn.Module, ABC):
     """A system to compare with, trained on the same recordings with the same budget as the joint system.
 
     Batches are those of the joint system. `mixtures` are noisy recordings without any label. `simulated_mixtures` and
-    `simulated_targets` are clean speech with harvested noise; for a supervised baseline (`training.data.pairs`) they are
-    mixtures and their own clean versions.
+    `simulated_targets` are clean speech with harvested noise; for a supervised baseline (`pairs`) they are mixtures and
+    their own clean versions.
     """
 
     def pretrained_parts(self) -> list[nn.Module]:

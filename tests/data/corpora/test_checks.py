@@ -3,10 +3,10 @@ import shutil
 import numpy as np
 import pytest
 
-from sottovoce.data.checks import dynamic_range_db, suspicions
-from sottovoce.data.manifest import scan
+from sottovoce.data.corpora.checks import dynamic_range_db, suspicions
+from sottovoce.data.corpora.manifest import scan
 
-from .synthetic import RATE, tone, write
+from ..synthetic import RATE, tone, write
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_noise_narrows_the_range(folders):
 
 
 def test_many_recordings_are_sampled(tmp_path, monkeypatch):
-    from sottovoce.data import checks
+    from sottovoce.data.corpora.catalogue import checks
 
     for number in range(50):
         write(tmp_path / f"{number:02}.wav", np.full(RATE, 0.01 * (1 + number % 7) + 1e-4 * number, np.float32))

@@ -3,10 +3,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sottovoce.data.rooms import Room, align, direct_sample, read_room, simulate_room
+from sottovoce.data.simulation.rooms import Room, align, direct_sample, read_room, simulate_room
 from sottovoce.errors import DataError
 
-from .synthetic import RATE, write
+from ..synthetic import RATE, write
 
 pytest.importorskip("pyroomacoustics")
 

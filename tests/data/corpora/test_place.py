@@ -5,17 +5,17 @@ import itertools
 import numpy as np
 import pytest
 
-from sottovoce.data import place as place_module
-from sottovoce.data.harvest import harvest
-from sottovoce.data.manifest import scan
-from sottovoce.data.place import BAND_CENTRES_HZ, MIN_SECONDS, listen, take_excerpts
-from sottovoce.data.rooms import simulate_room
+from sottovoce.data.corpora.catalogue import place as place_module
+from sottovoce.data.corpora.harvest import harvest
+from sottovoce.data.corpora.manifest import scan
+from sottovoce.data.corpora.place import BAND_CENTRES_HZ, MIN_SECONDS, listen, take_excerpts
+from sottovoce.data.simulation.rooms import simulate_room
 from sottovoce.errors import AudioError, DataError
 from sottovoce.signal import audio, levels
 from sottovoce.signal.resampling import resample
 from sottovoce.weights import DEFAULT_SPEECH
 
-from .synthetic import RATE, tone, write
+from ..synthetic import RATE, tone, write
 
 
 def talk(seconds, rng, room=None):

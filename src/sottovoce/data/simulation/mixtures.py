@@ -9,9 +9,9 @@ from typing import Literal, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sottovoce.data import rooms
-from sottovoce.data.folders import new_folder, read_table, write_hashed, write_table
-from sottovoce.data.manifest import Manifest, Recording
+from sottovoce.data.corpora.folders import new_folder, read_table, write_hashed, write_table
+from sottovoce.data.corpora.manifest import Manifest, Recording
+from sottovoce.data.simulation import rooms
 from sottovoce.errors import AudioError, DataError
 from sottovoce.progress import TaskProgress
 from sottovoce.signal import audio, levels

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from sottovoce.data.folders import new_folder, read_or_clear, read_table, write_hashed, write_table
+from sottovoce.data.corpora.folders import new_folder, read_or_clear, read_table, write_hashed, write_table
 from sottovoce.errors import DataError
 from sottovoce.signal.audio import read
 

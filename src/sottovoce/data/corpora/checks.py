@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sottovoce.data.manifest import Manifest, Recording
+from sottovoce.data.corpora.manifest import Manifest, Recording
 from sottovoce.signal import audio, levels
 
 _FRAME_SECONDS = 0.032

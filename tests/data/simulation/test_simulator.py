@@ -1,209 +1,16 @@
-"""What a training step draws: a function of seed and step, with speech and recordings independent of each other."""
+"""Simulated mixtures: ratio, target and room, and what varies speech and noise."""
 
 import numpy as np
 import pytest
 
-from sottovoce.config import DataSettings
-from sottovoce.data import unpaired
-from sottovoce.data.harvest import NoiseStretch
-from sottovoce.data.manifest import scan
-from sottovoce.data.rooms import Room, direct_sample
-from sottovoce.data.unpaired import PURPOSES, UnpairedClips, played
-from sottovoce.signal.audio import read
+from sottovoce.data.corpora.harvest import NoiseStretch
+from sottovoce.data.corpora.manifest import scan
+from sottovoce.data.simulation import simulator
+from sottovoce.data.simulation.rooms import Room, direct_sample
 from sottovoce.signal.levels import active_speech_db, rms_db
 
-from ..systems import changed
-from .synthetic import RATE, tone, write
-
-SETTINGS = {
-    "clip_seconds": 1.5,
-    "speech_clips": 3,
-    "mixture_clips": 3,
-    "noise_clips": 2,
-    "simulated_clips": 3,
-    "simulation": {"snr_db": (0.0, 10.0), "room": {"share": 0.0}},
-}
-
-
-def recordings(folder, seed, seconds=4.0):
-    """Noisy recordings whose last second is noise alone."""
-    rng = np.random.default_rng(seed)
-    for number in range(3):
-        waveform = tone(seconds, rng.uniform(100, 250), rng)
-        waveform[-RATE:] = 0
-        write(folder / f"{number}.wav", waveform + (0.02 * rng.standard_normal(waveform.size)).astype(np.float32))
-    manifest = scan(folder)
-    return manifest, [NoiseStretch(r, r.frames - RATE, RATE) for r in manifest.recordings]
-
-
-@pytest.fixture
-def speech(speech_folder):
-    return scan(speech_folder)
-
-
-@pytest.fixture
-def mixtures(tmp_path):
-    return recordings(tmp_path / "mixtures", 10)
-
-
-def drawn(speech, mixtures, *, seed=1, rooms=(), simulation=None, **changes):
-    manifest, stretches = mixtures
-    return UnpairedClips(
-        speech,
-        manifest,
-        stretches,
-        rooms=rooms,
-        settings=DataSettings(**changed(SETTINGS, {**changes, "simulation": simulation or {}})),
-        sample_rate=RATE,
-        seed=seed,
-    )
-
-
-def same(one, other):
-    return [np.array_equal(a, b) for a, b in zip(one, other, strict=True)]
-
-
-@pytest.mark.parametrize("purpose", PURPOSES)
-def test_seed_purpose_and_step_tell_everything(speech, mixtures, purpose):
-    first = drawn(speech, mixtures).batch(7, purpose)
-    assert all(same(first, drawn(speech, mixtures).batch(7, purpose)))
-    for other in (
-        drawn(speech, mixtures).batch(8, purpose),
-        drawn(speech, mixtures, seed=2).batch(7, purpose),
-    ):
-        assert not any(same(first, other)[part] for part in range(len(first)) if first[part].size)
-    assert all(clips.dtype == np.float32 and clips.shape[1] == 1.5 * RATE for clips in first)
-    counts = {"speech": (3, 0, 0, 0, 0, 0), "joint": (0, 3, 2, 3, 3, 3), "check": (3, 3, 2, 3, 3, 3)}
-    assert tuple(map(len, first)) == counts[purpose]
-
-
-def test_batches_do_not_depend_on_those_before(speech, mixtures):
-    clips = drawn(speech, mixtures)
-    wanted = clips.batch(3, "check")
-    clips.batch(0, "joint")
-    assert all(same(wanted, clips.batch(3, "check")))
-
-
-def test_other_recordings_leave_the_speech_alone(tmp_path, speech, mixtures):
-    other = recordings(tmp_path / "other", 11, seconds=2.5)
-    one, two = (drawn(speech, each).batch(5, "check") for each in (mixtures, other))
-    assert np.array_equal(one.speech, two.speech)
-    assert not np.array_equal(one.mixtures, two.mixtures)
-
-
-def test_other_speech_leaves_the_recordings_alone(tmp_path, speech, mixtures):
-    write(tmp_path / "other" / "dora" / "0.wav", tone(3.0, 180, np.random.default_rng(5)))
-    one, two = (drawn(each, mixtures).batch(5, "check") for each in (speech, scan(tmp_path / "other")))
-    assert not np.array_equal(one.speech, two.speech)
-    assert np.array_equal(one.mixtures, two.mixtures)
-    assert np.array_equal(one.noise, two.noise)
-
-
-def test_what_is_chosen_is_unpaired(tmp_path):
-    """Every recording is a level of its own, so that its clips identify it: the two choices share no information."""
-    kinds, steps = 4, 1500
-    for folder in ("speech", "mixtures"):
-        for kind in range(kinds):
-            write(tmp_path / folder / str(kind) / "0.wav", np.full(RATE, 0.1 * (kind + 1), np.float32))
-    clips = drawn(
-        scan(tmp_path / "speech"),
-        (scan(tmp_path / "mixtures"), []),
-        clip_seconds=0.25,
-        speech_clips=1,
-        mixture_clips=1,
-        noise_clips=0,
-        simulated_clips=0,
-    )
-    # The level of clips is drawn as well: it is held here, so that the level identifies the recording.
-    clips._at_level = lambda clip, rng: clip
-    chosen = [clips.batch(step, "check") for step in range(steps)]
-    pairs = np.array([[round(float(batch[part].max()) * 10) - 1 for part in (0, 1)] for batch in chosen])
-
-    def information(speech, mixtures):
-        joint = np.zeros((kinds, kinds))
-        np.add.at(joint, (speech, mixtures), 1 / steps)
-        independent = np.outer(joint.sum(1), joint.sum(0))
-        return float((joint[joint > 0] * np.log(joint[joint > 0] / independent[joint > 0])).sum())
-
-    assert np.all(np.bincount(pairs[:, 0]) > steps / kinds / 2)
-    assert np.all(np.bincount(pairs[:, 1]) > steps / kinds / 2)
-    rng = np.random.default_rng(0)
-    by_chance = [information(pairs[:, 0], rng.permutation(pairs[:, 1])) for _ in range(200)]
-    assert information(*pairs.T) <= np.max(by_chance)
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_workers_change_nothing(speech, mixtures, workers):
-    torch = pytest.importorskip("torch")
-    from sottovoce.training.module import loader
-
-    clips = drawn(speech, mixtures)
-    alone, helped = (list(loader(clips, "joint", 3, 8, count)) for count in (0, workers))
-    assert len(alone) == len(helped) == 5
-    for one, other in zip(alone, helped, strict=True):
-        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
-    # A resumed training goes on in the middle.
-    resumed = next(iter(loader(clips, "joint", 5, 8, workers)))
-    assert all(torch.equal(a, b) for a, b in zip(alone[2], resumed, strict=True))
-
-
-@pytest.mark.parametrize("rate", [8000, 22050, 48000])
-def test_other_rates_are_resampled(tmp_path, rate):
-    time = np.arange(3 * rate) / rate
-    write(tmp_path / "a" / "0.wav", (0.1 * np.sin(2 * np.pi * 1000 * time)).astype(np.float32), rate)
-    manifest = scan(tmp_path)
-    batch = drawn(manifest, (manifest, [NoiseStretch(manifest.recordings[0], 0, 2 * rate)])).batch(0, "check")
-    for clips in (batch.speech, batch.mixtures, batch.noise):
-        power = np.abs(np.fft.rfft(clips * np.hanning(clips.shape[1]))) ** 2
-        assert np.all(np.argmax(power, axis=1) == 1000 * clips.shape[1] // RATE)
-
-
-def test_channels_are_mixed_down(tmp_path):
-    from sottovoce.signal.audio import Writer
-
-    rng = np.random.default_rng(0)
-    one, other = 0.1 * rng.standard_normal((2, 2 * RATE)).astype(np.float32)
-    (tmp_path / "a").mkdir()
-    with Writer(tmp_path / "a" / "0.wav", RATE, 2) as writer:
-        writer.write(np.stack([one, other]))
-    manifest = scan(tmp_path)
-    clip = drawn(manifest, (manifest, []), clip_seconds=2.0).batch(0, "check").mixtures[0]
-    assert np.corrcoef(clip, one + other)[0, 1] > 0.9999
-
-
-def test_short_recordings(tmp_path):
-    """Utterances shorter than a clip follow one another; a short noisy recording ends in silence."""
-    rng = np.random.default_rng(0)
-    for name in ("a", "b"):
-        write(tmp_path / "speech" / name / "0.wav", tone(0.6, 120, rng))
-    noisy = tone(0.6, 120, rng) + (0.02 * rng.standard_normal(round(0.6 * RATE))).astype(np.float32)
-    write(tmp_path / "mixtures" / "0.wav", noisy)
-    batch = drawn(scan(tmp_path / "speech"), (scan(tmp_path / "mixtures"), [])).batch(0, "check")
-    assert batch.speech.shape == (3, 1.5 * RATE)
-    assert all(np.count_nonzero(clip) > 0.95 * clip.size for clip in batch.speech)
-    assert not batch.mixtures[:, round(0.6 * RATE) :].any()
-    assert batch.mixtures[:, : round(0.6 * RATE)].any()
-    # The silence behind the recording is not its noise.
-    assert all(rms_db(clip) > -50 for clip in batch.noise)
-
-
-def test_short_stretches_are_joined(speech, mixtures):
-    manifest, stretches = mixtures
-    pieces = [NoiseStretch(s.recording, s.start + 100, round(0.3 * RATE)) for s in stretches]
-    for clip in drawn(speech, (manifest, pieces), clip_seconds=5.0, noise_clips=4).batch(0, "check").noise:
-        levels_db = [rms_db(part) for part in np.split(clip, 50)]
-        assert max(levels_db) - min(levels_db) < 3
-
-
-def test_without_pauses_stationary_noise_stands_in(speech, mixtures):
-    manifest, _ = mixtures
-    noise = drawn(speech, (manifest, []), noise_clips=6, clip_seconds=3.0).batch(0, "check").noise
-    assert np.isfinite(noise).all()
-    assert np.all(noise.std(axis=1) > 0)
-    # White noise was under the tone: much of the power is where the tone has none.
-    power = np.abs(np.fft.rfft(noise)) ** 2
-    assert np.all(power[:, power.shape[1] // 4 :].sum(axis=1) > 0.4 * power.sum(axis=1))
-    assert not drawn(speech, (manifest, []), noise_clips=0).batch(0, "joint").noise.size
+from ..drawn import drawn, powers_db
+from ..synthetic import RATE, tone, write
 
 
 @pytest.mark.parametrize("snr_db", [-5.0, 0.0, 15.0])
@@ -254,7 +61,7 @@ def test_noise_goes_on_in_a_pause_and_its_target_is_silent(tmp_path, mixtures, m
     words = np.where(np.arange(6 * RATE) // (RATE // 2) % 2, tone(6.0, 150, rng), 0.0)
     write(tmp_path / "words" / "ann" / "0.wav", words.astype(np.float32))
     # Pauses that are longer than a clip begin it: nobody speaks in the first 0.3 s.
-    monkeypatch.setattr(unpaired, "_PAUSE_SECONDS", (5.0, 10.0))
+    monkeypatch.setattr(simulator, "_PAUSE_SECONDS", (5.0, 10.0))
     simulation = {"snr_db": (10.0, 10.0), "random_filter": 0.0, "speech": {"pause_share": 1.0}}
     clips = drawn(scan(tmp_path / "words"), mixtures, simulated_clips=4, clip_seconds=3.0, simulation=simulation)
     batch = clips.batch(0, "joint")
@@ -312,25 +119,6 @@ def test_speed_moves_the_spectrum_of_their_noise(tmp_path, speech):
     residual = batch.simulated_mixtures - batch.simulated_targets
     peaks_hz = np.abs(np.fft.rfft(residual, axis=1)).argmax(axis=1) * RATE / residual.shape[1]
     np.testing.assert_allclose(peaks_hz, 1250, atol=2.0)
-
-
-def powers_db(clips, *bands_hz):
-    """Mean power of a clip's bins in each band, in dB."""
-    power = np.square(np.abs(np.fft.rfft(clips * np.hanning(clips.shape[-1]))))
-    hz = np.fft.rfftfreq(clips.shape[-1], 1 / RATE)
-    return [10 * np.log10(power[..., (low <= hz) & (hz < high)].mean() + 1e-20) for low, high in bands_hz]
-
-
-@pytest.mark.parametrize("speed", [1.0, 1.03, 1.25, 2.0])
-def test_what_is_played_faster_reaches_as_high_as_what_is_not(speed):
-    # A slope below half the rate would set speed-perturbed voices apart from noise that was not.
-    clip = played(
-        lambda samples, rng: rng.standard_normal(samples).astype(np.float32), RATE, speed, np.random.default_rng(1)
-    )
-    assert clip.shape == (RATE,)
-    assert clip.dtype == np.float32
-    np.testing.assert_allclose(powers_db(clip, (7900, 8001)), powers_db(clip, (100, 7900)), atol=1.5)
-    assert rms_db(clip) == pytest.approx(-10 * np.log10(speed), abs=0.25)  # what would be higher is lost
 
 
 def test_above_a_slower_voice_there_is_no_noise_either(speech, mixtures):
@@ -444,16 +232,3 @@ def test_silence_has_no_ratio_and_is_no_error(tmp_path, speech):
     assert all(np.isfinite(part).all() for part in batch)
     assert not batch.noise.any()
     np.testing.assert_array_equal(batch.simulated_mixtures, batch.simulated_targets)
-
-
-def test_clips_are_parts_of_the_recordings(tmp_path):
-    """A clip, at its own level, is found again in the recording."""
-    rng = np.random.default_rng(3)
-    write(tmp_path / "a" / "0.wav", (0.1 * rng.standard_normal(RATE)).astype(np.float32))
-    manifest = scan(tmp_path)
-    batch = drawn(manifest, (manifest, []), clip_seconds=0.3).batch(0, "check")
-    whole = read(tmp_path / "a" / "0.wav")[0][0]
-    for clip in (*batch.speech, *batch.mixtures):
-        found = np.correlate(whole, clip, "valid")
-        scale = np.sqrt(np.convolve(whole**2, np.ones(clip.size, np.float32), "valid") * np.square(clip).sum())
-        assert np.max(found / scale) > 0.9999

@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 
 import sottovoce
-from sottovoce.data import harvest as harvest_module
-from sottovoce.data.harvest import harvest, harvest_residuals, harvest_speechless, stationary_noise
-from sottovoce.data.manifest import scan
+from sottovoce.data.corpora.catalogue import harvest as harvest_module
+from sottovoce.data.corpora.harvest import harvest, harvest_residuals, harvest_speechless, stationary_noise
+from sottovoce.data.corpora.manifest import scan
 from sottovoce.signal.audio import read
 from sottovoce.signal.resampling import resample
 
-from ..systems import EXAMPLES
-from .synthetic import RATE, tone, write
+from ...systems import EXAMPLES
+from ..synthetic import RATE, tone, write
 
 
 def recording(pauses, rng):

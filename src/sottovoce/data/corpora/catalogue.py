@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from sottovoce.atomic import temporary_folder
-from sottovoce.data.manifest import Manifest, Recording, Unusable, scan
+from sottovoce.data.corpora.manifest import Manifest, Recording, Unusable, scan
 from sottovoce.errors import AudioError, DataError
 from sottovoce.extras import require
 from sottovoce.progress import TaskProgress

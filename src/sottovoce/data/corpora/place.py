@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sottovoce.atomic import replacing
-from sottovoce.data.harvest import NoiseStretch
-from sottovoce.data.manifest import Manifest
+from sottovoce.data.corpora.harvest import NoiseStretch
+from sottovoce.data.corpora.manifest import Manifest
 from sottovoce.errors import AudioError, DataError
 from sottovoce.paths import is_file, resolved
 from sottovoce.progress import TaskProgress

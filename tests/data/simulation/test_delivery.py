@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sottovoce.data.delivery import with_held_vowel, with_pause, word_starts
+from sottovoce.data.simulation.delivery import with_held_vowel, with_pause, word_starts
 
-from ..systems import RATE, speech
+from ...systems import RATE, speech
 
 
 def words(*spans, seconds=4.0):

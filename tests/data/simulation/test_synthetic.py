@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sottovoce.data.synthetic import NOISE_KINDS, synthetic_noise
+from sottovoce.data.simulation.synthetic import NOISE_KINDS, synthetic_noise
 
 RATE = 16000
 

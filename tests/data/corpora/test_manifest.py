@@ -3,10 +3,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sottovoce.data.manifest import Manifest, Recording, Unusable, scan, split
+from sottovoce.data.corpora.manifest import Manifest, Recording, Unusable, scan, split
 from sottovoce.errors import DataError
 
-from .synthetic import RATE, write
+from ..synthetic import RATE, write
 
 
 def test_scan_measures_what_is_there(speech_folder):

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sottovoce.data.manifest import Manifest, Recording
+from sottovoce.data.corpora.manifest import Manifest, Recording
 from sottovoce.progress import TaskProgress
 from sottovoce.signal import audio, levels, segments
 from sottovoce.signal.resampling import resample

@@ -16,11 +16,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sottovoce.data import corpora
-from sottovoce.data.corpora import ARCHIVES, CORPORA, Archive, fetch, pairs, read_corpus
+from sottovoce.data.corpora.catalogue import catalogue
+from sottovoce.data.corpora.catalogue import ARCHIVES, CORPORA, Archive, fetch, pairs, read_corpus
 from sottovoce.errors import DataError, MissingExtraError
 
-from .synthetic import RATE, write
+from ..synthetic import RATE, write
 
 NOISEX = [
     *("babble", "buccaneer1", "buccaneer2", "destroyerengine", "destroyerops", "f16", "factory1", "factory2"),
@@ -32,7 +32,7 @@ NOISEX_KINDS = {"babble", "buccaneer", "destroyer", "f16", "factory", "hfchannel
     "white",
 }
 DAPS = [f"{sex}{speaker}_script{script}" for sex in "fm" for speaker in range(1, 11) for script in range(1, 6)]
-GUIDE = (Path(__file__).parents[2] / "docs" / "corpora.md").read_text(encoding="utf-8")
+GUIDE = (Path(__file__).parents[3] / "docs" / "corpora.md").read_text(encoding="utf-8")
 READER = "book_00000_chp_0009_reader_06709_"
 NOISY = f"{READER}11_door_Freesound_validated_235661_0_snr7_tl-23_fileid_"
 
@@ -380,7 +380,7 @@ def test_the_corpus_that_the_guide_adds_is_read(tmp_path, sound, monkeypatch):
     for number in (1001, 1091):
         sound(tmp_path / "AudioWAV" / f"{number}_DFA_ANG_XX.wav")
     *_, function, line = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
-    parts = dict(vars(corpora))
+    parts = dict(vars(catalogue))
     exec(function, parts)
     (added,) = eval(f"({line})", parts)
     monkeypatch.setitem(CORPORA, added.name, added)

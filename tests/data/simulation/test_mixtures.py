@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sottovoce.data.manifest import Manifest, scan
-from sottovoce.data.mixtures import TABLE, excerpt, join_utterances, make_mixtures, mix
-from sottovoce.data.rooms import simulate_room
+from sottovoce.data.corpora.manifest import Manifest, scan
+from sottovoce.data.simulation.mixtures import TABLE, excerpt, join_utterances, make_mixtures, mix
+from sottovoce.data.simulation.rooms import simulate_room
 from sottovoce.errors import AudioError, DataError
 from sottovoce.signal.audio import find_audio, read
 from sottovoce.signal.levels import active_speech_db, rms_db
 
-from .synthetic import RATE, tone, write
+from ..synthetic import RATE, tone, write
 
 
 @pytest.fixture

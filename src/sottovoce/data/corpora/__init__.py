@@ -1,0 +1,1 @@
+"""Recordings: read, listed, checked, searched for noise, and cut into clips."""

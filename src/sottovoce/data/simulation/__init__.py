@@ -1,0 +1,1 @@
+"""Mixtures that are made: clean speech, its delivery, rooms and noise."""
