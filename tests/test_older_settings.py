@@ -206,6 +206,7 @@ def test_a_renamed_key_changes_its_base(tmp_path):
 
 @pytest.mark.parametrize("windows", [[], [[512]], "wide", None])
 def test_windows_that_never_were_any_are_refused(default, windows):
+    del default["frontend"]["window"]
     with pytest.raises(ConfigError, match=r"^old\.yaml: frontend\.window"):
         parse_settings(changed(default, {"frontend": {"windows": windows}}), "old.yaml")
 

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sottovoce.data.corpora.catalogue import catalogue
+from sottovoce.data.corpora import catalogue
 from sottovoce.data.corpora.catalogue import ARCHIVES, CORPORA, Archive, fetch, pairs, read_corpus
 from sottovoce.errors import DataError, MissingExtraError
 

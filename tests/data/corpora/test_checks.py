@@ -51,7 +51,7 @@ def test_noise_narrows_the_range(folders):
 
 
 def test_many_recordings_are_sampled(tmp_path, monkeypatch):
-    from sottovoce.data.corpora.catalogue import checks
+    from sottovoce.data.corpora import checks
 
     for number in range(50):
         write(tmp_path / f"{number:02}.wav", np.full(RATE, 0.01 * (1 + number % 7) + 1e-4 * number, np.float32))

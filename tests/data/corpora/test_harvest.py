@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 import sottovoce
-from sottovoce.data.corpora.catalogue import harvest as harvest_module
+from sottovoce.data.corpora import harvest as harvest_module
 from sottovoce.data.corpora.harvest import harvest, harvest_residuals, harvest_speechless, stationary_noise
 from sottovoce.data.corpora.manifest import scan
 from sottovoce.signal.audio import read

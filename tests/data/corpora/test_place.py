@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from sottovoce.data.corpora.catalogue import place as place_module
+from sottovoce.data.corpora import place as place_module
 from sottovoce.data.corpora.harvest import harvest
 from sottovoce.data.corpora.manifest import scan
 from sottovoce.data.corpora.place import BAND_CENTRES_HZ, MIN_SECONDS, listen, take_excerpts
