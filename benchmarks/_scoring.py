@@ -13,8 +13,10 @@ import soundfile
 
 import sottovoce
 from sottovoce.atomic import replacing
-from sottovoce.metrics.report import Mean, mean
-from sottovoce.metrics.scores import MEASURES, FileScores, Job, Scores, score_jobs
+from sottovoce.data.folders import read_table
+from sottovoce.data.mixtures import TABLE, Mixture
+from sottovoce.metrics.report import Mean, mean, scores_from_cells
+from sottovoce.metrics.scores import MEASURES, FileScores, Job, score_jobs
 
 DATA = Path(os.environ.get("SOTTOVOCE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 DEVELOPMENT = ("dry", "rooms", "poster")
@@ -44,7 +46,7 @@ class Item:
         file: Name.
         noisy: Mixture.
         clean: Reference.
-        groups: What it belongs to: speaker (`talker`), SNR, noise, room.
+        groups: What it belongs to: speaker, SNR, noise, room.
         noise: File of its noise below `SOTTOVOCE_DATA`; empty where that is not known.
     """
 
@@ -80,22 +82,21 @@ def model(path: Path) -> System:
 
 def read_items(folder: Path) -> list[Item]:
     """The mixtures of a folder that `make_mixtures` made."""
-    with (folder / "mixtures.csv").open(newline="", encoding="utf-8") as file:
-        return [
-            Item(
-                Path(row["file"]).stem,
-                folder / "noisy" / row["file"],
-                folder / "clean" / row["file"],
-                {
-                    "talker": row["talker"],
-                    "SNR": f"{float(row['snr_db']):g} dB",
-                    "noise": Path(row["noise"]).parent.name,
-                    "room": Path(row["room"]).parent.name if row["room"] else "none",
-                },
-                row["noise"],
-            )
-            for row in csv.DictReader(file)
-        ]
+    return [
+        Item(
+            Path(row.file).stem,
+            folder / "noisy" / row.file,
+            folder / "clean" / row.file,
+            {
+                "speaker": row.speaker,
+                "SNR": f"{row.snr_db:g} dB",
+                "noise": Path(row.noise).parent.name,
+                "room": Path(row.room).parent.name if row.room else "none",
+            },
+            row.noise,
+        )
+        for row in read_table(folder / TABLE, Mixture)
+    ]
 
 
 def find_sets(data: Path) -> dict[str, list[Item]]:
@@ -103,7 +104,7 @@ def find_sets(data: Path) -> dict[str, list[Item]]:
     sets = {}
     for name in DEVELOPMENT:
         folder = data / "development" / name
-        if (folder / "mixtures.csv").exists():
+        if (folder / TABLE).exists():
             sets[name] = read_items(folder)
     folder = DATA / "pairs" / "dns_synth_train_example_dataset"
     if folder.is_dir():
@@ -167,8 +168,8 @@ def read_score_table(path: Path) -> dict[str, list[FileScores]]:
     scores: dict[str, list[FileScores]] = {}
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
-            values = Scores(**{m: float(row[m] or "nan") for m in MEASURES})
-            scores.setdefault(row["set"], []).append(FileScores(row["file"], row["system"], values))
+            result = FileScores(row["file"], row["system"], scores_from_cells(row))
+            scores.setdefault(row["set"], []).append(result)
     return scores
 
 

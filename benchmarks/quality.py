@@ -220,7 +220,7 @@ def recognised(items: Sequence[Item], systems: Mapping[str, System]) -> list[str
         found = decoder.hyp()
         return found.hypstr.split() if found else []
 
-    english = [item for item in items if item.groups.get("talker") != DUTCH][:: max(1, len(items) // RECOGNISED)]
+    english = [item for item in items if item.groups.get("speaker") != DUTCH][:: max(1, len(items) // RECOGNISED)]
     read = partial(soundfile.read, dtype="float32")
     wanted = {item.file: words(read(item.clean)[0]) for item in english}
     rows = [["", "word error rate, %"]]

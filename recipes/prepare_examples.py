@@ -168,7 +168,7 @@ def unpaired_attribution(
         for row in rows:
             credit = credits[credit_key(Path(row.noise))]
             name, sound = Path(row.file).with_suffix(suffix), f"[{credit.title}]({credit.page}) by {credit.author}"
-            lines.append(f"| `{name}` | {row.talker} | {row.snr_db:g} dB | {sound} ({credit.licence}) |")
+            lines.append(f"| `{name}` | {row.speaker} | {row.snr_db:g} dB | {sound} ({credit.licence}) |")
     return "\n".join(lines) + "\n"
 
 

@@ -76,7 +76,7 @@ def fitted(speech, mixtures, out, settings=None, on_progress=None):
     return model
 
 
-def talkers(folder, names, seed, seconds=2.0):
+def write_speakers(folder, names, seed, seconds=2.0):
     rng = np.random.default_rng(seed)
     for name in names:
         for number in range(2):
@@ -86,7 +86,7 @@ def talkers(folder, names, seed, seconds=2.0):
 def make_recordings(folder, seed):
     """Noisy recordings below `noisy`, and their clean versions beside them."""
     rng = np.random.default_rng(seed)
-    talkers(folder / "dry", ("dora", "emil"), seed)
+    write_speakers(folder / "dry", ("dora", "emil"), seed)
     for kind in ("rain", "wind"):
         write(folder / "noise" / kind / "0.wav", (0.1 * rng.standard_normal(20 * RATE)).astype(np.float32))
     made = folder / "made"
@@ -108,7 +108,7 @@ def in_group(group):
 def folders(tmp_path_factory):
     """Clean speech, and a folder made by `make_mixtures` whose `noisy` is the noisy recordings."""
     folder = tmp_path_factory.mktemp("unpaired")
-    talkers(folder / "speech", ("anna", "bert", "carl"), 1)
+    write_speakers(folder / "speech", ("anna", "bert", "carl"), 1)
     return folder / "speech", make_recordings(folder, 2)
 
 

@@ -207,12 +207,12 @@ def test_a_folder_is_for_one_place_and_one_model(tmp_path, place, monkeypatch):
         adapt(**(place | {"mixtures": tmp_path / "elsewhere"}), out=tmp_path / "out")
 
 
-def test_one_talker_is_too_few(tmp_path, place):
-    with pytest.raises(DataError, match="found one of the talkers"):
-        adapt(**(place | {"speech": one_talker(tmp_path)}), out=tmp_path / "out")
+def test_one_speaker_is_too_few(tmp_path, place):
+    with pytest.raises(DataError, match="found one of the speakers"):
+        adapt(**(place | {"speech": one_speaker(tmp_path)}), out=tmp_path / "out")
 
 
-def one_talker(folder):
+def one_speaker(folder):
     audio_file = audio.find_audio(DEFAULT_SPEECH)[0]
     (folder / "speech" / "anna").mkdir(parents=True)
     (folder / "speech" / "anna" / audio_file.name).write_bytes(audio_file.read_bytes())

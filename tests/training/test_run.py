@@ -28,7 +28,7 @@ from sottovoce.training.run import Provenance, train
 from sottovoce.weights import CHECKPOINTS
 
 from ..data.synthetic import RATE, tone, write
-from .conftest import fitted, talkers, tiny
+from .conftest import fitted, tiny, write_speakers
 
 PROVENANCE = Provenance("Apache-2.0", ("made up",), "none")
 
@@ -183,7 +183,7 @@ def test_a_run_with_other_settings_is_kept(folders, finished):
 
 def test_a_run_on_other_recordings_is_kept(folders, finished, tmp_path):
     _, made = folders
-    talkers(tmp_path / "speech", ("fred", "gina"), 8)
+    write_speakers(tmp_path / "speech", ("fred", "gina"), 8)
     recorded = (finished[0] / "speech.jsonl").read_bytes()
     with pytest.raises(DataError, match="other recordings"):
         run(tmp_path / "speech", made / "noisy", finished[0])

@@ -62,7 +62,7 @@ def test_parts_are_disjoint(sources, condition, seed):
     with tempfile.TemporaryDirectory() as folder:
         protocol = build(sources, condition, COUNTS, Path(folder) / "out", seed)
         rows, split = table(protocol), table(protocol, "split")
-    for column in ("talker", "speech"):
+    for column in ("speaker", "speech"):
         parts = [used(rows, column, part) for part in ("speech", "mixtures", "test")]
         assert all(parts)
         assert len(set.union(*parts)) == sum(map(len, parts))
@@ -75,10 +75,10 @@ def test_parts_are_disjoint(sources, condition, seed):
         elif column in ("noise_kind", "room"):
             assert test <= training
     for row in rows:
-        assert all(f"/{row['talker']}/" in speech for speech in row["speech"].split("|"))
+        assert all(f"/{row['speaker']}/" in speech for speech in row["speech"].split("|"))
         assert f"/{row['noise_kind']}/" in row["noise"] or not row["noise"]
         assert f"/{row['room']}/" in row["response"] or not row["response"]
-    for what, column in (("speaker", "talker"), ("noise", "noise_kind"), ("room", "room")):
+    for what, column in (("speaker", "speaker"), ("noise", "noise_kind"), ("room", "room")):
         for part in ("speech", "mixtures", "test"):
             named = {row["name"] for row in split if (row["what"], row["part"]) == (what, part)}
             assert used(rows, column, part) <= named
@@ -105,7 +105,7 @@ def test_what_a_protocol_holds(tmp_path, sources):
     assert [row["part"] for row in rows] == ["speech"] * 3 + ["mixtures"] * 4 + ["test"] * 6
     assert {protocol.folder / row["file"] for row in rows[3:7]} == set(find_audio(protocol.mixtures))
     assert [protocol.folder / row["file"] for row in rows[7:]] == [test.noisy for test in protocol.tests]
-    speakers = [row["talker"] for row in rows if row["part"] == "test"]
+    speakers = [row["speaker"] for row in rows if row["part"] == "test"]
     assert max(map(speakers.count, speakers)) - min(map(speakers.count, speakers)) <= 1
 
 
@@ -131,7 +131,7 @@ def test_conditions_share_what_they_can(tmp_path, sources):
     alone = build(sources, "matched", COUNTS, tmp_path / "alone", 1)
     assert alone.training_fingerprint == poster.training_fingerprint
     # The dry condition is the poster's without rooms: the same speech and the same noise.
-    columns = ("talker", "speech", "noise", "noise_offset_seconds", "snr_db")
+    columns = ("speaker", "speech", "noise", "noise_offset_seconds", "snr_db")
     assert [[row[name] for name in columns] for row in table(dry)] == [
         [row[name] for name in columns] for row in table(poster)
     ]
@@ -206,14 +206,21 @@ def test_one_recording_under_two_names_is_found(tmp_path, sources):
 
 
 def entry(part, **changes):
-    unlike = {name: f"{part}-{name}" for name in ("talker", "speech", "noise_kind", "noise", "room", "response")}
+    unlike = {name: f"{part}-{name}" for name in ("speaker", "speech", "noise_kind", "noise", "room", "response")}
     sound = {"noise_offset_seconds": 0.0, "snr_db": 0.0, "seed": 0, "noisy_sha256": "", "clean_sha256": ""}
     return Entry(part=part, file="0.flac", **(unlike | sound | changes))
 
 
 @pytest.mark.parametrize(
     ("shared", "in_training"),
-    [("talker", True), ("speech", True), ("noise_kind", False), ("noise", False), ("room", False), ("response", False)],
+    [
+        ("speaker", True),
+        ("speech", True),
+        ("noise_kind", False),
+        ("noise", False),
+        ("room", False),
+        ("response", False),
+    ],
 )
 def test_every_overlap_is_an_error(shared, in_training):
     check_disjoint([entry("speech"), entry("mixtures"), entry("test")], CONDITIONS["poster"])

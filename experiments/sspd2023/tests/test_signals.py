@@ -36,13 +36,13 @@ def test_signals_repeat_nothing_and_become_fewer(tmp_path, speech):
         assert active_speech_db(signal, RATE) == pytest.approx(-26, abs=1)
         assert UTTERANCE_SECONDS <= signal.size / RATE <= 2
         assert signal.size / RATE == row.seconds
-        assert all(f"/{row.talker}/" in path for path in row.speech.split("|"))
+        assert all(f"/{row.speaker}/" in path for path in row.speech.split("|"))
 
 
 def test_speakers_take_turns(tmp_path, speech):
-    talkers = [row.talker for row in make(speech, tmp_path / "out", count=6)]
-    assert sorted(talkers[:SPEAKERS]) == sorted(speech.groups)
-    assert talkers[SPEAKERS:] == talkers[:2]
+    speakers = [row.speaker for row in make(speech, tmp_path / "out", count=6)]
+    assert sorted(speakers[:SPEAKERS]) == sorted(speech.groups)
+    assert speakers[SPEAKERS:] == speakers[:2]
 
 
 def test_all_speech_is_used_before_any_comes_again(tmp_path, speech):

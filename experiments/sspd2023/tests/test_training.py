@@ -6,7 +6,7 @@ import pytest
 pytest.importorskip("lightning")
 
 from tests.data.synthetic import write
-from tests.training.conftest import make_recordings, talkers
+from tests.training.conftest import make_recordings, write_speakers
 
 from sottovoce.errors import ConfigError, ModelError
 from sottovoce.models.checkpoint import load_checkpoint, read_checkpoint
@@ -29,7 +29,7 @@ BASELINES = {
 def folders(tmp_path_factory):
     """Clean speech, and mixtures with their hidden clean versions."""
     folder = tmp_path_factory.mktemp("compared")
-    talkers(folder / "speech", ("anna", "bert", "carl"), 1)
+    write_speakers(folder / "speech", ("anna", "bert", "carl"), 1)
     return folder / "speech", make_recordings(folder, 2)
 
 

@@ -7,7 +7,7 @@ import csv
 import html
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -199,6 +199,23 @@ def score_cells(scores: Scores | Ratings, measures: Sequence[str] = MEASURES) ->
     """
     values = (getattr(scores, measure) for measure in measures)
     return [UNDEFINED if math.isnan(value) else f"{value:.4f}" for value in values]
+
+
+def scores_from_cells(cells: Mapping[str, str]) -> Scores:
+    """Read scores from a line of a table.
+
+    Args:
+        cells: Text by measure: a number, `undefined` or nothing; every measure, and others.
+
+    Returns:
+        The scores; NaN where a measure is undefined.
+
+    Raises:
+        KeyError: A measure is missing.
+        ValueError: A cell is no number.
+    """
+    texts = {measure: cells[measure] for measure in MEASURES}
+    return Scores(**{name: math.nan if text in (UNDEFINED, "") else float(text) for name, text in texts.items()})
 
 
 def _cell(name: str) -> str:

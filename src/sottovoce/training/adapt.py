@@ -158,7 +158,7 @@ def adapt(
         with_rooms=False,
     )
     for held_back, trained_on, what in (
-        (data.held_back_speech, data.speech, "talkers below --speech"),
+        (data.held_back_speech, data.speech, "speakers below --speech"),
         (data.held_back_mixtures, data.mixtures, "usable recordings, or parts of one,"),
     ):
         if held_back is trained_on:

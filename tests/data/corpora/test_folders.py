@@ -48,6 +48,19 @@ def test_the_table_is_read_as_it_was_written(tmp_path):
         read_table(tmp_path / "foreign.csv", Take)
 
 
+@dataclass
+class Spoken:
+    """A row with a column that had another name."""
+
+    file: str
+    speaker: str
+
+
+def test_the_older_name_of_a_column_is_read(tmp_path):
+    (tmp_path / "spoken.csv").write_text("file,talker\na.flac,anna\n")
+    assert read_table(tmp_path / "spoken.csv", Spoken) == [Spoken("a.flac", "anna")]
+
+
 def test_a_folder_appears_as_a_whole_or_not_at_all(tmp_path):
     folder = tmp_path / "out"
 

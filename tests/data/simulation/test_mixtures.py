@@ -104,7 +104,7 @@ def test_a_folder_of_mixtures(tmp_path, corpora):
         table = list(csv.DictReader(file))
     assert [row["file"] for row in table] == [f"{index}.flac" for index in range(6)]
     assert [row.snr_db for row in rows] == [0, 5] * 3
-    assert sorted(row.talker for row in rows) == ["anna", "anna", "bert", "bert", "carl", "carl"]
+    assert sorted(row.speaker for row in rows) == ["anna", "anna", "bert", "bert", "carl", "carl"]
     assert sum("drops" in row.noise for row in rows) == 3
     for row in table:
         noisy, rate = read(tmp_path / "out" / "noisy" / row["file"])
@@ -145,7 +145,7 @@ def test_measured_rooms(tmp_path, corpora):
     assert {row.room for row in rows} == {"", str(tmp_path / "rooms" / "hall.wav")}
 
 
-def test_the_talker_begins_after_the_lead_in(tmp_path, corpora):
+def test_the_speaker_begins_after_the_lead_in(tmp_path, corpora):
     lead_in = {"lead_in_seconds": (0.5, 1.0), "count": 6, "snr_db": (10,), "seed": 3}
     for name, seconds in (("whole", None), ("cut", 2.5)):
         rows = make_mixtures(*corpora, tmp_path / name, seconds=seconds, **lead_in)

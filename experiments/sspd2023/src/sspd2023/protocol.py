@@ -127,7 +127,7 @@ class Entry:
     Attributes:
         part: What the file is for.
         file: The file, from the protocol's folder.
-        talker: Speaker.
+        speaker: Who speaks.
         speech: Speech files in order, joined by `|`.
         noise_kind: Kind of noise, or nothing.
         noise: Noise file, or nothing.
@@ -142,7 +142,7 @@ class Entry:
 
     part: Part
     file: str
-    talker: str
+    speaker: str
     speech: str
     noise_kind: str
     noise: str
@@ -242,7 +242,9 @@ def build(
 
     signals = {signal.file: signal for signal in test_signals}
     # For the mixing every signal was a speaker of its own; here the row names the real speaker and utterances.
-    restored = [replace(row, talker=signals[row.talker].talker, speech=signals[row.talker].speech) for row in test_rows]
+    restored = [
+        replace(row, speaker=signals[row.speaker].speaker, speech=signals[row.speaker].speech) for row in test_rows
+    ]
     entries = [
         *(_signal_entry(signal) for signal in clean_signals),
         *_entries("mixtures", training_rows, split.noise, split.rooms, mixtures.relative_to(folder)),
@@ -264,7 +266,7 @@ def build(
             TestMixture(Path(row.file).stem, test / "noisy" / row.file, test / "clean" / row.file, row.snr_db)
             for row in test_rows
         ),
-        test_speakers=len({entry.talker for entry in entries if entry.part == "test"}),
+        test_speakers=len({entry.speaker for entry in entries if entry.part == "test"}),
         test_noise_kinds=len({entry.noise_kind for entry in entries if entry.part == "test"}),
         training_fingerprint=_fingerprint(entries),
     )
@@ -283,7 +285,7 @@ def check_disjoint(entries: Sequence[Entry], condition: Condition) -> None:
     """
     parts: tuple[Part, ...] = ("speech", "mixtures", "test")
     checks: list[tuple[str, Callable[[Entry], Collection[str]], bool]] = [
-        ("speaker", lambda entry: [entry.talker], True),
+        ("speaker", lambda entry: [entry.speaker], True),
         ("speech file", lambda entry: _resolved(entry.speech.split("|")), True),
         ("kind of noise", lambda entry: [entry.noise_kind], not condition.matched),
         ("noise file", lambda entry: _resolved([entry.noise]), not condition.matched),
@@ -390,7 +392,7 @@ def _signal_entry(signal: Signal) -> Entry:
     return Entry(
         part="speech",
         file=f"speech/{signal.file}",
-        talker=signal.talker,
+        speaker=signal.speaker,
         speech=signal.speech,
         noise_kind="",
         noise="",
@@ -410,7 +412,7 @@ def _entries(part: Part, rows: Sequence[Mixture], noise: Manifest, rooms: Manife
         Entry(
             part=part,
             file=(below / "noisy" / row.file).as_posix(),
-            talker=row.talker,
+            speaker=row.speaker,
             speech=row.speech,
             noise_kind=kinds[row.noise],
             noise=row.noise,

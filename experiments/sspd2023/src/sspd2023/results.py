@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sottovoce.errors import DataError
-from sottovoce.metrics.report import UNDEFINED, Mean, mean, score_cells
+from sottovoce.metrics.report import Mean, mean, score_cells, scores_from_cells
 from sottovoce.metrics.scores import MEASURES, Scores
 
 UNPROCESSED = "unprocessed"
@@ -340,9 +340,7 @@ def from_csv(text: str) -> list[Result]:
     for row in rows:
         try:
             condition, system, seed, file, snr_db, *cells = row
-            values = [math.nan if cell == UNDEFINED else float(cell) for cell in cells]
-            named = dict(zip(MEASURES, values, strict=True))
-            scores = Scores(**named)
+            scores = scores_from_cells(dict(zip(MEASURES, cells, strict=True)))
             results.append(Result(condition, system, int(seed) if seed else None, file, float(snr_db), scores))
         except ValueError as error:
             raise DataError(

@@ -36,7 +36,7 @@ class Signal:
 
     Attributes:
         file: Name of the file, from the folder of the signals.
-        talker: Speaker.
+        speaker: Who speaks.
         seconds: Length.
         speech: Speech files in order, joined by `|`.
         seed: Seed of the draws of all signals.
@@ -44,7 +44,7 @@ class Signal:
     """
 
     file: str
-    talker: str
+    speaker: str
     seconds: float
     speech: str
     seed: int

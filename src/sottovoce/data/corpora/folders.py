@@ -138,8 +138,13 @@ def read_table(path: Path, row: type[_Row]) -> list[_Row]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             return [
-                row(**{name: kinds[name](value) for name, value in cells.items()})
+                row(**{name: kinds[name](value) for name, value in _renamed(cells).items()})
                 for cells in csv.DictReader(file, strict=True)
             ]
     except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
         raise DataError(f"found no table of {row.__name__} rows at {path} ({error}): make it again.") from error
+
+
+def _renamed(cells: dict[str, str]) -> dict[str, str]:
+    """Cells of a table that an older version wrote, under the names of this one."""
+    return {"speaker" if name == "talker" else name: value for name, value in cells.items()}

@@ -51,7 +51,7 @@ class Mixture:
         sample_rate: Rate in Hz.
         snr_db: Active level of the speech at the microphone minus RMS level of the noise.
         target: What the clean version is.
-        talker: Speaker of the speech.
+        speaker: Who speaks.
         speech: Speech files in order, joined by `|`.
         speech_gain_db: Gain of the speech, the same for dry and reverberant; the utterances are levelled before.
         noise: Noise file.
@@ -69,7 +69,7 @@ class Mixture:
     sample_rate: int
     snr_db: float
     target: Target
-    talker: str
+    speaker: str
     speech: str
     speech_gain_db: float
     noise: str
@@ -318,7 +318,7 @@ def make_mixtures(
                     sample_rate=sample_rate,
                     snr_db=ratio_db,
                     target=target,
-                    talker=speakers[index],
+                    speaker=speakers[index],
                     speech="|".join(str(utterance.path) for utterance in utterances),
                     speech_gain_db=round(float(levels.to_db(mixed.speech_gain)), 3),
                     noise=str(noise_file.path),
