@@ -13,8 +13,8 @@ import soundfile
 
 import sottovoce
 from sottovoce.atomic import replacing
-from sottovoce.data.folders import read_table
-from sottovoce.data.mixtures import TABLE, Mixture
+from sottovoce.data.corpora.folders import read_table
+from sottovoce.data.simulation.mixtures import TABLE, Mixture
 from sottovoce.metrics.report import Mean, mean, scores_from_cells
 from sottovoce.metrics.scores import MEASURES, FileScores, Job, score_jobs
 
