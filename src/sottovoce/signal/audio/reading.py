@@ -35,6 +35,13 @@ from sottovoce.signal.limits import implausible
 log = logging.getLogger(__name__)
 
 _READ_FRAMES = 65536
+# What libsndfile decodes from the beginning alone.
+_UNSEEKABLE = (
+    *("GSM610", "G721_32", "G723_24", "G723_40", "NMS_ADPCM_16", "NMS_ADPCM_24", "NMS_ADPCM_32"),
+    *("DWVW_12", "DWVW_16", "DWVW_24"),
+)
+# Frames of an MP3 take bits from those before, as many as fit into this many at the lowest rates.
+_RUN_UP_FRAMES = {"MPEG_LAYER_III": 32 * 1152}
 # What libsndfile says of a file whose length it does not know.
 _FRAMES_UNKNOWN = 2**63 - 1
 # More samples than fill the last block of any compressed WAV, with the delay of an MP3 decoder.
@@ -297,7 +304,7 @@ def _decode(info: AudioInfo, block_frames: int, start: int = 0, frames: int | No
     try:
         with open_sound(info.path) as file:
             if start and remaining:
-                file.seek(start)
+                _go_to(file, start)
             while remaining > 0:
                 block = file.read(min(block_frames, remaining), dtype="float32", always_2d=True)
                 if len(block) == 0:
@@ -308,6 +315,15 @@ def _decode(info: AudioInfo, block_frames: int, start: int = 0, frames: int | No
         raise damaged(info, remaining) from error
     if remaining:
         raise damaged(info, remaining)
+
+
+def _go_to(file: sf.SoundFile, start: int) -> None:
+    """Bring a file to a sample from which it is decoded as in one go."""
+    position = 0 if file.subtype in _UNSEEKABLE else max(0, start - _RUN_UP_FRAMES.get(file.subtype, 0))
+    if position:
+        file.seek(position)
+    while position < start and (count := len(file.read(min(_READ_FRAMES, start - position)))):
+        position += count
 
 
 def _finite(info: AudioInfo, source: Iterator[Float32Array]) -> Iterator[Float32Array]:
