@@ -383,3 +383,22 @@ def test_a_part_is_that_part_of_the_whole(tmp_path, kind, subtype):
     for start in (1, 1234, 8000, 20000, 50000):
         part, _ = read(path, start=start, frames=3000)
         np.testing.assert_allclose(part, whole[:, start : start + 3000], atol=1e-6)
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "ULAW"])
+@pytest.mark.parametrize(("name", "kind"), [("a.au", "AU"), ("a.sph", "NIST")])
+def test_cut_files_that_are_only_read_are_refused(tmp_path, name, kind, subtype):
+    path = save(tmp_path / name, noise(5000, 2), format=kind, subtype=subtype)
+    assert probe(path).frames == 5000
+    with pytest.raises(AudioError, match="is cut short"):
+        probe(cut(path, 0.5))
+
+
+@pytest.mark.parametrize(
+    "content", [b".snd", b".snd\0\0", b"NIST_1A\nx\n", b"NIST_1A\n   1024\nsample_count -i x\n", b"text"]
+)
+@pytest.mark.parametrize("name", ["a.au", "a.snd", "a.sph", "a.wav"])
+def test_a_name_makes_no_sound(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(AudioError, match="not a sound file"):
+        probe(tmp_path / name)

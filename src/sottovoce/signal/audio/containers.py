@@ -153,6 +153,11 @@ def find_defect(path: Path) -> str | None:
             return _cut(_sound(file, family, size), size)
         if head[:4] == b"OggS":
             return _ogg_defect(file, size)
+        if head[:4] == b".snd" and len(head) >= 12:  # an AU
+            start, length = struct.unpack_from(">II", head, 4)
+            return _cut((start, length), size)
+        if head.startswith(b"NIST_1A"):
+            return _cut(_nist_sound(file), size)
         if _may_be_mp3(head, size):
             return _mp3_defect(file, size)
     return None
@@ -267,6 +272,20 @@ def _sound(file: BinaryIO, family: Family, size: int) -> tuple[int, int] | None:
         if chunk.is_sound:
             return chunk.start, chunk.length
     return None
+
+
+def _nist_sound(file: BinaryIO) -> tuple[int, int] | None:
+    """Position and length in bytes of the samples of a SPHERE file, if each stands for itself."""
+    file.seek(0)
+    lines = [line.split(None, 2) for line in file.read(_MAX_FORMAT_BYTES).splitlines()]
+    values = {line[0]: line[2] for line in lines if len(line) == 3}
+    if values.get(b"sample_coding", b"pcm") not in (b"pcm", b"ulaw", b"alaw"):
+        return None
+    try:
+        count, channels, width = (int(values[name]) for name in (b"sample_count", b"channel_count", b"sample_n_bytes"))
+        return int(lines[1][0]), count * channels * width
+    except (KeyError, IndexError, ValueError):
+        return None
 
 
 def _plain_rf64_head(file: BinaryIO, size: int) -> Head | None:

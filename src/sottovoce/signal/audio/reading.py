@@ -276,6 +276,8 @@ def open_sound(path: Path) -> Iterator[sf.SoundFile]:
 
 def _probe(path: Path) -> AudioInfo:
     with open_sound(path) as file:
+        if file.format == "RAW":  # libsndfile takes what is named .au or .snd for samples, whatever it holds
+            raise sf.SoundFileError("no header")
         frames = _length(file, path)
         layout, bit_rate = read_layout(path), read_bit_rate(path, file.subtype, frames / file.samplerate)
         return AudioInfo(path, file.samplerate, file.channels, frames, file.format, file.subtype, layout, bit_rate)
