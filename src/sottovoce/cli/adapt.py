@@ -1,11 +1,10 @@
 """The command `adapt`."""
 
-import logging
-import sys
 from pathlib import Path
 
 from sottovoce import interruption, terminal
 from sottovoce.cli.arguments import Output
+from sottovoce.cli.training import command_line, shown
 from sottovoce.extras import require
 from sottovoce.paths import require_writable
 
@@ -37,8 +36,6 @@ def adapt(
         steps: Steps of the training; 600 take some minutes on two cores.
         seed: Seed of all draws.
     """
-    import shlex
-
     require("train", "Adapting")
     require_writable(output)
     from sottovoce.weights import DEFAULT_SPEECH, find_checkpoint
@@ -46,12 +43,8 @@ def adapt(
     checkpoint = find_checkpoint(model)
     with interruption.ending_at_once():
         from sottovoce.training.adapt import adapt as run
-        from sottovoce.training.checkpoints import when_interrupted, when_resumed
 
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    if where := when_resumed(output):
-        terminal.say(where, to_stderr=True)
-    with interruption.noted(lambda: when_interrupted(output)), terminal.progress() as show:
+    with shown(output) as show:
         adaptation = run(
             mixtures,
             output,
@@ -59,7 +52,7 @@ def adapt(
             speech=DEFAULT_SPEECH if speech is None else speech,
             steps=steps,
             seed=seed,
-            command=shlex.join(["sottovoce", *sys.argv[1:]]),
+            command=command_line(),
             on_progress=show,
         )
     for line in adaptation.place.sentences():

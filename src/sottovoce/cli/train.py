@@ -1,11 +1,10 @@
 """The command `train`."""
 
-import logging
-import sys
 from pathlib import Path
 
 from sottovoce import interruption, terminal
 from sottovoce.cli.arguments import Output
+from sottovoce.cli.training import command_line, shown
 from sottovoce.extras import require
 from sottovoce.paths import require_writable
 
@@ -43,8 +42,6 @@ def train(
         licence: Licence of the weights, to be kept in the model.
         training_data: Corpora of the training, one sentence each, to be kept in the model.
     """
-    import shlex
-
     require("train", "Training")
     require_writable(output)
     from sottovoce.config import changed, find_settings, load_settings
@@ -55,21 +52,17 @@ def train(
         settings = changed(settings, {"training": {"seed": seed}}, "--seed")
 
     with interruption.ending_at_once():
-        from sottovoce.training.checkpoints import when_interrupted, when_resumed
         from sottovoce.training.run import Provenance
         from sottovoce.training.run import train as run
 
     terminal.say_every_step()
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    if where := when_resumed(output):
-        terminal.say(where, to_stderr=True)
-    with interruption.noted(lambda: when_interrupted(output)), terminal.progress() as show:
+    with shown(output) as show:
         model = run(
             speech,
             mixtures,
             output,
             settings,
-            Provenance(licence, training_data, shlex.join(["sottovoce", *sys.argv[1:]])),
+            Provenance(licence, training_data, command_line()),
             start=None if start is None else find_checkpoint(start),
             on_progress=show,
         )

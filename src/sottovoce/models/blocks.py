@@ -63,6 +63,24 @@ class Past:
         self.next.append(state)
 
 
+def pooled(frames: Tensor, horizon: int, past: Past) -> tuple[Tensor, Tensor]:
+    """Mean over the last `horizon` frames, in which the time before the beginning counts as silence.
+
+    Args:
+        frames: `(B, C, N)`.
+        horizon: Number of frames.
+        past: What the layer has seen.
+
+    Returns:
+        The mean `(B, C, N)`, and the share of the horizon that has been seen `(B, 1, N)`: the mean over the frames that
+        there are is the first divided by the second.
+    """
+    # A row of ones tells frames from the silence before the beginning.
+    counted = torch.cat([frames, torch.ones_like(frames[:, :1])], dim=1)
+    means = nn.functional.avg_pool1d(past.extend(counted, horizon - 1), horizon, stride=1)
+    return means[:, :-1], means[:, -1:]
+
+
 class ChannelNorm(nn.Module):
     """Layer normalisation over the channels of one frame; nothing is shared over time.
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sottovoce.config import FrontendSettings
-from sottovoce.models.blocks import Past
+from sottovoce.models.blocks import Past, pooled
 from sottovoce.signal.stft import MultiResolutionSTFT
 
 _TINY = 1e-8
@@ -295,10 +295,7 @@ class RunningLevel(nn.Module):
             `(B, 1, 1, N)`, above 0.
         """
         power = spectra[:, :, self._bins].square().sum(dim=1).mean(dim=1, keepdim=True)
-        # A row of ones tells frames from the silence before the beginning.
-        counted = past.extend(torch.cat([power, torch.ones_like(power)], dim=1), self._horizon - 1)
-        pooled = nn.functional.avg_pool1d(counted, self._horizon, stride=1)
-        mean, share = pooled[:, :1], pooled[:, 1:]
+        mean, share = pooled(power, self._horizon, past)
         # Only sound that fills the horizon counts for long: no click at the beginning sets the level.
         held = self._held(mean, past)
         return torch.sqrt(torch.maximum(mean / share, held) + 1e-10).unsqueeze(1)

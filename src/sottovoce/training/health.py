@@ -1,11 +1,13 @@
 """Is the system healthy? Checks that need no clean version of any mixture."""
 
+import math
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from sottovoce.metrics.intrusive import si_sdr
 from sottovoce.models.blocks import Past
 from sottovoce.models.joint import JointSystem
 from sottovoce.objectives.spectral import reconstruction
@@ -41,13 +43,11 @@ class Health:
         return asdict(self)
 
 
-def _si_sdr_db(estimate: Tensor, target: Tensor) -> float:
-    estimate = estimate - estimate.mean(dim=-1, keepdim=True)
-    target = target - target.mean(dim=-1, keepdim=True)
-    scale = (estimate * target).sum(-1, keepdim=True) / (target.square().sum(-1, keepdim=True) + 1e-12)
-    wanted = scale * target
-    ratio = wanted.square().sum(-1) / ((estimate - wanted).square().sum(-1) + 1e-12)
-    return float(10 * torch.log10(ratio + 1e-12).mean())
+def _si_sdr_db(estimates: Tensor, references: Tensor) -> float:
+    """Mean over the clips that have a ratio; 0 where none has, since all are silent."""
+    pairs = zip(references.cpu().numpy(), estimates.cpu().numpy(), strict=True)
+    ratios = [ratio for pair in pairs if not math.isnan(ratio := si_sdr(*pair))]
+    return float(np.mean(ratios)) if ratios else 0.0
 
 
 def _lost_db(before: Tensor, after: Tensor) -> float:

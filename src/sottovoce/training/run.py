@@ -32,7 +32,7 @@ CHECKPOINT = "checkpoint.safetensors"
 
 _CHECK_CLIPS = 8
 # More would hold gigabytes of batches that wait, for a GPU that no longer does.
-_MOST_WORKERS = 16
+_MAX_WORKERS = 16
 # What Lightning warns of and is meant: its own old-fashioned call, a loader of few workers, frozen networks, and a
 # resumed stage, whose loader begins at the step of the checkpoint.
 _NOT_FOR_THE_USER = (
@@ -328,4 +328,4 @@ def _workers(wanted: int | None) -> int:
     """Processes that draw batches: as many as wanted, or enough that a GPU seldom waits."""
     if wanted is not None:
         return wanted
-    return min(_MOST_WORKERS, max(1, (os.cpu_count() or 1) - 1)) if torch.cuda.is_available() else 1
+    return min(_MAX_WORKERS, max(1, (os.cpu_count() or 1) - 1)) if torch.cuda.is_available() else 1

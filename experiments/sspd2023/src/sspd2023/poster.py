@@ -19,7 +19,7 @@ from sottovoce.models.autoencoder import (
     begin_at_one,
     halves,
 )
-from sottovoce.models.blocks import ChannelNorm, FrameConv, Past
+from sottovoce.models.blocks import ChannelNorm, FrameConv, Past, pooled
 from sottovoce.models.frontend import compressed_amplitude, phasor
 from sottovoce.models.joint import JointSystem
 from sspd2023.settings import PosterSettings, TemporalSettings
@@ -127,10 +127,8 @@ class RunningMean(nn.Module):
 
     def forward(self, frames: Tensor, past: Past) -> Tensor:
         """Mean at every frame of `(B, C, N)`."""
-        # A row of ones sets frames apart from the silence before the beginning.
-        counted = torch.cat([frames, torch.ones_like(frames[:, :1])], dim=1)
-        pooled = nn.functional.avg_pool1d(past.extend(counted, self._horizon - 1), self._horizon, stride=1)
-        return pooled[:, :-1] / pooled[:, -1:]
+        mean, share = pooled(frames, self._horizon, past)
+        return mean / share
 
 
 class Equaliser(nn.Module):

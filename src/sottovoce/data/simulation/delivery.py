@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from sottovoce.signal import levels
+
 Float32Array = NDArray[np.float32]
 
 _FRAME_SECONDS = 0.01
@@ -78,11 +80,10 @@ def word_starts(clip: Float32Array, sample_rate: int) -> NDArray[np.int64]:
         Samples, ascending; none where there is no gap, or no speech.
     """
     frame = round(_FRAME_SECONDS * sample_rate)
-    count = clip.size // frame
-    if count <= _GAP_FRAMES:
-        return np.zeros(0, np.int64)
     # Differences weaken rumble, which would hide a gap, and keep fricatives.
-    power = np.square(np.diff(clip, prepend=clip[:1])[: count * frame]).reshape(count, frame).mean(axis=1)
+    power = levels.frame_power(np.diff(clip, prepend=clip[:1]), frame)
+    if power.size <= _GAP_FRAMES:
+        return np.zeros(0, np.int64)
     quiet = power < np.quantile(power, 0.95) * 10.0 ** (-_GAP_DB / 10.0)
     gaps = np.asarray(np.lib.stride_tricks.sliding_window_view(quiet, _GAP_FRAMES).all(axis=1))
     # A word starts where a gap has just ended.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from sottovoce.atomic import publish, temporary_beside
+from sottovoce.atomic import temporary_beside
 from sottovoce.errors import AudioError
 from sottovoce.signal.audio import pyav
 from sottovoce.signal.audio.formats import AudioInfo, kinds_for, listing
@@ -19,9 +19,11 @@ from sottovoce.signal.audio.metadata import Metadata
 from sottovoce.signal.audio.targets import (
     LOSSY_PEAK,
     disk_error,
-    existing,
     limit,
+    nothing_to_write,
+    put_in_place,
     refuse_existing,
+    require_block,
     unwritable,
     warn_limited,
     warn_unkept,
@@ -226,8 +228,7 @@ class MediaWriter:
 
         import av
 
-        if block.ndim != 2 or block.shape[0] != self.channels:
-            raise ValueError(f"found a block of shape {block.shape}, expected ({self.channels}, samples)")
+        require_block(block, self.channels)
         if block.shape[1] == 0:
             return
         samples, count = limit(block, self._peak)
@@ -254,7 +255,7 @@ class MediaWriter:
                 return
             if self._frames == 0:
                 self._output.close()
-                raise AudioError(f"found no samples to write to {self.path}, expected one at least")
+                raise nothing_to_write(self.path)
             try:
                 self._mux(self._sound.encode(None))
                 self._others.copy_until(None)
@@ -267,12 +268,7 @@ class MediaWriter:
             # An encoder may notice only while it closes, and say nothing, that the disk took no more.
             if seconds < self._frames / self.sample_rate - _SLACK_SECONDS:
                 raise disk_error(self.path, self._frames / self.sample_rate)
-            try:
-                publish(self._part, self.path, overwrite=self._overwrite)
-            except FileExistsError:
-                raise existing(self.path) from None
-            except OSError as failure:
-                raise AudioError(f"cannot write {self.path} ({failure.strerror}): name another file") from failure
+            put_in_place(self._part, self.path, overwrite=self._overwrite)
             warn_unkept(self.path, self._unkept)
             warn_limited(self.path, self._limited, self._peak)
 

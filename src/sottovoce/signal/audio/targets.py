@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from sottovoce.atomic import publish
 from sottovoce.errors import AudioError
 from sottovoce.paths import is_folder
 
@@ -80,6 +81,51 @@ def disk_error(path: Path, seconds: float) -> AudioError:
         f"cannot write {path}: the disk is full or failed after {seconds:.1f} seconds of sound, and nothing was kept; "
         "free some space or name another folder"
     )
+
+
+def require_block(block: NDArray[np.floating], channels: int) -> None:
+    """Refuse a block of another shape than a writer takes.
+
+    Args:
+        block: Samples `(channels, n)`.
+        channels: Number of channels.
+
+    Raises:
+        ValueError: The block has another shape.
+    """
+    if block.ndim != 2 or block.shape[0] != channels:
+        raise ValueError(f"found a block of shape {block.shape}, expected ({channels}, samples)")
+
+
+def nothing_to_write(path: Path) -> AudioError:
+    """Make the error for a file to which no sample was written.
+
+    Args:
+        path: The file that was to be written.
+
+    Returns:
+        The error, to be raised.
+    """
+    return AudioError(f"found no samples to write to {path}, expected one at least")
+
+
+def put_in_place(part: Path, path: Path, *, overwrite: bool) -> None:
+    """Give a finished file its name.
+
+    Args:
+        part: The temporary file.
+        path: Its name.
+        overwrite: Replace an existing file.
+
+    Raises:
+        AudioError: There is a file that is kept, or the folder does not take it.
+    """
+    try:
+        publish(part, path, overwrite=overwrite)
+    except FileExistsError:
+        raise existing(path) from None
+    except OSError as error:
+        raise AudioError(f"cannot write {path} ({error.strerror}): name another file") from error
 
 
 def limit(block: NDArray[np.floating], peak: int) -> tuple[NDArray[np.float32], int]:

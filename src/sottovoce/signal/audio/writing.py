@@ -9,7 +9,7 @@ import numpy as np
 import soundfile as sf
 from numpy.typing import NDArray
 
-from sottovoce.atomic import publish, temporary_beside
+from sottovoce.atomic import temporary_beside
 from sottovoce.errors import AudioError
 from sottovoce.paths import require_usable_name
 from sottovoce.signal.audio.containers import find_defect
@@ -21,9 +21,11 @@ from sottovoce.signal.audio.reading import open_sound
 from sottovoce.signal.audio.targets import (
     LOSSY_PEAK,
     disk_error,
-    existing,
     limit,
+    nothing_to_write,
+    put_in_place,
     refuse_existing,
+    require_block,
     unwritable,
     warn_limited,
     warn_unkept,
@@ -107,8 +109,7 @@ class Writer:
             AudioError: The disk does not take them, or the kind of file holds no more.
             ValueError: The block has another shape.
         """
-        if block.ndim != 2 or block.shape[0] != self.channels:
-            raise ValueError(f"found a block of shape {block.shape}, expected ({self.channels}, samples)")
+        require_block(block, self.channels)
         for start in range(0, block.shape[1], _WRITE_FRAMES):
             samples = self._encode(block[:, start : start + _WRITE_FRAMES]).T
             try:
@@ -180,7 +181,7 @@ class Writer:
     def _commit(self) -> None:
         if self._frames == 0:
             self._file.close()
-            raise AudioError(f"found no samples to write to {self.path}, expected one at least")
+            raise nothing_to_write(self.path)
         try:
             self._file.close()
         except sf.SoundFileError as error:
@@ -197,12 +198,7 @@ class Writer:
                 f"cannot write {self.path} with the metadata of its recording, which is damaged: leave it out "
                 "(--no-metadata)"
             )
-        try:
-            publish(self._part, self.path, overwrite=self._overwrite)
-        except FileExistsError:
-            raise existing(self.path) from None
-        except OSError as error:
-            raise AudioError(f"cannot write {self.path} ({error.strerror}): name another file") from error
+        put_in_place(self._part, self.path, overwrite=self._overwrite)
         warn_unkept(self.path, self._unkept)
         warn_limited(self.path, self._limited, 1 if self.subtype in _INTEGER_BITS else LOSSY_PEAK)
 

@@ -1,0 +1,36 @@
+"""What the commands that train have in common."""
+
+import contextlib
+import logging
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from sottovoce import interruption, terminal
+from sottovoce.progress import Progress
+
+
+def command_line() -> str:
+    """The command as it was typed, to be kept in the model."""
+    return shlex.join(["sottovoce", *sys.argv[1:]])
+
+
+@contextlib.contextmanager
+def shown(output: Path) -> Iterator[Progress]:
+    """Show the progress of a training; say where it goes on and, when it is interrupted, what is saved.
+
+    Args:
+        output: Folder of the run.
+
+    Yields:
+        What the training calls with its progress.
+    """
+    with interruption.ending_at_once():
+        from sottovoce.training.checkpoints import when_interrupted, when_resumed
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    if where := when_resumed(output):
+        terminal.say(where, to_stderr=True)
+    with interruption.noted(lambda: when_interrupted(output)), terminal.progress() as show:
+        yield show
