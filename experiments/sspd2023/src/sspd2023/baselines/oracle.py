@@ -1,26 +1,16 @@
 """Masks made with the answer at hand: what a network that estimates such a mask could give at best."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from sottovoce.errors import AudioError
 from sottovoce.signal.stft import MultiResolutionSTFT
+from sspd2023.baselines.ratio_masks import complex_ratio_mask, compress, decompress, ideal_ratio_mask
 from sspd2023.baselines.system import require_sample_rate
-
-FloatArray = NDArray[np.floating[Any]]
-ComplexArray = NDArray[np.complexfloating[Any, Any]]
-
-COMPRESSED_LIMIT = 10.0
-"""K of the compression of complex masks."""
-
-COMPRESSED_SLOPE = 0.1
-"""C of the compression of complex masks."""
-
-# The inverse of the compression is infinite at its limit.
-_LARGEST_SHARE = 0.999
-_TINY = np.finfo(np.float64).tiny
 
 
 class OracleMask:
@@ -70,80 +60,8 @@ class OracleMask:
             masked = ideal_ratio_mask(speech, mixture - speech) * mixture
         else:
             masked = decompress(compress(complex_ratio_mask(mixture, speech))) * mixture
-        return self._stft.synthesise(np.stack([masked.real, masked.imag]), len(waveform)).astype(np.float32)
+        parts = torch.stack([masked.real, masked.imag]).numpy()
+        return self._stft.synthesise(parts, len(waveform)).astype(np.float32)
 
-    def _spectrum(self, waveform: NDArray[np.float32]) -> NDArray[np.complex128]:
-        real, imaginary = self._stft.analyse(waveform.astype(np.float64))
-        return np.asarray(real + 1j * imaginary)
-
-
-def ideal_ratio_mask(speech: ComplexArray, noise: ComplexArray) -> FloatArray:
-    """M = sqrt(|S|² / (|S|² + |N|²)).
-
-    Args:
-        speech: Spectrum S of any shape.
-        noise: Spectrum N of the same shape.
-
-    Returns:
-        Mask of the same shape in 0..1; 0 where both are silent.
-
-    Source:
-        Wang, Narayanan and Wang, "On training targets for supervised speech separation", IEEE TASLP 22(12), 2014,
-        with exponent 1/2.
-    """
-    wanted = np.abs(speech)
-    total = np.hypot(wanted, np.abs(noise))
-    return np.asarray(wanted / np.where(total > 0, total, 1))
-
-
-def complex_ratio_mask(mixture: ComplexArray, speech: ComplexArray) -> ComplexArray:
-    """M = S / Y: M_r = (Y_r S_r + Y_i S_i) / |Y|², M_i = (Y_r S_i - Y_i S_r) / |Y|².
-
-    Args:
-        mixture: Spectrum Y of any shape.
-        speech: Spectrum S of the same shape.
-
-    Returns:
-        Mask of the same shape, unbounded; 0 where the mixture is silent.
-
-    Source:
-        Williamson, Wang and Wang, "Complex ratio masking for monaural speech separation", IEEE TASLP 24(3), 2016.
-    """
-    nonzero = np.abs(mixture) > _TINY
-    return np.divide(speech, mixture, out=np.zeros(mixture.shape, np.complex128), where=nonzero)
-
-
-def compress(mask: ComplexArray) -> ComplexArray:
-    """K (1 - e^(-C M)) / (1 + e^(-C M)) of the real and of the imaginary part.
-
-    Args:
-        mask: Of any shape, unbounded.
-
-    Returns:
-        Of the same shape, both parts in -K..K.
-
-    Source:
-        Williamson, Wang and Wang (2016), K = 10 and C = 0.1.
-    """
-    slope = 0.5 * COMPRESSED_SLOPE  # (1 - e^-x) / (1 + e^-x) = tanh(x / 2), which does not overflow
-    return np.asarray(COMPRESSED_LIMIT * (np.tanh(slope * mask.real) + 1j * np.tanh(slope * mask.imag)))
-
-
-def decompress(compressed: ComplexArray) -> ComplexArray:
-    """Undo `compress`; parts at its limit or beyond are brought just below it.
-
-    Args:
-        compressed: Of any shape.
-
-    Returns:
-        Of the same shape, both parts in -76..76.
-
-    Source:
-        Williamson, Wang and Wang (2016).
-    """
-
-    def inverse(part: FloatArray) -> FloatArray:
-        share = np.clip(part / COMPRESSED_LIMIT, -_LARGEST_SHARE, _LARGEST_SHARE)
-        return np.asarray(np.arctanh(share) / (0.5 * COMPRESSED_SLOPE))
-
-    return np.asarray(inverse(compressed.real) + 1j * inverse(compressed.imag))
+    def _spectrum(self, waveform: NDArray[np.float32]) -> Tensor:
+        return torch.complex(*torch.from_numpy(self._stft.analyse(waveform.astype(np.float64))))
