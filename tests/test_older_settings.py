@@ -8,9 +8,10 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from sottovoce.config import find_settings, load_settings, parse_settings
+from sottovoce.engine.model_file import read_metadata
 from sottovoce.errors import ConfigError, ModelError
 from sottovoce.models.checkpoint import load_checkpoint, save_checkpoint
-from sottovoce.weights import CHECKPOINTS
+from sottovoce.weights import CHECKPOINTS, MODELS
 
 from .systems import build, changed, small_settings
 
@@ -265,6 +266,12 @@ def test_the_checkpoints_of_bundled_models_load(path):
     simulation = load_checkpoint(path)[1].training.data.simulation
     assert simulation.attenuation_db == 28.0
     assert simulation.noise.speed == (0.6, 2.0)
+
+
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_the_settings_in_an_exported_model_are_those_of_its_checkpoint(name):
+    written = dict(read_metadata(MODELS[name]).settings)
+    assert parse_settings(written, "info --settings") == load_checkpoint(CHECKPOINTS[name])[1]
 
 
 def test_old_names_change_settings_with_new_ones_and_the_other_way_round(tmp_path):

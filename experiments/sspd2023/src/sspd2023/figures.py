@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _COLUMNS = 4
 _LIGHT = "#a9d3e4"
 # Bars begin at the lowest value of a measure, or at 0 if it has none; all others are opinion scores from 1.
-_LOWEST = {"pesq_nb_raw": -0.5, "stoi": 0.0, "estoi": 0.0, "si_sdr_db": 0.0}
+_MIN_SCORE = {"pesq_nb_raw": -0.5, "stoi": 0.0, "estoi": 0.0, "si_sdr_db": 0.0}
 
 
 def score_bars(summary: Summary, condition: str, labels: Mapping[str, str], measure: str) -> "Figure":
@@ -54,7 +54,7 @@ def score_bars(summary: Summary, condition: str, labels: Mapping[str, str], meas
     systems = _present(summary, condition, labels)
     snrs_db = summary.snrs_db(condition)
     thickness = 0.8 / len(snrs_db)
-    base = _LOWEST.get(measure, 1.0)
+    base = _MIN_SCORE.get(measure, 1.0)
     figure = new_figure(7.0, 1.1 + len(systems) * max(0.28, 0.11 * len(snrs_db)))
     axis = figure.subplots()
     for index, (snr_db, colour) in enumerate(zip(snrs_db, _shades(len(snrs_db)), strict=True)):

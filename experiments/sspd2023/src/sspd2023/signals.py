@@ -23,7 +23,7 @@ TABLE = "signals.csv"
 
 _PAUSE_RANGE_SECONDS = (0.2, 0.5)
 _LEVEL_DB = -26.0
-_SHORTEST_SECONDS = 0.5
+_MIN_SECONDS = 0.5
 _FRAME_SECONDS = 0.01
 _ONSET_DB = -20.0  # below the active level; a fricative may begin softer
 _ONSET_MARGIN_SECONDS = 0.05
@@ -117,7 +117,7 @@ def make_signals(
                 progress(len(rows), count)
         if not rows:
             raise DataError(
-                f"found no utterance of {_SHORTEST_SECONDS:g} s or more of {', '.join(speech.groups)}, expected speech "
+                f"found no utterance of {_MIN_SECONDS:g} s or more of {', '.join(speech.groups)}, expected speech "
                 "for clean or test signals: add longer recordings."
             )
         write_table(work / TABLE, rows)
@@ -139,7 +139,7 @@ def _utterances(
             recording, start, frames = stretches[index]
             waveform = read_mono(recording, SAMPLE_RATE, start=start, frames=frames)
             level_db = levels.active_speech_db(waveform, SAMPLE_RATE)
-            if waveform.size < _SHORTEST_SECONDS * SAMPLE_RATE or level_db < recording.level_db + _PAUSE_DB:
+            if waveform.size < _MIN_SECONDS * SAMPLE_RATE or level_db < recording.level_db + _PAUSE_DB:
                 continue
             found = again
             gain = levels.from_db(_LEVEL_DB - level_db)

@@ -5,7 +5,7 @@ from torch import Tensor
 
 _LIMIT, _SLOPE = 10.0, 0.1  # K and C of the compression of complex masks
 # The inverse of the compression is infinite at its limit.
-_LARGEST_SHARE = 0.999
+_MAX_SHARE = 0.999
 # Quotients of smaller numbers are none in float32.
 _SILENCE = 1e-15
 
@@ -74,5 +74,5 @@ def decompress(compressed: Tensor) -> Tensor:
     Source:
         Williamson, Wang and Wang (2016).
     """
-    share = (torch.view_as_real(compressed) / _LIMIT).clamp(-_LARGEST_SHARE, _LARGEST_SHARE)
+    share = (torch.view_as_real(compressed) / _LIMIT).clamp(-_MAX_SHARE, _MAX_SHARE)
     return torch.view_as_complex(torch.atanh(share) / (0.5 * _SLOPE))
