@@ -38,6 +38,7 @@ from _scoring import (
     unprocessed,
     write_scores,
 )
+from recognition import word_errors
 
 from sottovoce.metrics import plots
 from sottovoce.metrics.report import markdown_table, mean
@@ -226,7 +227,7 @@ def recognised(items: Sequence[Item], systems: Mapping[str, System]) -> list[str
     rows = [["", "word error rate, %"]]
     for name, system in systems.items():
         errors = [
-            (distance(wanted[i.file], words(system.enhance(*read(i.noisy)))), len(wanted[i.file])) for i in english
+            (word_errors(wanted[i.file], words(system.enhance(*read(i.noisy)))), len(wanted[i.file])) for i in english
         ]
         rows.append([name, f"{100 * sum(e for e, _ in errors) / max(1, sum(n for _, n in errors)):.1f}"])
     return [
@@ -238,16 +239,6 @@ def recognised(items: Sequence[Item], systems: Mapping[str, System]) -> list[str
         *markdown_table(rows),
         "",
     ]
-
-
-def distance(wanted: Sequence[str], found: Sequence[str]) -> int:
-    """Substitutions, insertions and deletions between two sentences (Levenshtein)."""
-    row = list(range(len(found) + 1))
-    for i, word in enumerate(wanted, start=1):
-        previous, row[0] = row[0], i
-        for j, other in enumerate(found, start=1):
-            previous, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, previous + (word != other))
-    return row[-1]
 
 
 def noise_licences() -> dict[str, str]:

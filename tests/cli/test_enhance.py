@@ -15,7 +15,7 @@ import soundfile as sf
 from sottovoce import cli
 from sottovoce.cli.arguments import EnhanceFlags
 from sottovoce.cli.enhance import OutputFlags
-from sottovoce.engine.options import EnhanceOptions
+from sottovoce.engine.options import FOR_ASR_MIX, EnhanceOptions
 from sottovoce.signal.audio import probe, read
 from sottovoce.signal.output import OutputOptions
 
@@ -155,6 +155,31 @@ def test_what_was_taken_away_and_what_stayed_are_the_recording(tmp_path, monkeyp
     )
     assert np.sqrt(np.mean(removed**2)) > 0.05
     np.testing.assert_allclose(stayed + removed, recording, atol=1e-6)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_for_asr_adds_a_share_of_the_recording(tmp_path, monkeypatch, jobs):
+    rng = np.random.default_rng(0)
+    (tmp_path / "in").mkdir()
+    for name in ("a.wav", "b.wav"):
+        sf.write(tmp_path / "in" / name, 0.1 * rng.standard_normal(8000), 16000, subtype="FLOAT")
+    for folder, flags in {"enhanced": [], "asr": ["--for-asr"]}.items():
+        command = ["sottovoce", "enhance", tmp_path / "in", "-o", tmp_path / folder, "--jobs", jobs, *flags]
+        monkeypatch.setattr(sys, "argv", [str(word) for word in command])
+        assert cli.main() == 0
+    for name in ("a.wav", "b.wav"):
+        recording, enhanced, asr = (read(tmp_path / folder / name)[0] for folder in ("in", "enhanced", "asr"))
+        assert np.abs(enhanced - recording).max() > 0.05
+        np.testing.assert_allclose(asr, FOR_ASR_MIX * enhanced + (1 - FOR_ASR_MIX) * recording, atol=1e-6)
+
+
+def test_for_asr_and_another_mix_contradict_each_other(tmp_path, sottovoce, capsys):
+    save(tmp_path / "a.wav")
+    assert sottovoce("enhance", tmp_path / "a.wav", "-o", tmp_path / "b.wav", "--for-asr", "--mix", "0.3") == 1
+    assert capsys.readouterr().err == (
+        "sottovoce: found --for-asr and --mix 0.3, expected one of them: both set the mix\n"
+    )
+    assert not (tmp_path / "b.wav").exists()
 
 
 def limit_file_size():
@@ -311,4 +336,5 @@ def test_flags_that_switch_off_say_so_and_workers_get_plain_options(sottovoce, c
     assert "--no-full-band Remove what lies above" in printed
     assert "--no-metadata Leave out tags" in printed
     assert pickle.loads(pickle.dumps(EnhanceFlags(mix=0.5))) == EnhanceOptions(mix=0.5)
+    assert pickle.loads(pickle.dumps(EnhanceFlags(for_asr=True))) == EnhanceOptions(mix=FOR_ASR_MIX)
     assert pickle.loads(pickle.dumps(OutputFlags(metadata=False))) == OutputOptions(metadata=False)

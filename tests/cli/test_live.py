@@ -264,6 +264,7 @@ class TestWithDevices:
             (["--input", "pulse", "--output", "pulse", "--rate", "16000", "--channels", "77"], "expected 77 at least"),
             (["--block-ms", "0"], "expected 1 to 500 ms"),
             (["--mix", "2"], "expected a number from 0"),
+            (["--for-asr", "--mix", "0.3"], "found --for-asr and --mix 0.3"),
             (["--channels", "0"], "expected positive numbers"),
         ],
     )

@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 import soundfile as sf
 
+from sottovoce.engine.options import FOR_ASR_MIX
 from sottovoce.signal.audio import read
 
+from ..conftest import build_identity_model
 from ..signal.audio.files import film
 from ..signal.audio.files import tone as film_tone
 
@@ -55,6 +57,14 @@ def test_raw_in_raw_out(command):
     process = run(command("-", "-o", "-", "--raw", "s16le", "--rate", RATE), tone().tobytes())
     assert process.returncode == 0
     np.testing.assert_allclose(np.frombuffer(process.stdout, "<i2"), tone(), atol=1)
+
+
+def test_for_asr_adds_a_share_of_what_comes_in(tmp_path):
+    silencer = build_identity_model(tmp_path / "model.onnx", gain=0.0)
+    arguments = ["-", "-o", "-", "--raw", "s16le", "--rate", str(RATE), "--model", str(silencer), "--for-asr"]
+    process = run([sys.executable, "-m", "sottovoce", "enhance", *arguments], tone().tobytes())
+    assert process.returncode == 0
+    np.testing.assert_allclose(np.frombuffer(process.stdout, "<i2"), (1 - FOR_ASR_MIX) * tone(), atol=1)
 
 
 def test_raw_samples_pass_through_the_short_filter(command):

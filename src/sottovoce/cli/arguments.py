@@ -1,6 +1,6 @@
 """Arguments that several commands take, and their checks."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
-from sottovoce.engine.options import EnhanceOptions
-from sottovoce.errors import DataError
+from sottovoce.engine.options import FOR_ASR_MIX, EnhanceOptions
+from sottovoce.errors import ConfigError, DataError
 from sottovoce.paths import require_writable
 
 STANDARD = Path("-")
@@ -39,17 +39,36 @@ Inputs = Annotated[
 ]
 
 
+FOR_ASR = (
+    f"For a speech recogniser: short for --mix {FOR_ASR_MIX:g}. Recognisers often take a little noise better than what "
+    "its removal does to speech: see docs/measures.md."
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class EnhanceFlags(EnhanceOptions):
-    """The options as flags; the help of `--no-full-band` says what the flag does, not what its field means."""
+    """The options as flags, and `--for-asr`, which stands for a value of one of them.
+
+    The help of `--no-full-band` says what the flag does, not what its field means.
+    """
 
     full_band: Annotated[
         bool, tyro.conf.arg(help="Remove what lies above the model's band (8 kHz).", help_behavior_hint="")
     ] = True
+    for_asr: Annotated[bool, tyro.conf.arg(help=FOR_ASR, help_behavior_hint="")] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.for_asr:
+            if self.mix != EnhanceOptions.mix:
+                raise ConfigError(f"found --for-asr and --mix {self.mix:g}, expected one of them: both set the mix")
+            object.__setattr__(self, "mix", FOR_ASR_MIX)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Workers get plain options: this module would make them load tyro.
-        return partial(EnhanceOptions, **vars(self)), ()
+        return partial(
+            EnhanceOptions, **{field.name: getattr(self, field.name) for field in fields(EnhanceOptions)}
+        ), ()
 
 
 Options = Annotated[EnhanceFlags, tyro.conf.arg(name="")]
