@@ -88,7 +88,7 @@ def main() -> int:
         help="folder that holds Whisper tiny.en already, which is not fetched then",
     )
     add("--count", type=int, default=20, help="recordings of each development set (default: 20)")
-    add("--pairs", type=int, default=50, help="pairs to test with (default: all 50)")
+    add("--pairs", type=int, default=36, help="pairs to test with (default: 36)")
     add("--work", type=Path, default=Path("runs/recognition"), help="folder of what was recognised")
     arguments = parser.parse_args()
     sets = find_sets(arguments.data)

@@ -40,8 +40,8 @@ Inputs = Annotated[
 
 
 FOR_ASR = (
-    f"For a speech recogniser: short for --mix {FOR_ASR_MIX:g}. Recognisers often take a little noise better than what "
-    "its removal does to speech: see docs/measures.md."
+    f"For a speech recogniser: short for --mix {FOR_ASR_MIX:g}. Whisper tiny.en then makes fewer errors than after "
+    "full enhancement, and about as many as without any: see docs/measures.md."
 )
 
 

@@ -6,7 +6,7 @@ from typing import Optional, TypedDict
 from sottovoce.errors import ConfigError
 
 FOR_ASR_MIX = 0.6
-"""The `mix` with which a speech recogniser made the fewest errors: benchmarks/results/recognition.md."""
+"""The `mix` with which a recogniser made the fewest errors in development: benchmarks/results/recognition.md."""
 
 
 @dataclass(frozen=True, kw_only=True)
