@@ -146,7 +146,7 @@ def remembering(recognise: Recognise, folder: Path) -> Recognise:
 
 def draw(items: Sequence[Item], number: int) -> list[Item]:
     """A random choice of the English recordings; a larger one holds every smaller one."""
-    english = [item for item in items if item.groups.get("talker") != DUTCH]
+    english = [item for item in items if item.groups.get("speaker") != DUTCH]
     return [english[index] for index in np.random.default_rng(0).permutation(len(english))[:number]]
 
 
