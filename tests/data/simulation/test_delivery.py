@@ -1,4 +1,4 @@
-"""Pauses before words, and vowels that are held."""
+"""Pauses before words, vowels that are held, and silence between words."""
 
 import itertools
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sottovoce.data.simulation.delivery import with_held_vowel, with_pause, word_starts
+from sottovoce.data.simulation.delivery import with_held_vowel, with_pause, without_room_noise, word_starts
 
 from ...systems import RATE, speech
 
@@ -56,6 +56,31 @@ def test_a_clip_without_a_gap_stays():
     assert with_pause(clip, (0.3, 5.0), RATE, np.random.default_rng(0)) is clip
     short = words((0.1, 0.2), seconds=0.5)
     assert with_pause(short, (0.3, 5.0), RATE, np.random.default_rng(0)) is short
+
+
+def test_room_noise_between_words_goes_and_words_stay():
+    clip = words((0.5, 1.2), (1.25, 1.5), (2.0, 3.0))
+    silenced = without_room_noise(clip, RATE)
+    for start, end in ((0.5, 1.5), (2.0, 3.0)):  # a pause of 50 ms between words is theirs
+        word = slice(round(start * RATE), round(end * RATE))
+        np.testing.assert_array_equal(silenced[word], clip[word])
+    for start, end in ((0.06, 0.46), (1.57, 1.96), (3.07, 3.97)):  # what stands beside the clip is unknown
+        assert not silenced[round(start * RATE) : round(end * RATE)].any()
+
+
+def test_digital_silence_hides_no_room_noise():
+    clip = words((0.5, 1.2), (2.0, 3.0))
+    clip[: round(0.3 * RATE)] = 0.0
+    assert not without_room_noise(clip, RATE)[round(1.3 * RATE) : round(1.9 * RATE)].any()
+
+
+def test_speech_stays_where_its_gaps_are_loud():
+    rng = np.random.default_rng(1)
+    noisy = words((0.5, 1.2), (2.0, 3.0)) + 0.02 * rng.standard_normal(4 * RATE).astype(np.float32)
+    assert without_room_noise(noisy, RATE) is noisy
+    silence = np.zeros(RATE, np.float32)
+    assert without_room_noise(silence, RATE) is silence
+    assert not without_room_noise(np.zeros(10, np.float32), RATE).any()
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -1,4 +1,4 @@
-"""How people speak, varied: pauses before words, and vowels that are held, as in singing."""
+"""How people speak, varied: pauses before words, vowels that are held, as in singing, and silence between words."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,10 @@ Float32Array = NDArray[np.float32]
 _FRAME_SECONDS = 0.01
 # A gap between words is so far below the loud frames of a clip, and lasts so long.
 _GAP_DB, _GAP_FRAMES = 30.0, 6
+# In a gap of a recording without reverberation there is its room noise, a few dB above the quietest frames.
+_ABOVE_FLOOR_DB = 8.0
+# What ends before a gap fades for longer than what begins behind it needs to rise.
+_FRAMES_BEHIND_SOUND, _FRAMES_BEFORE_SOUND = 4, 2
 # A word begins a little before its energy does.
 _BEFORE_WORD_SECONDS = 0.02
 _FADE_SECONDS = 0.01
@@ -79,17 +83,47 @@ def word_starts(clip: Float32Array, sample_rate: int) -> NDArray[np.int64]:
     Returns:
         Samples, ascending; none where there is no gap, or no speech.
     """
-    frame = round(_FRAME_SECONDS * sample_rate)
-    # Differences weaken rumble, which would hide a gap, and keep fricatives.
-    power = levels.frame_power(np.diff(clip, prepend=clip[:1]), frame)
+    power = _frame_power(clip, sample_rate)
     if power.size <= _GAP_FRAMES:
         return np.zeros(0, np.int64)
     quiet = power < np.quantile(power, 0.95) * 10.0 ** (-_GAP_DB / 10.0)
     gaps = np.asarray(np.lib.stride_tricks.sliding_window_view(quiet, _GAP_FRAMES).all(axis=1))
     # A word starts where a gap has just ended.
     ends = np.flatnonzero(gaps[:-1] & ~quiet[_GAP_FRAMES:]) + _GAP_FRAMES
-    starts: NDArray[np.int64] = ends * frame - round(_BEFORE_WORD_SECONDS * sample_rate)
-    return starts
+    starts: NDArray[np.int64] = ends * round(_FRAME_SECONDS * sample_rate)
+    return starts - round(_BEFORE_WORD_SECONDS * sample_rate)
+
+
+def without_room_noise(clip: Float32Array, sample_rate: int) -> Float32Array:
+    """Speech that is silent between its words, where a recording has the noise of its own room.
+
+    A network that is given recordings as they are for clean learns to keep such noise.
+
+    Args:
+        clip: Speech `(T,)`.
+        sample_rate: Rate in Hz.
+
+    Returns:
+        Samples `(T,)`; the clip itself where its gaps are too loud to tell room noise from speech.
+    """
+    power = _frame_power(clip, sample_rate)
+    sounding = power[power > 0]
+    if not sounding.size:
+        return clip
+    floor, loud = np.quantile(sounding, (0.08, 0.95))
+    if loud < floor * 10.0 ** (_GAP_DB / 10.0):
+        return clip
+    quiet = np.pad(power < floor * 10.0 ** (_ABOVE_FLOOR_DB / 10.0), (_FRAMES_BEHIND_SOUND, _FRAMES_BEFORE_SOUND))
+    width = _FRAMES_BEHIND_SOUND + 1 + _FRAMES_BEFORE_SOUND
+    kept = ~np.asarray(np.lib.stride_tricks.sliding_window_view(quiet, width).all(axis=1))
+    frame = round(_FRAME_SECONDS * sample_rate)
+    gain = np.interp(np.arange(clip.size), (np.arange(power.size) + 0.5) * frame, kept)
+    return clip * gain.astype(np.float32)
+
+
+def _frame_power(clip: Float32Array, sample_rate: int) -> NDArray[np.float64]:
+    """Power of every frame `(frames,)`. Differences weaken rumble, which would hide a gap, and keep fricatives."""
+    return levels.frame_power(np.diff(clip, prepend=clip[:1]), round(_FRAME_SECONDS * sample_rate))
 
 
 def with_held_vowel(clip: Float32Array, sample_rate: int, rng: np.random.Generator) -> Float32Array:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sottovoce.config import SimulationSettings
 from sottovoce.data.corpora.clips import NoiseClips, SpeechClips
 from sottovoce.data.simulation.augmentation import at_random_level, band_limited, coloured, played
-from sottovoce.data.simulation.delivery import with_held_vowel, with_pause
+from sottovoce.data.simulation.delivery import with_held_vowel, with_pause, without_room_noise
 from sottovoce.data.simulation.rooms import Room
 from sottovoce.data.simulation.synthetic import swell, synthetic_noise
 from sottovoce.errors import AudioError
@@ -98,10 +98,13 @@ class Simulator:
             voice = with_held_vowel(voice, self._rate, speech_rng)
         if settings.speech.pause_share and speech_rng.random() < settings.speech.pause_share:
             voice = with_pause(voice, _PAUSE_SECONDS, self._rate, speech_rng)
-        target = reverberant = coloured(voice, settings.random_filter, speech_rng)
+        # What the clean recording's own room adds between words is noise of the mixture, and not in the target.
+        both = np.stack([without_room_noise(voice, self._rate), voice])
+        dry, reverberant = coloured(both, settings.random_filter, speech_rng)
+        target = dry
         if self._rooms and mix_rng.random() < settings.room.share:
             room = self._rooms[int(mix_rng.integers(len(self._rooms)))]
-            dry, reverberant = target, room.apply(target)
+            reverberant = room.apply(reverberant)
             if settings.room.target_t60_seconds:
                 target = room.apply_damped(dry, settings.room.target_t60_seconds, settings.room.early_ms)
             else:
