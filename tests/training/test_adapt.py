@@ -70,11 +70,11 @@ def same(one, other):
 @pytest.mark.usefixtures("unexported")
 def test_a_better_system_is_taken(tmp_path, place, checkpoint, monkeypatch):
     judged(monkeypatch, BETTER)
-    told = []
-    adaptation = adapt(**place, out=tmp_path / "out", on_progress=lambda *told_now: told.append(told_now[:3]))
+    reports = []
+    adaptation = adapt(**place, out=tmp_path / "out", on_progress=lambda *report: reports.append(report[:3]))
     assert adaptation.adopted
     assert not same(tmp_path / "out" / "checkpoint.safetensors", checkpoint)
-    assert [step for task, step, _ in told if task == "joint stage"] == [1, 2]
+    assert [step for task, step, _ in reports if task == "joint stage"] == [1, 2]
     # The speech autoencoder is what clean speech has taught: a place does not change it.
     paths = checkpoint, tmp_path / "out" / "checkpoint.safetensors"
     before, after = (read_checkpoint(path, SystemSettings)[0] for path in paths)
@@ -83,7 +83,7 @@ def test_a_better_system_is_taken(tmp_path, place, checkpoint, monkeypatch):
     assert all(torch.equal(before[name], after[name]) for name in kept)
     written = json.loads((tmp_path / "out" / "adaptation.json").read_text(encoding="utf-8"))
     assert written["adopted"] is True
-    assert written["heard"]["seconds"] > 40
+    assert written["place"]["seconds"] > 40
 
 
 @pytest.mark.slow
@@ -155,18 +155,18 @@ def test_clean_recordings_teach_nothing(tmp_path, checkpoint, folders, monkeypat
 
 @pytest.mark.usefixtures("unexported")
 @pytest.mark.parametrize(
-    ("heard", "t60_seconds"), [(0.5, (0.25, 0.75)), (0.1, (0.15, 0.3)), (90.0, (2.5, 7.5)), (math.nan, (0.2, 0.3))]
+    ("found", "t60_seconds"), [(0.5, (0.25, 0.75)), (0.1, (0.15, 0.3)), (90.0, (2.5, 7.5)), (math.nan, (0.2, 0.3))]
 )
-def test_rooms_are_like_that_of_the_place(tmp_path, place, heard, t60_seconds, monkeypatch):
+def test_rooms_are_like_that_of_the_place(tmp_path, place, found, t60_seconds, monkeypatch):
     compared = []
-    monkeypatch.setattr(adapt_module, "listen", lambda *_: replace(listen(*_), t60_seconds=heard))
+    monkeypatch.setattr(adapt_module, "listen", lambda *_: replace(listen(*_), t60_seconds=found))
     monkeypatch.setattr(adapt_module, "compare", lambda *given: compared.append(given) or BETTER)
     adapt(**(place | {"steps": 1}), out=tmp_path / "out")
     ((_, _, data, settings),) = compared
     wanted = settings.training.data.simulation.room
     rooms = wanted.t60_seconds
     assert rooms == t60_seconds
-    assert (wanted.share == tiny().training.data.simulation.room.share) == math.isnan(heard)
+    assert (wanted.share == tiny().training.data.simulation.room.share) == math.isnan(found)
     assert len(data.rooms) == 2
     assert all(rooms[0] <= room.t60_seconds <= rooms[1] for room in data.rooms)
     # What was adapted can be adapted again.
@@ -230,9 +230,9 @@ def test_bad_input_is_one_sentence(tmp_path, place, monkeypatch, capsys):
         arguments = ["adapt", "--mixtures", tmp_path, "-o", tmp_path / "out", "--model", model]
         monkeypatch.setattr("sys.argv", ["sottovoce", *map(str, arguments)])
         assert cli.main() == 1
-        told = capsys.readouterr().err
-        assert sentence in told
-        assert len(told.strip().splitlines()) == 1
+        printed = capsys.readouterr().err
+        assert sentence in printed
+        assert len(printed.strip().splitlines()) == 1
 
 
 @pytest.mark.slow
@@ -260,8 +260,8 @@ def test_the_command_adapts_the_bundled_model(tmp_path, monkeypatch, capsys, fol
     arguments = ["adapt", "--mixtures", made / "noisy", "-o", tmp_path / "out", "--steps", "1"]
     monkeypatch.setattr("sys.argv", ["sottovoce", *map(str, arguments)])
     assert cli.main() == 0
-    told = capsys.readouterr().out
-    assert "Listened to 0.8 minutes" in told
-    assert "Kept the old model" in told or "Adapted" in told
+    printed = capsys.readouterr().out
+    assert "Listened to 0.8 minutes" in printed
+    assert "Kept the old model" in printed or "Adapted" in printed
     for name in ("model.onnx", "adaptation.json", "noise.png", "before_after.png", "losses.png"):
         assert (tmp_path / "out" / name).stat().st_size > 100

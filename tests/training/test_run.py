@@ -59,7 +59,7 @@ def finished(folders, tmp_path_factory):
             speech,
             made / "noisy",
             out,
-            on_progress=lambda *told: seen.append(told),
+            on_progress=lambda *report: seen.append(report),
         )
     return out, opened, seen
 
@@ -102,7 +102,7 @@ def test_progress_is_told(finished):
     _, _, seen = finished
     assert {("finding noise-only stretches to train on", 1, count) for count in (2, 3)} & set(seen)
     assert ("simulating rooms", 2, 2) in seen
-    steps = [told[:3] for told in seen if told[0] in ("speech stage", "joint stage")]
+    steps = [report[:3] for report in seen if report[0] in ("speech stage", "joint stage")]
     assert steps == [(f"{stage} stage", step, 6) for stage in ("speech", "joint") for step in range(1, 7)]
 
 
@@ -290,13 +290,13 @@ def test_killed_runs_go_on_to_the_same_weights(folders, undrawn, tmp_path):
     for stage in ("speech", "joint"):
         kill_in_stage(line, broken / "stages" / stage)
     with command(*line, stderr=subprocess.PIPE) as process:
-        printed, told = process.communicate(timeout=600)
-    assert process.returncode == 0, told
+        printed, errors = process.communicate(timeout=600)
+    assert process.returncode == 0, errors
     assert printed.replace("\n", "").startswith(f"Wrote {broken / 'model.onnx'}; curves: ")
-    assert "s of noise in" in told
+    assert "s of noise in" in errors
     assert "stage" not in printed
-    assert "Traceback" not in told
-    assert "Warning" not in told
+    assert "Traceback" not in errors
+    assert "Warning" not in errors
     assert weights(broken) == weights(tmp_path / "whole")
     for name in ("losses.csv", "health.csv"):
         assert (broken / name).read_text() == (tmp_path / "whole" / name).read_text()
@@ -308,14 +308,14 @@ def typed(monkeypatch, *arguments):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "sentence"),
     [
         ({"training": {"sped": 1}}, "training.sped: unknown key, found 1"),
         ({"training": {"data": {"clip_seconds": "2 s"}}}, "training.data.clip_seconds"),
         ({"frontend": {"hop": 0.016}}, "0.016 s at 16 kHz would be 256"),
     ],
 )
-def test_wrong_settings_are_one_line(folders, tmp_path, monkeypatch, capsys, change, told):
+def test_wrong_settings_are_one_line(folders, tmp_path, monkeypatch, capsys, change, sentence):
     speech, made = folders
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump({"base": str(make_base(tmp_path)), **change}))
@@ -323,7 +323,7 @@ def test_wrong_settings_are_one_line(folders, tmp_path, monkeypatch, capsys, cha
     assert typed(monkeypatch, "--speech", speech, "--mixtures", made / "noisy", "--config", path, "-o", out) == 1
     printed = capsys.readouterr()
     assert printed.err.count("\n") == 1
-    assert told in printed.err
+    assert sentence in printed.err
     assert printed.out == ""
     assert not out.exists()
 

@@ -191,14 +191,14 @@ def test_maps_are_amplitude_and_phase_of_all_windows(windows):
     complex_spectra = spectra[0] + 1j * spectra[1]
     size, angle = np.abs(complex_spectra), np.angle(complex_spectra)
     # Torch has a floor of 1e-8 under the amplitude, which can be seen in phases of amplitudes below 1e-5.
-    heard = size > 1e-5
+    loud = size > 1e-5
     for phase in ("none", "unit", "compressed"):
         maps = PhaseMaps(0.5, phase)
         found = maps(tensor, Past())[0].numpy().reshape(maps.per_bin, *size.shape)
         np.testing.assert_allclose(found[0], size**0.5, atol=1e-3)
         weight = size**0.5 if phase == "compressed" else np.ones_like(size)
         for part, expected in zip(found[1:], (weight * np.cos(angle), weight * np.sin(angle)), strict=phase != "none"):
-            np.testing.assert_allclose(part[heard], expected[heard], atol=1e-3)
+            np.testing.assert_allclose(part[loud], expected[loud], atol=1e-3)
 
 
 def test_phase_of_an_empty_bin_is_zero():

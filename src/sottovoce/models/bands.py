@@ -146,9 +146,9 @@ class BandBlock(nn.Module):
         batch, frames, count, width = bands.shape
         along_time = self.time_norm(bands).transpose(0, 1).reshape(frames, batch * count, width)
         state = past.recall(bands, count * width).reshape(1, batch * count, width)
-        heard, state = self.recurrence(along_time, state)
+        recurrent, state = self.recurrence(along_time, state)
         past.remember(state.reshape(batch, count * width, 1))
-        bands = bands + self.time_output(heard).reshape(frames, batch, count, width).transpose(0, 1)
+        bands = bands + self.time_output(recurrent).reshape(frames, batch, count, width).transpose(0, 1)
         across = self.band_norm(bands).transpose(2, 3)
         across = self.band_output(nn.functional.silu(self.band_input(across))).transpose(2, 3)
         mixed: Tensor = bands + self.channel_output(across)

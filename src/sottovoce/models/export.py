@@ -66,7 +66,7 @@ class _OnnxGru(nn.Module):
         The operator's axis of directions stays, which PyTorch's layer does not have: `BandBlock` reshapes it away.
         """
         count, sequences, _ = frames.shape
-        heard, last = torch.onnx.ops.symbolic_multi_out(
+        output, last = torch.onnx.ops.symbolic_multi_out(
             "GRU",
             (frames, self.input_weight, self.state_weight, self.bias, None, state),
             {"hidden_size": self.hidden_size, "linear_before_reset": 1},
@@ -74,7 +74,7 @@ class _OnnxGru(nn.Module):
             shapes=((count, 1, sequences, self.hidden_size), (1, sequences, self.hidden_size)),
             version=_OPSET,
         )
-        return heard, last
+        return output, last
 
 
 def _deployed(model: JointAutoencoder) -> tuple[_FrameGraph, list[Tensor]]:

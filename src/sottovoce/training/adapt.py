@@ -43,7 +43,7 @@ _OTHER_NOISE_SHARE = 0.1
 _CHECK_BATCHES, _CHECK_CLIPS = 8, 16
 _CHECK_ROOMS = 16
 # Pauses are found where the noise is low, and voiced sounds are the loudest: what is measured is the upper end.
-_BELOW_HEARD_DB, _ABOVE_HEARD_DB = 15.0, 5.0
+_BELOW_FOUND_DB, _ABOVE_FOUND_DB = 15.0, 5.0
 _UNKNOWN_SNR_DB = (-5.0, 15.0)
 # Rooms of a place: the reverberation time is known to a factor of two. Shorter ones are not simulated.
 _T60_RATIO = (0.5, 1.5)
@@ -165,9 +165,9 @@ def adapt(
             raise DataError(
                 f"found one of the {what}, expected two or more: one is held back to see what has become better"
             )
-    heard = Manifest((*data.mixtures.recordings, *data.held_back_mixtures.recordings))
-    place = listen(heard, (*data.stretches, *data.held_back_stretches))
-    settings = _as_heard(_settings(original, steps, seed), place)
+    recordings = Manifest((*data.mixtures.recordings, *data.held_back_mixtures.recordings))
+    place = listen(recordings, (*data.stretches, *data.held_back_stretches))
+    settings = _for_place(_settings(original, steps, seed), place)
     chosen = new = old
     comparison = None
     reason = _nothing_to_learn(place, data)
@@ -299,7 +299,7 @@ def _settings(settings: SystemSettings, steps: int, seed: int) -> SystemSettings
     return changed(settings, {"name": name, "training": update}, "the adaptation")
 
 
-def _as_heard(settings: SystemSettings, place: Place) -> SystemSettings:
+def _for_place(settings: SystemSettings, place: Place) -> SystemSettings:
     """Simulated mixtures with ratios and rooms like those of the place."""
     room: dict[str, object] = {}
     if not math.isnan(place.t60_seconds):
@@ -315,8 +315,8 @@ def _as_heard(settings: SystemSettings, place: Place) -> SystemSettings:
 def _snr_range(place: Place) -> tuple[float, float]:
     if math.isnan(place.snr_db) or not place.has_speech:
         return _UNKNOWN_SNR_DB
-    heard = round(min(max(place.snr_db, 0.0), _CLEAN_SNR_DB))
-    return heard - _BELOW_HEARD_DB, heard + _ABOVE_HEARD_DB
+    found_db = round(min(max(place.snr_db, 0.0), _CLEAN_SNR_DB))
+    return found_db - _BELOW_FOUND_DB, found_db + _ABOVE_FOUND_DB
 
 
 def _nothing_to_learn(place: Place, data: TrainingData) -> str:
@@ -361,7 +361,7 @@ def _as_json(adaptation: Adaptation) -> dict[str, object]:
     return {
         "adopted": adaptation.adopted,
         "reason": adaptation.reason,
-        "heard": known(place),
+        "place": known(place),
         "compared": known(comparison),
         "refused": None if adaptation.refused is None else adaptation.refused.name,
     }

@@ -300,14 +300,14 @@ class _Run:
         """The checks are made on held-out recordings, drawn once with a seed of their own."""
         training = self.settings.training
         counts = dict.fromkeys(("speech_clips", "mixture_clips", "noise_clips"), _CHECK_CLIPS)
-        heard = training.data.model_copy(update={**counts, "simulated_clips": 0})
+        recorded = training.data.model_copy(update={**counts, "simulated_clips": 0})
         data = self.data
         clips = UnpairedClips(
             data.held_back_speech,
             data.held_back_mixtures,
             data.held_back_stretches,
             rooms=data.rooms,
-            settings=heard,
+            settings=recorded,
             sample_rate=self.settings.frontend.sample_rate,
             seed=training.seed + 1,
         )

@@ -38,8 +38,8 @@ def played(draw: Draw, samples: int, speed: float, rng: np.random.Generator) -> 
         return draw(samples, rng)
     size = _transform_size(samples + 2 * _MARGIN)
     recorded = draw(_SPEED_STEP * round(size * speed / _SPEED_STEP), rng)
-    heard = np.fft.irfft(np.fft.rfft(recorded), size) * (size / recorded.shape[-1])
-    clip: Float32Array = heard[..., _MARGIN : _MARGIN + samples].astype(np.float32)
+    resized = np.fft.irfft(np.fft.rfft(recorded), size) * (size / recorded.shape[-1])
+    clip: Float32Array = resized[..., _MARGIN : _MARGIN + samples].astype(np.float32)
     return clip
 
 
