@@ -15,7 +15,7 @@ from sspd2023.baselines.pvq import PVQ, CausalAttention, MaskedPrediction, Vecto
 from sspd2023.settings import VectorQuantisedSettings
 
 SMALL = VectorQuantisedSettings(channels=4, layers=3, width=16, heads=2, blocks=2, context=8, codes=16)
-FRONTEND = FrontendSettings(windows=(64,), hop=32, loss_windows=(64, 32))
+FRONTEND = FrontendSettings(window=64, hop=32, loss_windows=(64, 32))
 HOP = 4**3
 
 
