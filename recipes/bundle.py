@@ -9,6 +9,7 @@ From the corpora to the bundled models:
     python recipes/bundle.py runs/default runs/live --speech data/speech
 
 where the models to start from are those of commit c8d5ff2, trained by the settings `default` and `live` of that commit.
+The bundled ones were made by the code of commit d7b0267; since then targets are silent between words.
 """
 
 import argparse
