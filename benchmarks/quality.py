@@ -38,11 +38,11 @@ from _scoring import (
     unprocessed,
     write_scores,
 )
-from recognition import word_errors
 
 from sottovoce.metrics import plots
 from sottovoce.metrics.report import markdown_table, mean
 from sottovoce.metrics.scores import FileScores
+from sottovoce.metrics.words import word_errors
 from sottovoce.weights import MODELS
 from sspd2023.systems import SYSTEMS
 

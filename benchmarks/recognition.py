@@ -36,6 +36,7 @@ import sottovoce
 from sottovoce.atomic import replacing
 from sottovoce.engine.options import FOR_ASR_MIX
 from sottovoce.metrics.report import markdown_table
+from sottovoce.metrics.words import word_errors
 from sottovoce.weights import MODELS
 
 RATE = 16000
@@ -184,16 +185,6 @@ def joined(counts: Sequence[Counts]) -> Counts:
 def split(text: str) -> list[str]:
     """Words in small letters, without punctuation."""
     return re.findall(r"[a-z0-9]+(?:'[a-z]+)*", text.lower().replace("’", "'"))
-
-
-def word_errors(reference: Sequence[str], recognised: Sequence[str]) -> int:
-    """Substitutions, insertions and deletions between two sentences (Levenshtein distance)."""
-    row = list(range(len(recognised) + 1))
-    for i, said in enumerate(reference, start=1):
-        diagonal, row[0] = row[0], i
-        for j, word in enumerate(recognised, start=1):
-            diagonal, row[j] = row[j], min(diagonal + (said != word), row[j] + 1, row[j - 1] + 1)
-    return row[-1]
 
 
 def interval(errors: NDArray[np.int64], words: NDArray[np.int64], sign: str = "") -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 import sottovoce
+from sottovoce.metrics.words import word_errors
 from sottovoce.signal.audio import Float32Array, quantise, read
 from sottovoce.signal.resampling import resample
 
@@ -28,24 +29,6 @@ TEXTS = {
     "two duties to perform to save the patient's life and to place himself in a position to give evidence if called "
     "upon to do so",
 }
-
-
-def word_errors(reference: list[str], recognised: list[str]) -> int:
-    """Count the words to replace, leave out or put in to turn what was recognised into the reference.
-
-    Args:
-        reference: Words that were said.
-        recognised: Words that were recognised.
-
-    Returns:
-        The smallest number of such changes.
-    """
-    row = list(range(len(recognised) + 1))
-    for i, said in enumerate(reference, start=1):
-        above_left, row[0] = row[0], i
-        for j, word in enumerate(recognised, start=1):
-            above_left, row[j] = row[j], min(above_left + (said != word), row[j] + 1, row[j - 1] + 1)
-    return row[-1]
 
 
 def load(name: str) -> Float32Array:
