@@ -107,7 +107,10 @@ class JointSystem(nn.Module):
         Returns:
             `(B, 2, sum of F, N)`.
         """
-        spectra = self.stft.analyse(waveform)
+        return self._audible(self.stft.analyse(waveform))
+
+    def _audible(self, spectra: Tensor) -> Tensor:
+        """Spectra without offset and rumble, which are noise: they carry no sound, and are not put back."""
         audible: Tensor = spectra - self.infrasound(spectra)
         return audible
 
@@ -235,8 +238,7 @@ class JointSystem(nn.Module):
         Returns:
             Enhanced spectrum `(B, 2, F, N)` of the longest window.
         """
-        # Offset and rumble are noise: they carry no sound, and are not put back.
-        audible = spectra - self.infrasound(spectra)
+        audible = self._audible(spectra)
         level: Tensor = self.level(audible, past)
         scaled = audible / level
         features, latent = self._encode_mixture(scaled, past)
