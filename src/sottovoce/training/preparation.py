@@ -79,7 +79,7 @@ def prepare(
             )
         manifest.save(recorded)
         for unusable in manifest.unusable:
-            _log.warning("left out %s: %s", unusable.path, unusable.reason)
+            _log.warning("left out: %s", unusable.reason)
         _log.info("%s: %.1f minutes, %d recordings", name, manifest.seconds / 60, len(manifest.recordings))
         manifests[name] = manifest
     for suspicion in suspicions(manifests["speech"], manifests["mixtures"]):

@@ -81,6 +81,22 @@ class TestBadInput:
             read(path)
         one_sentence(error)
 
+    @pytest.mark.parametrize("kind", sorted(sf.available_formats().keys() - {"RAW"}))
+    def test_no_kind_of_file_is_read_short(self, tmp_path, kind):
+        path = save(tmp_path / "a.wav", noise(20000), format=kind, subtype=sf.default_subtype(kind))
+        with contextlib.suppress(AudioError):  # a kind that is not read
+            assert probe(path).frames in (20000, 20736)  # with an encoder's delay
+        with pytest.raises(AudioError, match=r"cut short|not a sound file") as error:
+            read(cut(path, 0.5))
+        one_sentence(error)
+
+    @pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16"])
+    def test_voc_is_read_whole_or_not_at_all(self, tmp_path, subtype):
+        path = save(tmp_path / "a.voc", noise(20000), subtype=subtype)
+        assert read(path)[0].shape == (1, 20000)
+        with pytest.raises(AudioError, match="is cut short"):
+            probe(cut(path, 0.9))
+
     @pytest.mark.parametrize("options", [{"bitrate_mode": "CONSTANT"}, {"bitrate_mode": "VARIABLE"}])
     @pytest.mark.parametrize("keep", [0.3, 0.99])
     def test_cut_mp3(self, tmp_path, options, keep, capfd):

@@ -16,6 +16,9 @@ _MP3_KBPS = {
 }
 _MP3_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 _MP3_DECODER_DELAY = 529
+_VOC = b"Creative Voice File\x1a"
+# Kinds of blocks that hold samples: old, continued, new.
+_VOC_SOUND = (b"\1", b"\2", b"\x09")
 _TAG_MP3 = b"\x55\0"
 MAX_CHUNKS = 4096
 """More than any recording has; a damaged header may promise millions of empty ones."""
@@ -149,18 +152,20 @@ def find_defect(path: Path) -> str | None:
     with path.open("rb") as file:
         head = file.read(40)
         family = chunk_family(head)
-        if family is not None:
-            return _cut(_sound(file, family, size), size)
         if head[:4] == b"OggS":
             return _ogg_defect(file, size)
-        if head[:4] == b".snd" and len(head) >= 12:  # an AU
+        if family is not None:
+            data = _sound(file, family, size)
+        elif head[:4] == b".snd" and len(head) >= 12:  # an AU
             start, length = struct.unpack_from(">II", head, 4)
-            return _cut((start, length), size)
-        if head.startswith(b"NIST_1A"):
-            return _cut(_nist_sound(file), size)
-        if _may_be_mp3(head, size):
-            return _mp3_defect(file, size)
-    return None
+            data = start, length
+        elif head.startswith(b"NIST_1A"):
+            data = _nist_sound(file)
+        elif head.startswith(_VOC):
+            data = _voc_sound(file)
+        else:
+            return _mp3_defect(file, size) if _may_be_mp3(head, size) else None
+    return _cut(data, size)
 
 
 def missing_head(path: Path) -> Head | None:
@@ -286,6 +291,23 @@ def _nist_sound(file: BinaryIO) -> tuple[int, int] | None:
         return int(lines[1][0]), count * channels * width
     except (KeyError, IndexError, ValueError):
         return None
+
+
+def _voc_sound(file: BinaryIO) -> tuple[int, int] | None:
+    """Position and length in bytes of the samples of a VOC, or of the last of its blocks of them that has begun."""
+    file.seek(len(_VOC))
+    position = int.from_bytes(file.read(2), "little")
+    found = None
+    for _ in range(MAX_CHUNKS):
+        file.seek(position)
+        kind, length = file.read(1), int.from_bytes(file.read(3), "little")
+        if kind in (b"", b"\0"):  # the end
+            break
+        position += 4
+        if kind in _VOC_SOUND:
+            found = position, length
+        position += length
+    return found
 
 
 def _plain_rf64_head(file: BinaryIO, size: int) -> Head | None:

@@ -35,6 +35,9 @@ from sottovoce.signal.limits import implausible
 log = logging.getLogger(__name__)
 
 _READ_FRAMES = 65536
+# What else libsndfile reads has no length in its header, or one that nobody checks: a cut file would seem whole. And
+# libsndfile takes whatever is named .au or .snd for plain samples.
+_CONTAINERS = ("AIFF", "AU", "CAF", "FLAC", "MP3", "NIST", "OGG", "RF64", "VOC", "W64", "WAV", "WAVEX")
 # What libsndfile decodes from the beginning alone.
 _UNSEEKABLE = (
     *("GSM610", "G721_32", "G723_24", "G723_40", "NMS_ADPCM_16", "NMS_ADPCM_24", "NMS_ADPCM_32"),
@@ -276,8 +279,8 @@ def open_sound(path: Path) -> Iterator[sf.SoundFile]:
 
 def _probe(path: Path) -> AudioInfo:
     with open_sound(path) as file:
-        if file.format == "RAW":  # libsndfile takes what is named .au or .snd for samples, whatever it holds
-            raise sf.SoundFileError("no header")
+        if file.format not in _CONTAINERS:
+            raise sf.SoundFileError(f"a container that is not read: {file.format}")
         frames = _length(file, path)
         layout, bit_rate = read_layout(path), read_bit_rate(path, file.subtype, frames / file.samplerate)
         return AudioInfo(path, file.samplerate, file.channels, frames, file.format, file.subtype, layout, bit_rate)
