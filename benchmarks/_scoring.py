@@ -2,7 +2,6 @@
 
 import csv
 import hashlib
-import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ import sottovoce
 from sottovoce.atomic import replacing
 from sottovoce.data.corpora.folders import read_table
 from sottovoce.data.simulation.mixtures import TABLE, Mixture
-from sottovoce.metrics.report import Mean, mean, scores_from_cells
+from sottovoce.metrics.report import Mean, mean, score_csv, scores_from_cells
 from sottovoce.metrics.scores import MEASURES, FileScores, Job, score_jobs
 
 DATA = Path(os.environ.get("SOTTOVOCE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
@@ -150,17 +149,13 @@ def scored(
 
 
 def write_scores(path: Path, scores: Mapping[str, Sequence[FileScores]]) -> None:
-    """All scores, one line per set, system and file; an undefined one is empty."""
+    """All scores, one line per set, system and file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["set", "system", "file", *MEASURES])
-        for name, results in scores.items():
-            for result in results:
-                values = (getattr(result.scores, measure) for measure in MEASURES)
-                writer.writerow(
-                    [name, result.system, result.file, *("" if math.isnan(v) else f"{v:.4f}" for v in values)]
-                )
+    rows = (
+        ([name, result.system, result.file], result.scores) for name, results in scores.items() for result in results
+    )
+    with replacing(path) as temporary:
+        temporary.write_text(score_csv(["set", "system", "file"], rows), encoding="utf-8")
 
 
 def read_score_table(path: Path) -> dict[str, list[FileScores]]:

@@ -7,7 +7,7 @@ import csv
 import html
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -137,7 +137,7 @@ def table(results: Sequence[FileScores], measures: Sequence[str] = MEASURES) -> 
 
 
 def to_csv(results: Sequence[FileScores], measures: Sequence[str] = MEASURES) -> str:
-    """One line per file and system, with `undefined` where there is no score.
+    """One line per file and system.
 
     Args:
         results: Scores of all files.
@@ -146,11 +146,27 @@ def to_csv(results: Sequence[FileScores], measures: Sequence[str] = MEASURES) ->
     Returns:
         Comma-separated text with the columns file, system and every measure.
     """
+    rows = (([result.file, result.system], result.scores) for result in results)
+    return score_csv(["file", "system"], rows, measures)
+
+
+def score_csv(
+    columns: Sequence[str], rows: Iterable[tuple[Sequence[str], Scores | Ratings]], measures: Sequence[str] = MEASURES
+) -> str:
+    """Scores for programs, as all of the project's tables have them; `scores_from_cells` reads a line.
+
+    Args:
+        columns: Names of what says whose scores a line has.
+        rows: For every line these values, and the scores.
+        measures: Which of them.
+
+    Returns:
+        Comma-separated text, the heading first: the columns, then every measure, `undefined` where there is no score.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["file", "system", *measures])
-    for result in results:
-        writer.writerow([result.file, result.system, *score_cells(result.scores, measures)])
+    writer.writerow([*columns, *measures])
+    writer.writerows([*whose, *score_cells(scores, measures)] for whose, scores in rows)
     return text.getvalue()
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sottovoce.errors import DataError
-from sottovoce.metrics.report import Mean, mean, score_cells, scores_from_cells
+from sottovoce.metrics.report import Mean, mean, score_csv, scores_from_cells
 from sottovoce.metrics.scores import MEASURES, Scores
 
 UNPROCESSED = "unprocessed"
@@ -19,7 +19,7 @@ UNPROCESSED = "unprocessed"
 Mixture = tuple[float, str]
 """SNR in dB and file: what identifies a mixture of a test set."""
 
-_COLUMNS = ["condition", "system", "seed", "file", "snr_db", *MEASURES]
+_COLUMNS = ["condition", "system", "seed", "file", "snr_db"]
 
 
 @dataclass(frozen=True)
@@ -307,14 +307,13 @@ def to_csv(results: Iterable[Result]) -> str:
     Returns:
         Comma-separated text with the columns condition, system, seed, file, snr_db and every measure.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    for result in results:
-        seed = "" if result.seed is None else result.seed
-        cells = score_cells(result.scores)
-        writer.writerow([result.condition, result.system, seed, result.file, f"{result.snr_db:g}", *cells])
-    return text.getvalue()
+    return score_csv(_COLUMNS, ((_whose(result), result.scores) for result in results))
+
+
+def _whose(result: Result) -> list[str]:
+    """Cells of the columns before the scores."""
+    seed = "" if result.seed is None else str(result.seed)
+    return [result.condition, result.system, seed, result.file, f"{result.snr_db:g}"]
 
 
 def from_csv(text: str) -> list[Result]:
@@ -331,9 +330,10 @@ def from_csv(text: str) -> list[Result]:
     """
     rows = csv.reader(io.StringIO(text, newline=""))
     heading = next(rows, [])
-    if heading != _COLUMNS:
+    expected = [*_COLUMNS, *MEASURES]
+    if heading != expected:
         raise DataError(
-            f"found a table with the columns {', '.join(heading) or '(none)'}, expected {', '.join(_COLUMNS)}: "
+            f"found a table with the columns {', '.join(heading) or '(none)'}, expected {', '.join(expected)}: "
             "make it again."
         )
     results = []
