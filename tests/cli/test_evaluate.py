@@ -167,6 +167,20 @@ def test_report_for_programs(sottovoce, folders):
     assert err.splitlines()[-1].startswith(f"sottovoce: Wrote {folders / 'scores' / 'scores.csv'}, ")
 
 
+def test_one_file_against_one_file_whatever_their_names(sottovoce, folders):
+    noisy = (folders / "noisy" / "a.wav").rename(folders / "before.wav")
+    clean, enhanced = folders / "clean" / "a.wav", folders / "enhanced" / "a.wav"
+    files = ("--reference", clean, "--estimate", enhanced, "--unprocessed", noisy)
+    code, out, _ = sottovoce("evaluate", *files, "--measures", "si_sdr_db", "--jobs", 1, "--json")
+    assert code == 0
+    estimate, unprocessed = json.loads(out)["files"]
+    assert (estimate["file"], unprocessed["file"]) == ("a", "a")
+    assert estimate["si_sdr_db"] > unprocessed["si_sdr_db"] + 5
+    code, out, _ = sottovoce("evaluate", "--estimate", noisy, "--measures", "speech_dbfs", "--jobs", 1, "--json")
+    assert code == 0
+    assert [row["file"] for row in json.loads(out)["files"]] == ["before"]
+
+
 def test_without_a_reference(sottovoce, folders):
     sine = 0.5 * np.sin(2 * np.pi * 200 * np.arange(16_000) / 16_000)
     (folders / "levels").mkdir()

@@ -26,18 +26,19 @@ def evaluate(
 ) -> int:
     """Score recordings against their clean references: PESQ, STOI, SI-SDR, CSIG, CBAK, COVL, DNSMOS.
 
-    Files are paired by their path below the folder, without suffix; other rates are resampled to 16 kHz. Prints the
-    mean of each measure with its 95 % confidence interval. Recordings without counterpart or of different length are
-    named and left out, and the exit code is then 1. Without a reference, DNSMOS and levels are measured.
+    Files of folders are paired by their path below them, without suffix; other rates are resampled to 16 kHz. Prints
+    the mean of each measure with its 95 % confidence interval. Recordings without counterpart or of different length
+    are named and left out, and the exit code is then 1. Without a reference, DNSMOS and levels are measured.
 
     Example:
         sottovoce evaluate --reference test/clean --estimate test/enhanced --unprocessed test/noisy -o test/scores
+        sottovoce evaluate --reference clean.wav --estimate enhanced.wav --unprocessed noisy.wav
         sottovoce evaluate --estimate recordings/ --measures dnsmos_ovrl speech_dbfs
 
     Args:
-        reference: Folder of clean recordings; without it, what needs none is measured.
-        estimate: Folder of enhanced recordings.
-        unprocessed: Folder of the recordings before enhancement, scored for comparison.
+        reference: Clean recordings, a folder or one file; without them, what needs none is measured.
+        estimate: Enhanced recordings, a folder or one file.
+        unprocessed: The recordings before enhancement, scored for comparison.
         output: Folder for scores.csv (every file), scores.md (means and every file) and, of all measures against a
             reference, scores.png (means).
         measures: Names of the measures, as the table has them; all if not given.

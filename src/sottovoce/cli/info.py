@@ -135,7 +135,7 @@ def _describe_model(metadata: "ModelMetadata") -> dict[str, str]:
         "size": f"{metadata.parameters:,} parameters",
         "cost": f"{metadata.multiply_adds_per_second / 1e6:,.0f} million multiply-adds per second of sound",
         "licence": metadata.licence,
-        "data": "; ".join(metadata.training_data),
+        "data": " ".join(metadata.training_data),
         "command": metadata.command,
         "settings": "`--settings` prints them",
     }

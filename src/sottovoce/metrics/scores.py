@@ -17,6 +17,7 @@ from sottovoce.extras import is_installed
 from sottovoce.metrics.composite import composite, llr, wss
 from sottovoce.metrics.dnsmos import Dnsmos, dnsmos
 from sottovoce.metrics.intrusive import SAMPLE_RATE, FloatArray, is_silent, pesq, pesq_raw, segmental_snr, si_sdr, stoi
+from sottovoce.paths import is_file
 from sottovoce.signal.audio import find_audio, read
 from sottovoce.signal.levels import active_speech_db, rms_db, to_db
 from sottovoce.signal.resampling import resample
@@ -203,7 +204,7 @@ def list_jobs(systems: Mapping[str, Path]) -> list[Job]:
     """List the recordings of folders, to be rated without a reference.
 
     Args:
-        systems: Folder of each system.
+        systems: Folder of each system, or one file.
 
     Returns:
         The jobs, folder by folder.
@@ -213,16 +214,18 @@ def list_jobs(systems: Mapping[str, Path]) -> list[Job]:
         DataError: A folder has two recordings of one name.
     """
     return [
-        Job(name, system, None, path) for system, folder in systems.items() for name, path in _by_name(folder).items()
+        Job(name or path.stem, system, None, path)
+        for system, folder in systems.items()
+        for name, path in _by_name(folder).items()
     ]
 
 
 def match(reference: Path, systems: Mapping[str, Path]) -> tuple[list[Job], list[str]]:
-    """Pair the recordings of folders by their paths below the folder, without suffix.
+    """Pair the recordings of folders by their paths below the folder, without suffix; or one file with one file.
 
     Args:
-        reference: Folder of clean recordings.
-        systems: Folder of the estimates of each system.
+        reference: Folder of clean recordings, or one file.
+        systems: Folder of the estimates of each system, or one file.
 
     Returns:
         The jobs, file by file, for files that the reference and every system have; and one sentence for each file
@@ -251,7 +254,11 @@ def match(reference: Path, systems: Mapping[str, Path]) -> tuple[list[Job], list
             f"Found no name that all of {folders} share, expected recordings paired by their path below the folder "
             "without suffix, such as clean/a/1.flac and enhanced/a/1.wav."
         )
-    jobs = [Job(name, system, clean[name], paths[name]) for name in common for system, paths in estimates.items()]
+    jobs = [
+        Job(name or clean[name].stem, system, clean[name], paths[name])
+        for name in common
+        for system, paths in estimates.items()
+    ]
     return jobs, sorted(problems)
 
 
@@ -379,7 +386,9 @@ def _at_16k(waveform: FloatArray, rate: int) -> FloatArray:
 
 
 def _by_name(folder: Path) -> dict[str, Path]:
-    """Recordings of a folder by their path below it, without suffix."""
+    """Recordings of a folder by their path below it, without suffix; one file alone has none."""
+    if is_file(folder):
+        return {"": folder}
     named: dict[str, Path] = {}
     for path in find_audio(folder):
         name = path.relative_to(folder).with_suffix("").as_posix()
