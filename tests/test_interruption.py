@@ -204,8 +204,13 @@ else:
 
 
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
-def test_a_command_that_is_still_loading_ends_with_a_sentence(tmp_path, name, code):
+def test_a_command_that_is_still_loading_says_what_is_saved(tmp_path, name, code):
     pytest.importorskip("lightning")
+    saved = "nothing of the training is saved yet: the same command starts from the beginning"
+    if name == "SIGTERM":
+        (tmp_path / "c" / "stages" / "speech").mkdir(parents=True)
+        (tmp_path / "c" / "stages" / "speech" / "step=40.ckpt").touch()
+        saved = "the training is saved in c up to step 40 of the speech stage: the same command goes on from there"
     program = """
 import sys
 
@@ -225,4 +230,4 @@ sys.exit(main())
         assert process.stdout.readline() == "loading\n"
         process.send_signal(getattr(signal, name))
         errors = process.stderr.read()
-    assert (process.returncode, errors) == (code, "sottovoce: interrupted.\n")
+    assert (process.returncode, errors) == (code, f"sottovoce: interrupted: {saved}.\n")

@@ -60,12 +60,17 @@ def raised(numbers: Iterable[int] = _NUMBERS) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def ending_at_once() -> Iterator[None]:
-    """Inside, one of these signals ends the process with a sentence: for imports, in which exceptions get lost."""
+def ending_at_once(saved: str = "") -> Iterator[None]:
+    """Inside, one of these signals ends the process with a sentence: for imports, in which exceptions get lost.
+
+    Args:
+        saved: What is saved and how to go on, half a sentence, or nothing.
+    """
+    sentence = f"sottovoce: {': '.join(filter(None, ['interrupted', saved]))}.\n".encode(errors="backslashreplace")
 
     def handle(number: int, _: FrameType | None) -> NoReturn:
         # Not through the stream's buffer, within which the signal may have come.
-        os.write(2 if sys.stderr is None else sys.stderr.fileno(), b"sottovoce: interrupted.\n")
+        os.write(2 if sys.stderr is None else sys.stderr.fileno(), sentence)
         os._exit(128 + number)
 
     with _handled_by(handle):

@@ -1,5 +1,6 @@
 """What stands between a command and a path, in one sentence whatever the cause."""
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -80,7 +81,21 @@ def unreadable(path: Path, error: OSError) -> AudioError:
     Returns:
         The error, to be raised.
     """
-    return AudioError(f"cannot read {path} ({error.strerror or error}): check its name, and that you may read it")
+    advice = advice_on(error, "check its name, and that you may read it")
+    return AudioError(f"cannot read {path} ({error.strerror or error}): {advice}")
+
+
+def advice_on(error: Exception, otherwise: str) -> str:
+    """Say what to do about a path that the system refuses.
+
+    Args:
+        error: What the system says.
+        otherwise: What to do about most causes.
+
+    Returns:
+        `otherwise`, unless the cause is the length of the name, which permissions do not change.
+    """
+    return "give it a shorter name" if getattr(error, "errno", None) == errno.ENAMETOOLONG else otherwise
 
 
 def require_writable(path: Path) -> None:
@@ -102,6 +117,7 @@ def require_writable(path: Path) -> None:
             except FileNotFoundError:
                 above = above.parent
     except OSError as error:
+        advice = advice_on(error, advice)
         raise DataError(f"cannot write {path} ({error.strerror or error}): {advice}") from error
     if above != path and not stat.S_ISDIR(status.st_mode):
         raise DataError(f"cannot write {path}: found a file at {above}, expected a folder; {advice}")

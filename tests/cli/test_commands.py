@@ -97,8 +97,9 @@ def run(monkeypatch, capsys, *arguments):
     return cli.main(), *capsys.readouterr()
 
 
-def test_versions(monkeypatch, capsys):
-    code, out, err = run(monkeypatch, capsys, "--version")
+@pytest.mark.parametrize("command", [(), *((name,) for name in cli.COMMANDS), ("enhance", "a.wav", "-o", "b.wav")])
+def test_versions(monkeypatch, capsys, command):
+    code, out, err = run(monkeypatch, capsys, *command, "--version")
     assert (code, err) == (0, "")
     first, *models, onnxruntime, python = out.splitlines()
     assert first == f"sottovoce {sottovoce.__version__}"
@@ -124,6 +125,29 @@ def test_quiet(monkeypatch, capsys, recording, identity_model, flag):
     assert (code, out) == (1, "")
     assert "exists and is kept" in err
     assert "rate  " in run(monkeypatch, capsys, "info", recording, flag)[1]
+
+
+def test_one_recording_that_fails_gets_one_sentence(monkeypatch, capsys, tmp_path, identity_model):
+    command = ("enhance", tmp_path / "none.wav", "-o", tmp_path / "b.wav", "--model", identity_model)
+    code, out, err = run(monkeypatch, capsys, *command)
+    assert (code, out) == (1, "")
+    assert err == f"sottovoce: found nothing at {tmp_path / 'none.wav'}, expected a sound file: check the name\n"
+
+
+@pytest.mark.parametrize("command", ["enhance", "live"])
+def test_help_offers_no_value_that_a_flag_does_not_take(monkeypatch, capsys, command):
+    with pytest.raises(SystemExit):
+        run(monkeypatch, capsys, command, "--help")
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "--limit-db" in text
+    assert "None for" not in text
+
+
+@pytest.mark.parametrize("seconds", ["-1", "nan"])
+def test_live_refuses_a_time_that_is_none(monkeypatch, capsys, seconds):
+    code, out, err = run(monkeypatch, capsys, "live", "--seconds", seconds)
+    assert (code, out) == (1, "")
+    assert err == f"sottovoce: found --seconds {seconds}, expected 0 or more\n"
 
 
 class SilentLive:

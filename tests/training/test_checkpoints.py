@@ -6,7 +6,8 @@ import pytest
 
 pytest.importorskip("lightning")
 
-from sottovoce.training.checkpoints import Checkpoints, newest_checkpoint, saved_until, when_interrupted, when_resumed
+from sottovoce.training.checkpoints import Checkpoints
+from sottovoce.training.saved import newest_checkpoint, saved_until, when_interrupted, when_resumed
 
 
 def trained(folder, *, seconds_a_step, stop_at=0, steps=10, every=4):

@@ -14,8 +14,8 @@ from sottovoce import cli, terminal
 from sottovoce.config import dump_settings
 from sottovoce.models.checkpoint import save_checkpoint
 from sottovoce.training import run as run_module
-from sottovoce.training.checkpoints import saved_until, step_of
 from sottovoce.training.run import untrained
+from sottovoce.training.saved import saved_until, step_of
 
 from .conftest import in_group, tiny
 

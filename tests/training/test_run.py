@@ -22,9 +22,9 @@ from sottovoce.errors import ConfigError, DataError
 from sottovoce.models.checkpoint import load_checkpoint
 from sottovoce.models.joint import JointAutoencoder
 from sottovoce.training import run as run_module
-from sottovoce.training.checkpoints import newest_checkpoint
 from sottovoce.training.log import read_table
 from sottovoce.training.run import Provenance, train
+from sottovoce.training.saved import newest_checkpoint
 from sottovoce.weights import CHECKPOINTS
 
 from ..data.synthetic import RATE, tone, write

@@ -147,12 +147,12 @@ def _run(arguments: list[str]) -> int:
         for line in HELP.format(commands=commands).splitlines():
             terminal.print_line(line)
         return 0
-    if name == "--version":
-        _print_versions()
-        return 0
-    if name not in COMMANDS:
+    if name not in (*COMMANDS, "--version"):
         terminal.warn(f"found the command {name!r}, expected one of {', '.join(COMMANDS)}; see `sottovoce --help`.")
         return 2
+    if "--version" in arguments:
+        _print_versions()
+        return 0
     # The chosen command's module and parser alone are loaded: start-up time is a feature.
     try:
         with interruption.ending_at_once():
@@ -161,7 +161,7 @@ def _run(arguments: list[str]) -> int:
             function = COMMANDS[name].load(name)
         # tyro would leave out the example of the docstring.
         description = (inspect.getdoc(function) or "").partition("\n\nArgs:")[0]
-        description += "\n\n--quiet and --verbose are for every command: see `sottovoce --help`."
+        description += "\n\n--quiet, --verbose and --version are for every command: see `sottovoce --help`."
         config = (tyro.conf.DisallowNone, tyro.conf.FlagCreatePairsOff)
         prog = f"sottovoce {name}"
         return tyro.cli(function, args=arguments[1:], prog=prog, description=description, config=config) or 0

@@ -7,6 +7,7 @@ from sottovoce.cli.arguments import Output
 from sottovoce.cli.training import command_line, shown
 from sottovoce.extras import require
 from sottovoce.paths import require_writable
+from sottovoce.training.saved import when_interrupted
 
 
 def adapt(
@@ -41,7 +42,7 @@ def adapt(
     from sottovoce.weights import DEFAULT_SPEECH, find_checkpoint
 
     checkpoint = find_checkpoint(model)
-    with interruption.ending_at_once():
+    with interruption.ending_at_once(when_interrupted(output)):
         from sottovoce.training.adapt import adapt as run
 
     with shown(output) as show:

@@ -131,6 +131,8 @@ def enhance(
     if json:
         terminal.print_json([{"model": model, **asdict(result)} for result in results])
         return 1 if failed else 0
+    if len(results) == len(failed) == 1:
+        return 1  # its sentence says it all
     kept = sum(result.kept for result in results)
     seconds = sum(result.seconds for result in results if result.error is None and not result.kept)
     terminal.say(

@@ -8,7 +8,7 @@ import tyro
 
 from sottovoce import terminal
 from sottovoce.cli.arguments import DEFAULT_OPTIONS, Options
-from sottovoce.errors import AudioError
+from sottovoce.errors import AudioError, ConfigError
 from sottovoce.extras import require
 
 
@@ -46,6 +46,8 @@ def live(
         block_ms: Length of a block in ms: shorter blocks have less latency, and more gaps on a busy machine.
         seconds: End after this time; without it, run until stopped.
     """
+    if seconds is not None and not seconds >= 0:
+        raise ConfigError(f"found --seconds {seconds:g}, expected 0 or more")
     require("live", "Live sound")
     import sottovoce
     from sottovoce.engine.live import Live, devices

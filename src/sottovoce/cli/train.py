@@ -7,6 +7,7 @@ from sottovoce.cli.arguments import Output
 from sottovoce.cli.training import command_line, shown
 from sottovoce.extras import require
 from sottovoce.paths import require_writable
+from sottovoce.training.saved import when_interrupted
 
 
 def train(
@@ -51,7 +52,7 @@ def train(
     if seed is not None:
         settings = changed(settings, {"training": {"seed": seed}}, "--seed")
 
-    with interruption.ending_at_once():
+    with interruption.ending_at_once(when_interrupted(output)):
         from sottovoce.training.run import Provenance
         from sottovoce.training.run import train as run
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sottovoce import interruption, terminal
 from sottovoce.progress import Progress
+from sottovoce.training.saved import when_interrupted, when_resumed
 
 
 def command_line() -> str:
@@ -26,9 +27,6 @@ def shown(output: Path) -> Iterator[Progress]:
     Yields:
         What the training calls with its progress.
     """
-    with interruption.ending_at_once():
-        from sottovoce.training.checkpoints import when_interrupted, when_resumed
-
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     if where := when_resumed(output):
         terminal.say(where, to_stderr=True)

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -15,7 +16,7 @@ from sottovoce.engine.enhancer import Enhancer, Stream
 from sottovoce.engine.options import EnhanceOptions
 from sottovoce.engine.workers import WorkerDiedError, Workers
 from sottovoce.errors import AudioError, ConfigError, ModelError
-from sottovoce.paths import is_folder, resolved
+from sottovoce.paths import advice_on, is_folder, resolved
 from sottovoce.progress import Progress
 from sottovoce.signal.audio import (
     AUDIO_SUFFIXES,
@@ -408,11 +409,12 @@ def make_folder(folder: Path) -> None:
         folder: The folder; it may exist.
 
     Raises:
-        AudioError: It cannot be made.
+        AudioError: It cannot be made, or you may not write in it.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise AudioError(
-            f"cannot make the output folder {folder} ({error.strerror}): name one that you may write to"
-        ) from error
+        advice = advice_on(error, "name one that you may write to")
+        raise AudioError(f"cannot make the output folder {folder} ({error.strerror}): {advice}") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise AudioError(f"cannot write in the output folder {folder}: name one that you may write to")

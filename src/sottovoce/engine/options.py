@@ -15,7 +15,7 @@ class EnhanceOptions:
 
     Args:
         limit_db: Maximum attenuation at any time and frequency, in dB: 20 leaves a little of the room, and gives fewer
-            artefacts; None for no limit.
+            artefacts; no limit if not given.
         mix: Share of the enhanced signal in the output, 0 (the input) to 1 (enhanced only).
         full_band: Keep what lies above the model's band (8 kHz), and lower the noise there; otherwise remove it.
         linked: Give all channels the same gains, from one network run: no source moves between them, and it is faster.

@@ -14,8 +14,9 @@ class OutputOptions:
 
     Args:
         metadata: Keep tags, covers, chapters, markers and time references.
-        quality: Quality of an MP3, Ogg Vorbis or Opus, 0 (the smallest file) to 1; None for that of the recording.
-        bitrate: Bit rate of an MP3, Ogg Vorbis or Opus in kbit/s; None for that of the recording.
+        quality: Quality of an MP3, Ogg Vorbis or Opus, 0 (the smallest file) to 1; that of the recording if not
+            given.
+        bitrate: Bit rate of an MP3, Ogg Vorbis or Opus in kbit/s; that of the recording if not given.
 
     Raises:
         ConfigError: A number is out of its range, or both are given.

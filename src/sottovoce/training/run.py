@@ -21,10 +21,11 @@ from sottovoce.models.checkpoint import load_checkpoint, save_checkpoint
 from sottovoce.models.export import export_model
 from sottovoce.models.joint import JointAutoencoder
 from sottovoce.progress import Progress, named
-from sottovoce.training.checkpoints import FINISHED, Checkpoints, newest_checkpoint, step_of
+from sottovoce.training.checkpoints import Checkpoints
 from sottovoce.training.log import RunLog, plot_run
 from sottovoce.training.module import Clips, TrainingModule, loader
 from sottovoce.training.preparation import TrainingData, prepare
+from sottovoce.training.saved import FINISHED, newest_checkpoint, step_of
 from sottovoce.training.stages import Stage, joint_stages
 
 CHECKPOINT = "checkpoint.safetensors"

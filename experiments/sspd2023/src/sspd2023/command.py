@@ -68,7 +68,7 @@ def benchmark(
     require("train", "A benchmark")
     require("metrics", "A benchmark", "pesq", "pystoi", "scipy")
     require_writable(output)
-    with interruption.ending_at_once():
+    with interruption.ending_at_once(f"what is finished is kept in {output}: the same command goes on from there"):
         from sspd2023 import experiment
         from sspd2023.protocol import Counts
 

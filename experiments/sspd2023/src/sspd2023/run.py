@@ -82,7 +82,7 @@ class Training:
 
     def steps_saved(self) -> dict[str, int]:
         """Steps that are not made again, by stage."""
-        from sottovoce.training.checkpoints import FINISHED, newest_checkpoint, step_of
+        from sottovoce.training.saved import FINISHED, newest_checkpoint, step_of
         from sspd2023.training import stage_steps
 
         saved = {}

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sottovoce.atomic import publish
 from sottovoce.errors import AudioError
-from sottovoce.paths import is_folder
+from sottovoce.paths import advice_on, is_folder
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,8 @@ def unwritable(path: Path, error: Exception) -> AudioError:
         The error, to be raised.
     """
     reason = getattr(error, "strerror", None) or error
-    return AudioError(f"cannot write {path} ({reason}): name a folder that exists and that you may write to")
+    advice = advice_on(error, "name a folder that exists and that you may write to")
+    return AudioError(f"cannot write {path} ({reason}): {advice}")
 
 
 def existing(path: Path) -> AudioError:
