@@ -203,6 +203,29 @@ else:
     assert (process.returncode, process.stderr) == (0, "")
 
 
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="signals cannot be blocked")
+def test_what_multiprocessing_starts_beside_a_pool_survives_signals():
+    """Otherwise it is started again when the pool ends, with a warning of Python's."""
+    code = """
+import os, time
+from multiprocessing import resource_tracker
+from sottovoce import interruption
+
+if __name__ == "__main__":
+    with interruption.process_pool(1) as pool:
+        with interruption.blocked():
+            future = pool.submit(os.getpid)
+        assert future.result() != os.getpid()
+        tracker = resource_tracker._resource_tracker._pid
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            os.kill(tracker, getattr(interruption.signal, name))
+        time.sleep(0.1)
+        assert os.waitpid(tracker, os.WNOHANG) == (0, 0)
+"""
+    process = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=60)
+    assert (process.returncode, process.stderr) == (0, "")
+
+
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
 def test_a_command_that_is_still_loading_says_what_is_saved(tmp_path, name, code):
     pytest.importorskip("lightning")

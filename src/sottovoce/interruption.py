@@ -9,7 +9,10 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from types import FrameType, TracebackType
-from typing import Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
+
+if TYPE_CHECKING:
+    from concurrent.futures import ProcessPoolExecutor
 
 # Windows has no SIGHUP.
 _NUMBERS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
@@ -164,6 +167,31 @@ def blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def process_pool(
+    workers: int, initializer: Callable[..., None] | None = None, initargs: tuple[Any, ...] = ()
+) -> "ProcessPoolExecutor":
+    """Make a pool of spawned processes, to which tasks are submitted while signals are `blocked`.
+
+    "Spawned": the caller may hold threads (a progress bar), with which forking is unsafe.
+
+    Args:
+        workers: Number of processes.
+        initializer: Called in each of them; it calls `leave_to_parent`, which is the default.
+        initargs: Its arguments.
+
+    Returns:
+        The pool.
+    """
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
+    # A process that multiprocessing starts beside them inherits what is blocked. SIGHUP would end it, with a warning.
+    with blocked():
+        return ProcessPoolExecutor(
+            workers, multiprocessing.get_context("spawn"), initializer or leave_to_parent, initargs
+        )
 
 
 def leave_to_parent() -> None:

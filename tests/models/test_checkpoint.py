@@ -97,6 +97,8 @@ def test_saving_does_not_change_the_system(tmp_path):
 
 def test_missing_file_is_refused(tmp_path):
     assert "found no readable training checkpoint" in refusal(tmp_path / "none.safetensors")
+    (tmp_path / "loop.safetensors").symlink_to("loop.safetensors")
+    assert "(Too many levels of symbolic links)" in refusal(tmp_path / "loop.safetensors")
 
 
 @pytest.mark.parametrize(

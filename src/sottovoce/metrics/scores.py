@@ -3,10 +3,9 @@
 import contextlib
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import astuple, dataclass, fields
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -291,10 +290,7 @@ def score_jobs(
             results[job] = _attempt(job, measures)
             on_done()
     else:
-        # "spawn": the caller may hold threads (a progress bar), with which forking is unsafe.
-        with ProcessPoolExecutor(
-            min(workers, len(jobs)), mp_context=get_context("spawn"), initializer=interruption.leave_to_parent
-        ) as pool:
+        with interruption.process_pool(min(workers, len(jobs))) as pool:
             with interruption.blocked():
                 futures = {pool.submit(_attempt, job, measures): job for job in jobs}
             try:

@@ -52,11 +52,15 @@ def read_checkpoint(path: Path, kind: type[Kind]) -> tuple[dict[str, torch.Tenso
 
     foreign = f"{path} is not a training checkpoint of sottovoce, or it was cut: give a run's checkpoint.safetensors"
     try:
+        path.open("rb").close()  # safetensors says of every cause that there is no such file
         with safe_open(path, "pt") as content:
             metadata = content.metadata() or {}
             tensors = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118 (not a mapping)
     except OSError as error:
-        raise ModelError(f"found no readable training checkpoint at {path} ({error.strerror or error})") from error
+        raise ModelError(
+            f"found no readable training checkpoint at {path} ({error.strerror or error}): give a run's "
+            "checkpoint.safetensors"
+        ) from error
     except SafetensorError as error:
         raise ModelError(foreign) from error
     if "sottovoce" not in metadata:

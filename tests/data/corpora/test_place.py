@@ -168,6 +168,9 @@ def test_too_little_and_nothing(tmp_path):
         take_excerpts(tmp_path, tmp_path / "out", RATE)
     with pytest.raises(AudioError, match="expected a folder with recordings"):
         take_excerpts(tmp_path / "nowhere", tmp_path / "out", RATE)
+    (tmp_path / "empty.wav").touch()
+    with pytest.raises(DataError, match=r"^\S+empty.wav is empty \(0 bytes\), expected a sound file"):
+        take_excerpts(tmp_path / "empty.wav", tmp_path / "out", RATE)
 
 
 def test_silence_alone_is_refused_and_leaves_nothing(tmp_path):

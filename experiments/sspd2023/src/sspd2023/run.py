@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -287,17 +287,18 @@ def _execute(trainings: list[Training], scorings: list[Scoring], jobs: int, trac
     Returns:
         A sentence for each task that failed; all others are finished.
     """
-    context = get_context("spawn")
-    messages: Queue[tuple[str, int | str]] = context.Queue()
     untrained = [training for training in trainings if not training.checkpoint.exists()]
     unscored = [scoring for scoring in scorings if scoring.missing()]
     waiting = {training.checkpoint for training in untrained}
     failures: list[str] = []
     if not untrained and not unscored:
         return failures
-    stop = context.Event()
+    context = get_context("spawn")
+    with interruption.blocked():  # this starts a process as well
+        messages: Queue[tuple[str, int | str]] = context.Queue()
+        stop = context.Event()
     arguments = (messages, stop, os.getpid())
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=arguments) as pool:
+    with interruption.process_pool(jobs, _begin, arguments) as pool:
         futures: dict[Future[None], Training | Scoring] = {}
 
         def submit(tasks: Iterable[Training | Scoring]) -> None:

@@ -120,7 +120,8 @@ def take_excerpts(source: Path, folder: Path, sample_rate: int, *, progress: Tas
 
     Raises:
         AudioError: There is no recording at `source`, or the disk takes no more.
-        DataError: Less than `MIN_SECONDS` can be used, all is silent, or `folder` holds excerpts of other recordings.
+        DataError: None can be read, less than `MIN_SECONDS` can be used, all is silent, or `folder` holds excerpts of
+            other recordings.
     """
     infos = []
     problems: list[str] = []
@@ -132,6 +133,8 @@ def take_excerpts(source: Path, folder: Path, sample_rate: int, *, progress: Tas
             infos.append(audio.probe(path))
         except AudioError as error:
             problems.append(str(error))
+    if problems and not infos:
+        raise DataError(problems[0])
     total = sum(info.seconds for info in infos)
     if total < MIN_SECONDS:
         also = f"; left out: {problems[0]}" if problems else ""
