@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from sottovoce.metrics.report import markdown_table
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 SAMPLE_RATE = 16_000
@@ -124,8 +126,7 @@ def machine() -> str:
 
 def table(header: list[str], rows: list[list[str]]) -> str:
     """Return a Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return "\n".join(markdown_table([header, *rows]))
 
 
 def verdict(value: float, limit: float) -> str:

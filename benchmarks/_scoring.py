@@ -1,9 +1,8 @@
 """Recordings with references, enhanced and scored once: what `quality.py`, `ablations.py` and `adaptation.py` share."""
 
-import csv
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,25 +13,14 @@ import sottovoce
 from sottovoce.atomic import replacing
 from sottovoce.data.corpora.folders import read_table
 from sottovoce.data.simulation.mixtures import TABLE, Mixture
-from sottovoce.metrics.report import Mean, mean, score_csv, scores_from_cells
-from sottovoce.metrics.scores import MEASURES, FileScores, Job, score_jobs
+from sottovoce.metrics.report import read_score_csv, score_csv
+from sottovoce.metrics.scores import MEASURES, FileScores, Job, Scores, score_jobs
 
 DATA = Path(os.environ.get("SOTTOVOCE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 DEVELOPMENT = ("dry", "rooms", "poster")
 PAIRS = "pairs"
 UNPROCESSED, DEFAULT = "unprocessed", "sottovoce"
-HEADINGS = {
-    "pesq_wb": "PESQ wb",
-    "pesq_nb_raw": "PESQ nb-raw",
-    "stoi": "STOI",
-    "estoi": "ESTOI",
-    "si_sdr_db": "SI-SDR dB",
-    "csig": "CSIG",
-    "cbak": "CBAK",
-    "covl": "COVL",
-    "dnsmos_ovrl": "DNSMOS OVRL",
-    "dnsmos_sig": "DNSMOS SIG",
-}
+_COLUMNS = ("set", "system", "file")
 
 Enhance = Callable[[np.ndarray, int], np.ndarray]
 
@@ -155,19 +143,17 @@ def write_scores(path: Path, scores: Mapping[str, Sequence[FileScores]]) -> None
         ([name, result.system, result.file], result.scores) for name, results in scores.items() for result in results
     )
     with replacing(path) as temporary:
-        temporary.write_text(score_csv(["set", "system", "file"], rows), encoding="utf-8")
+        temporary.write_text(score_csv(_COLUMNS, rows), encoding="utf-8")
 
 
 def read_score_table(path: Path) -> dict[str, list[FileScores]]:
     """What `write_scores` wrote."""
+
+    def line(whose: Sequence[str], found: Scores) -> tuple[str, FileScores]:
+        name, system, file = whose
+        return name, FileScores(file, system, found)
+
     scores: dict[str, list[FileScores]] = {}
-    with path.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            result = FileScores(row["file"], row["system"], scores_from_cells(row))
-            scores.setdefault(row["set"], []).append(result)
+    for name, result in read_score_csv(path.read_text(encoding="utf-8"), _COLUMNS, line):
+        scores.setdefault(name, []).append(result)
     return scores
-
-
-def means(results: Iterable[FileScores], measure: str) -> Mean:
-    """Mean of one measure with its interval."""
-    return mean([getattr(result.scores, measure) for result in results])

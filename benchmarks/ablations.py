@@ -20,11 +20,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import soundfile
 from _scoring import (
-    HEADINGS,
     UNPROCESSED,
     Item,
     find_sets,
-    means,
     model,
     read_score_table,
     scored,
@@ -35,8 +33,8 @@ from _scoring import (
 from sottovoce.config import RunSettings, SystemSettings, dump_settings, find_settings, load_settings
 from sottovoce.data.corpora.manifest import scan
 from sottovoce.metrics import plots
-from sottovoce.metrics.report import differences, markdown_table
-from sottovoce.metrics.scores import WITHOUT_DNSMOS, FileScores
+from sottovoce.metrics.report import differences, markdown_table, summarise
+from sottovoce.metrics.scores import MEASURE_NAMES, WITHOUT_DNSMOS, FileScores
 from sottovoce.models.joint import JointAutoencoder
 from sottovoce.training.run import Provenance, export_with, train
 from sspd2023.settings import ExperimentSettings, load_row
@@ -332,11 +330,11 @@ def report(
             continue
         lines += [f"## {heading}", ""]
         for name, results in scores.items():
-            table = [["", "", *(HEADINGS[m] for m in SHOWN), f"PESQ wb − {BASE}"]]
+            table = [["", "", *(MEASURE_NAMES[m] for m in SHOWN), f"PESQ wb − {BASE}"]]
+            means = summarise(results, SHOWN)
             for system, what in {UNPROCESSED: "as recorded", **rows}.items():
-                of_system = [result for result in results if result.system == system]
                 gain = "" if system == BASE else str(differences(results, system, BASE)["pesq_wb"])
-                table.append([system, what, *(str(means(of_system, m)) for m in SHOWN), gain])
+                table.append([system, what, *map(str, means[system].values()), gain])
             lines += [f"### {name} ({len(sets[name])} files)", "", *markdown_table(table), ""]
     return lines
 

@@ -12,10 +12,10 @@ import os
 import sys
 from pathlib import Path
 
-from _scoring import DEFAULT, HEADINGS, UNPROCESSED, means, model, read_items, scored, unprocessed, write_scores
+from _scoring import DEFAULT, UNPROCESSED, model, read_items, scored, unprocessed, write_scores
 
-from sottovoce.metrics.report import differences, markdown_table
-from sottovoce.metrics.scores import WITHOUT_DNSMOS, FileScores
+from sottovoce.metrics.report import differences, markdown_table, summarise
+from sottovoce.metrics.scores import MEASURE_NAMES, WITHOUT_DNSMOS, FileScores
 from sottovoce.training.adapt import adapt
 from sottovoce.weights import CHECKPOINTS, DEFAULT_SPEECH, MODELS
 
@@ -39,7 +39,7 @@ def main() -> int:
     if not places:
         print(f"Skipped: found no places in {arguments.data}; make them with recipes/prepare_data.py.")
         return 0
-    rows = [["place", "taken", "", *(HEADINGS[measure] for measure in SHOWN)]]
+    rows = [["place", "taken", "", *(MEASURE_NAMES[measure] for measure in SHOWN)]]
     scores: dict[str, list[FileScores]] = {}
     for place in places:
         adaptation = adapt(
@@ -63,11 +63,10 @@ def main() -> int:
             found += scored(items, name, system, work, arguments.jobs, measures=WITHOUT_DNSMOS)
         scores[place.name] = found
         taken = "yes" if adaptation.adopted else "no"
-        for name in systems:
-            of_system = [result for result in found if result.system == name]
-            rows.append([place.name, taken, name, *(str(means(of_system, measure)) for measure in SHOWN)])
-        gains = differences(found, ADAPTED, DEFAULT)
-        rows.append([place.name, taken, "gain", *(str(gains[measure]) for measure in SHOWN)])
+        for name, means in summarise(found, SHOWN).items():
+            rows.append([place.name, taken, name, *map(str, means.values())])
+        gains = differences(found, ADAPTED, DEFAULT, SHOWN)
+        rows.append([place.name, taken, "gain", *map(str, gains.values())])
     lines = [
         "# Adapting to a place",
         "",

@@ -26,13 +26,11 @@ import soundfile
 from _scoring import (
     DATA,
     DEFAULT,
-    HEADINGS,
     UNPROCESSED,
     Item,
     System,
     enhanced_folder,
     find_sets,
-    means,
     model,
     scored,
     unprocessed,
@@ -40,8 +38,8 @@ from _scoring import (
 )
 
 from sottovoce.metrics import plots
-from sottovoce.metrics.report import markdown_table, mean
-from sottovoce.metrics.scores import FileScores
+from sottovoce.metrics.report import markdown_table, mean, summarise
+from sottovoce.metrics.scores import MEASURE_NAMES, FileScores
 from sottovoce.metrics.words import word_errors
 from sottovoce.weights import MODELS
 from sspd2023.systems import SYSTEMS
@@ -53,6 +51,7 @@ CLEAN_IN = 30
 RECOGNISED = 12
 DUTCH = "nathalie"
 SHOWN = ("pesq_wb", "pesq_nb_raw", "stoi", "estoi", "si_sdr_db", "csig", "cbak", "covl", "dnsmos_ovrl", "dnsmos_sig")
+SHOWN_BRIEFLY = ("pesq_wb", "stoi", "si_sdr_db")
 EXCERPTS_PER_SET = 2
 EXCERPT_SECONDS = 8
 PICTURE_DPI = 60
@@ -134,15 +133,17 @@ def report(sets: Mapping[str, Sequence[Item]], scores: Mapping[str, Sequence[Fil
         "",
     ]
     for name, results in scores.items():
-        systems = list(dict.fromkeys(result.system for result in results))
-        rows = [["", *(HEADINGS[measure] for measure in SHOWN)]]
-        for system in systems:
-            of_system = [result for result in results if result.system == system]
-            rows.append([system, *(str(means(of_system, measure)) for measure in SHOWN)])
-        lines += [f"## {name} ({len(sets[name])} files)", "", *markdown_table(rows), ""]
+        lines += [f"## {name} ({len(sets[name])} files)", "", *means_table(results, SHOWN), ""]
         for group in GROUPS:
             lines += by_group(sets[name], results, group)
     return lines
+
+
+def means_table(results: Sequence[FileScores], shown: Sequence[str]) -> list[str]:
+    """Means of every system."""
+    rows = [["", *(MEASURE_NAMES[measure] for measure in shown)]]
+    rows += [[system, *map(str, means.values())] for system, means in summarise(results, shown).items()]
+    return markdown_table(rows)
 
 
 def by_group(items: Sequence[Item], results: Sequence[FileScores], group: str) -> list[str]:
@@ -154,15 +155,10 @@ def by_group(items: Sequence[Item], results: Sequence[FileScores], group: str) -
     )
     if len(values) < 2:
         return []
-    shown = ("pesq_wb", "stoi", "si_sdr_db")
-    rows = [[group, *(f"{HEADINGS[m]}, {system}" for m in shown for system in (UNPROCESSED, DEFAULT))]]
+    rows = [[group, *(f"{MEASURE_NAMES[m]}, {system}" for m in SHOWN_BRIEFLY for system in (UNPROCESSED, DEFAULT))]]
     for value in values:
-        cells = [
-            str(means([r for r in results if r.system == system and of_file[r.file] == value], measure))
-            for measure in shown
-            for system in (UNPROCESSED, DEFAULT)
-        ]
-        rows.append([value, *cells])
+        means = summarise([result for result in results if of_file[result.file] == value], SHOWN_BRIEFLY)
+        rows.append([value, *(str(means[s][m]) for m in SHOWN_BRIEFLY for s in (UNPROCESSED, DEFAULT))])
     return [*markdown_table(rows), ""]
 
 
@@ -198,12 +194,8 @@ def kept_report(items: Sequence[Item], systems: Mapping[str, System], work: Path
 
 def clean_report(results: Sequence[FileScores]) -> list[str]:
     """Clean speech in, against itself."""
-    rows = [["", *(HEADINGS[m] for m in ("pesq_wb", "stoi", "si_sdr_db"))]]
-    for system in dict.fromkeys(result.system for result in results):
-        of_system = [result for result in results if result.system == system]
-        rows.append([system, *(str(means(of_system, m)) for m in ("pesq_wb", "stoi", "si_sdr_db"))])
     count = len({result.file for result in results})
-    return [f"## Clean speech in ({count} files, against itself)", "", *markdown_table(rows), ""]
+    return [f"## Clean speech in ({count} files, against itself)", "", *means_table(results, SHOWN_BRIEFLY), ""]
 
 
 def recognised(items: Sequence[Item], systems: Mapping[str, System]) -> list[str]:

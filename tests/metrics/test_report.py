@@ -2,14 +2,29 @@ import csv
 import io
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sottovoce.metrics.report import differences, mean, summarise, table, to_csv, to_markdown
-from sottovoce.metrics.scores import MEASURES, FileScores, Scores
+from sottovoce.errors import DataError
+from sottovoce.metrics.report import (
+    Mean,
+    differences,
+    mean,
+    read_score_csv,
+    score_csv,
+    summarise,
+    table,
+    to_csv,
+    to_markdown,
+)
+from sottovoce.metrics.scores import MEASURE_NAMES, MEASURES, FileScores, Scores
+
+ROOT = Path(__file__).parents[2]
+COLUMNS = ("file", "system")
 
 
 def results():
@@ -42,6 +57,22 @@ def test_too_few_values_have_no_interval():
     assert str(mean([1.5])) == "1.500"
     assert str(mean([])) == "undefined"
     assert str(mean([math.nan, math.nan])) == "undefined"
+
+
+@pytest.mark.parametrize(
+    ("value", "spec", "text"),
+    [
+        (1.2345, ".2f", "1.23 ± 0.50"),
+        (1.2345, "+.3f", "+1.234 ± 0.500"),
+        (-1.2345, "+.3f", "−1.234 ± 0.500"),
+        (-1.2345, "", "−1.234 ± 0.500"),
+    ],
+)
+def test_means_are_written_with_the_asked_digits_and_a_true_minus(value, spec, text):
+    assert format(Mean(value, 0.5, 4, 0), spec) == text
+    assert format(Mean(value, 0.5, 4, 2), spec) == f"{text} (2 undefined)"
+    assert format(Mean(value, math.nan, 1, 0), spec) == text.split()[0]
+    assert format(Mean(math.nan, math.nan, 0, 4), spec) == "undefined"
 
 
 @given(st.integers(0, 10_000))
@@ -77,6 +108,52 @@ def test_csv_has_a_line_per_file_and_system():
     assert [(row["file"], row["system"]) for row in rows] == [(r.file, r.system) for r in results()]
     assert rows[0]["pesq_wb"] == "3.0000"
     assert rows[4]["pesq_wb"] == "undefined"
+
+
+def as_result(whose, scores):
+    file, system = whose
+    return FileScores(file, system, scores)
+
+
+def test_scores_that_are_read_are_those_that_were_written():
+    read = read_score_csv(to_csv(results()), COLUMNS, as_result)
+    assert read[:4] == results()[:4]
+    assert math.isnan(read[4].scores.pesq_wb)
+    assert to_csv(read) == to_csv(results())
+
+
+def test_an_empty_cell_of_an_older_table_is_an_undefined_score():
+    older = to_csv(results()).replace("undefined", "")
+    assert to_csv(read_score_csv(older, COLUMNS, as_result)) == to_csv(results())
+
+
+@pytest.mark.parametrize("text", ["", "file\n", to_csv(results(), ["stoi"])])
+def test_a_table_of_other_columns_is_refused(text):
+    with pytest.raises(DataError, match=r"expected file, system, pesq_wb, .*: make it again"):
+        read_score_csv(text, COLUMNS, as_result)
+
+
+@pytest.mark.parametrize("damaged", ["a,estimate,3.0000,2.0", "a,estimate,3.0000" + ",good" * (len(MEASURES) - 1), "a"])
+def test_a_damaged_line_is_named(damaged):
+    text = to_csv(results()[:1]) + damaged
+    with pytest.raises(DataError, match="damaged line 3 in a table of scores"):
+        read_score_csv(text, COLUMNS, as_result)
+
+
+@pytest.mark.parametrize(
+    "path", [*sorted((ROOT / "benchmarks" / "results").glob("*/*.csv")), ROOT / "docs" / "results" / "main.csv"]
+)
+def test_committed_tables_are_written_in_the_same_way(path):
+    text = path.read_text(encoding="utf-8")
+    columns = text.partition(",pesq_wb,")[0].split(",")
+    lines = read_score_csv(text, columns, lambda *line: line)
+    assert lines
+    assert score_csv(columns, lines) == text
+
+
+def test_every_measure_has_a_name_of_its_own():
+    assert list(MEASURE_NAMES) == list(MEASURES)
+    assert len(set(MEASURE_NAMES.values())) == len(MEASURES)
 
 
 def test_markdown_has_means_notes_and_files():

@@ -16,7 +16,7 @@ from sottovoce.errors import ConfigError, printable
 from sottovoce.extras import require
 from sottovoce.metrics.intrusive import FloatArray
 from sottovoce.metrics.report import Mean
-from sottovoce.metrics.scores import LOWER_IS_BETTER
+from sottovoce.metrics.scores import LOWER_IS_BETTER, MEASURE_NAMES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,21 +31,21 @@ GRID = "#e3e6e8"
 _DPI = 150
 
 # One panel per unit, so that every bar can be read off its own axis.
-_PANELS: dict[str, dict[str, str]] = {
-    "opinion score, 1 to 5": {
-        "pesq_wb": "PESQ\nwb",
-        "pesq_nb": "PESQ\nnb",
-        "csig": "CSIG",
-        "cbak": "CBAK",
-        "covl": "COVL",
-        "dnsmos_sig": "DNSMOS\nSIG",
-        "dnsmos_bak": "DNSMOS\nBAK",
-        "dnsmos_ovrl": "DNSMOS\nOVRL",
-    },
-    "intelligibility": {"stoi": "STOI", "estoi": "ESTOI"},
-    "dB": {"si_sdr_db": "SI-SDR", "seg_snr_db": "segmental\nSNR"},
-    "distance": {"llr": "LLR"},
-    "distance in dB": {"wss": "WSS"},
+_PANELS: dict[str, tuple[str, ...]] = {
+    "opinion score, 1 to 5": (
+        "pesq_wb",
+        "pesq_nb",
+        "csig",
+        "cbak",
+        "covl",
+        "dnsmos_sig",
+        "dnsmos_bak",
+        "dnsmos_ovrl",
+    ),
+    "intelligibility": ("stoi", "estoi"),
+    "dB": ("si_sdr_db", "seg_snr_db"),
+    "distance": ("llr",),
+    "distance in dB": ("wss",),
 }
 # Of the axes. An interval may reach beyond what a measure can be; room above the largest value keeps its cap visible.
 _LIMITS: dict[str, tuple[float, float | None]] = {
@@ -100,7 +100,8 @@ def score_chart(means: Mapping[str, Mapping[str, Mean]], *, title: str = "") -> 
                     axis.annotate(
                         "n/a", (place, 0.02), xycoords=("data", "axes fraction"), ha="center", color=INK, fontsize=7
                     )
-        axis.set_xticks(range(len(names)), list(names.values()), fontsize=8)
+        ticks = [MEASURE_NAMES[name].removesuffix(" in dB").replace(" ", "\n") for name in names]
+        axis.set_xticks(range(len(names)), ticks, fontsize=8)
         axis.set_xlim(-0.6, len(names) - 0.4)
         axis.set_ylim(*_LIMITS.get(unit, (None, None)))
         better = "lower" if LOWER_IS_BETTER.issuperset(names) else "higher"

@@ -7,17 +7,20 @@ import csv
 import html
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
-from sottovoce.errors import printable
+from sottovoce.errors import DataError, printable
 from sottovoce.extras import require
 from sottovoce.metrics.scores import LOWER_IS_BETTER, MEASURES, FileScores, Ratings, Scores
 
 CONFIDENCE = 0.95
 UNDEFINED = "undefined"
+
+_Line = TypeVar("_Line")
 
 
 @dataclass(frozen=True)
@@ -34,12 +37,18 @@ class Mean:
     """Number of files that do not, left out of the mean."""
 
     def __str__(self) -> str:
-        """Mean ± half width, and how many files were left out."""
+        """Mean ± half width with three decimals, and how many files were left out."""
+        return format(self, ".3f")
+
+    def __format__(self, spec: str) -> str:
+        """The same in another format of numbers, such as `.2f`, or `+.2f` for a difference."""
+        if not spec:
+            return str(self)
         if not self.defined:
             return UNDEFINED
-        interval = "" if math.isnan(self.half_width) else f" ± {self.half_width:.3f}"
+        interval = "" if math.isnan(self.half_width) else f" ± {format(self.half_width, spec.removeprefix('+'))}"
         left_out = f" ({self.undefined} {UNDEFINED})" if self.undefined else ""
-        return f"{self.value:.3f}{interval}{left_out}"
+        return f"{format(self.value, spec)}{interval}{left_out}".replace("-", "−")
 
 
 def mean(values: Sequence[float]) -> Mean:
@@ -153,7 +162,7 @@ def to_csv(results: Sequence[FileScores], measures: Sequence[str] = MEASURES) ->
 def score_csv(
     columns: Sequence[str], rows: Iterable[tuple[Sequence[str], Scores | Ratings]], measures: Sequence[str] = MEASURES
 ) -> str:
-    """Scores for programs, as all of the project's tables have them; `scores_from_cells` reads a line.
+    """Scores for programs, as all of the project's tables have them; `read_score_csv` reads them.
 
     Args:
         columns: Names of what says whose scores a line has.
@@ -168,6 +177,43 @@ def score_csv(
     writer.writerow([*columns, *measures])
     writer.writerows([*whose, *score_cells(scores, measures)] for whose, scores in rows)
     return text.getvalue()
+
+
+def read_score_csv(text: str, columns: Sequence[str], make: Callable[[Sequence[str], Scores], _Line]) -> list[_Line]:
+    """Read what `score_csv` wrote of all measures.
+
+    Args:
+        text: The table; an empty cell is an undefined score, too.
+        columns: Names of the columns before the measures.
+        make: Makes a line's value of the cells of these columns and the scores, which are NaN where they are undefined;
+            a ValueError says that a cell is wrong.
+
+    Returns:
+        The values in the order of the lines.
+
+    Raises:
+        DataError: The text is not such a table.
+    """
+    rows = csv.reader(io.StringIO(text, newline=""))
+    heading, expected = next(rows, []), [*columns, *MEASURES]
+    if heading != expected:
+        raise DataError(
+            f"found a table with the columns {', '.join(heading) or '(none)'}, expected {', '.join(expected)}: "
+            "make it again."
+        )
+    values = []
+    try:
+        for row in rows:
+            whose, cells = row[: len(columns)], row[len(columns) :]
+            if len(cells) != len(MEASURES):
+                raise ValueError(f"{len(row)} cells, not {len(expected)}")
+            scores = Scores(*(math.nan if cell in (UNDEFINED, "") else float(cell) for cell in cells))
+            values.append(make(whose, scores))
+    except (ValueError, csv.Error) as error:
+        raise DataError(
+            f"found a damaged line {rows.line_num} in a table of scores ({error}): remove it or make it again."
+        ) from error
+    return values
 
 
 def to_markdown(results: Sequence[FileScores], measures: Sequence[str] = MEASURES, *, notes: Sequence[str] = ()) -> str:
@@ -215,23 +261,6 @@ def score_cells(scores: Scores | Ratings, measures: Sequence[str] = MEASURES) ->
     """
     values = (getattr(scores, measure) for measure in measures)
     return [UNDEFINED if math.isnan(value) else f"{value:.4f}" for value in values]
-
-
-def scores_from_cells(cells: Mapping[str, str]) -> Scores:
-    """Read scores from a line of a table.
-
-    Args:
-        cells: Text by measure: a number, `undefined` or nothing; every measure, and others.
-
-    Returns:
-        The scores; NaN where a measure is undefined.
-
-    Raises:
-        KeyError: A measure is missing.
-        ValueError: A cell is no number.
-    """
-    texts = {measure: cells[measure] for measure in MEASURES}
-    return Scores(**{name: math.nan if text in (UNDEFINED, "") else float(text) for name, text in texts.items()})
 
 
 def _cell(name: str) -> str:

@@ -72,6 +72,25 @@ class Ratings:
 RATINGS = tuple(field.name for field in fields(Ratings))
 """Names of the measures that need no reference."""
 
+MEASURE_NAMES = {
+    "pesq_wb": "PESQ wb",
+    "pesq_nb": "PESQ nb",
+    "pesq_nb_raw": "PESQ nb-raw",
+    "stoi": "STOI",
+    "estoi": "ESTOI",
+    "si_sdr_db": "SI-SDR in dB",
+    "seg_snr_db": "segmental SNR in dB",
+    "llr": "LLR",
+    "wss": "WSS",
+    "csig": "CSIG",
+    "cbak": "CBAK",
+    "covl": "COVL",
+    "dnsmos_ovrl": "DNSMOS OVRL",
+    "dnsmos_sig": "DNSMOS SIG",
+    "dnsmos_bak": "DNSMOS BAK",
+}
+"""What figures and published tables call the measures; options, CSV and the report of `evaluate` have the keys."""
+
 LOWER_IS_BETTER = frozenset({"llr", "wss"})
 """The distances among the measures; more is better for all others."""
 

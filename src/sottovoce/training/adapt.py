@@ -332,7 +332,7 @@ def _nothing_to_learn(place: Place, data: TrainingData) -> str:
 
 
 def _verdict(comparison: Comparison) -> str:
-    gain = f"{comparison.gain_db.value:+.2f} ± {comparison.gain_db.half_width:.2f} dB less error".replace("-", "−")
+    gain = f"{comparison.gain_db:+.2f} dB less error"
     if comparison.is_better:
         return f"better on what was held back: {gain}"
     if comparison.speech_change_db < -_SPEECH_TOLERANCE_DB:

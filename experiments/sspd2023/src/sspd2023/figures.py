@@ -23,7 +23,7 @@ from sottovoce.metrics.plots import (
     spectrogram_db,
     tidy,
 )
-from sspd2023.report import MEASURE_NAMES
+from sottovoce.metrics.scores import MEASURE_NAMES
 from sspd2023.results import UNPROCESSED, Summary
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def score_bars(summary: Summary, condition: str, labels: Mapping[str, str], meas
         condition: Name of the test set.
         labels: What systems are called, from top to bottom; those without results are left out. A dashed line marks
             each SNR's mean of the unprocessed mixtures. An undefined mean is marked "n/a".
-        measure: One of `report.MEASURE_NAMES`.
+        measure: One of `MEASURE_NAMES`.
 
     Returns:
         Figure, 7 inches wide.
@@ -137,7 +137,7 @@ def before_after(
         summary: Results, those of "unprocessed" among them.
         condition: Name of the test set.
         labels: What the systems to show are called, in order; those without results are left out.
-        measure: One of `report.MEASURE_NAMES`.
+        measure: One of `MEASURE_NAMES`.
 
     Returns:
         Figure with up to four panels in a row, each with the mean gain and its 95 % confidence interval.
@@ -164,8 +164,7 @@ def before_after(
             points = points.reshape(-1, 2)
             axis.scatter(*points.T, s=14, color=colour, edgecolor=INK, linewidth=0.3, label=_ratio(snr_db), zorder=3)
             shown.append(points)
-        gain = str(summary.gain(condition, system, measure)).replace("-", "−")
-        axis.set_title(f"{labels[system]}\ngain {gain}", fontsize=9, color=INK)
+        axis.set_title(f"{labels[system]}\ngain {summary.gain(condition, system, measure)}", fontsize=9, color=INK)
     values = np.concatenate(shown)
     values = values[~np.isnan(values).any(axis=1)]
     low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)

@@ -7,26 +7,13 @@ results are left out.
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from sottovoce.metrics.report import UNDEFINED, Mean, markdown_table
+from sottovoce.metrics.report import Mean, markdown_table
+from sottovoce.metrics.scores import MEASURE_NAMES
 from sspd2023.published import POSTER, POSTER_SNRS_DB
 from sspd2023.results import UNPROCESSED, Cost, Facts, Result, Summary, change
 
-PESQ_NAMES = {"pesq_nb_raw": "PESQ nb-raw", "pesq_wb": "PESQ wb-LQO", "pesq_nb": "PESQ nb-LQO"}
-"""What the variants of PESQ are called; the first is most likely that of the poster."""
-
-MEASURE_NAMES = {
-    **PESQ_NAMES,
-    "stoi": "STOI",
-    "estoi": "ESTOI",
-    "si_sdr_db": "SI-SDR in dB",
-    "csig": "CSIG",
-    "cbak": "CBAK",
-    "covl": "COVL",
-    "dnsmos_ovrl": "DNSMOS OVRL",
-    "dnsmos_sig": "DNSMOS SIG",
-    "dnsmos_bak": "DNSMOS BAK",
-}
-"""What the measures are called that are reported; more is better for all of them."""
+PESQ = ("pesq_nb_raw", "pesq_wb", "pesq_nb")
+"""The variants of PESQ; the first is most likely that of the poster."""
 
 INTRUSIVE = ("pesq_nb_raw", "pesq_nb", "pesq_wb", "stoi", "estoi", "si_sdr_db")
 PREDICTED = ("csig", "cbak", "covl", "dnsmos_ovrl", "dnsmos_sig", "dnsmos_bak")
@@ -51,8 +38,8 @@ _METHOD = """\
 Intervals are 95 % confidence intervals (Student's t) over mixtures, for these training seeds: the value of a mixture is
 the mean over the seeds. Mixtures share speakers and noises, so that intervals are somewhat too narrow. The spread over
 seeds is the standard deviation of the seeds' means. Values that are undefined (a silent or too short signal) are left
-out and counted. All measures at 16 kHz, more is better; PESQ wideband (wb-LQO), narrowband (nb-LQO) and narrowband
-before the mapping (nb-raw); CSIG, CBAK and COVL with PESQ wb-LQO."""
+out and counted. All measures at 16 kHz, more is better; PESQ as MOS-LQO, wideband (wb) and narrowband (nb), and
+narrowband before the mapping (nb-raw); CSIG, CBAK and COVL with PESQ wb."""
 
 
 def systems_table(labels: Mapping[str, str], facts: Mapping[str, Facts]) -> list[list[str]]:
@@ -89,9 +76,9 @@ def snr_table(summary: Summary, condition: str, labels: Mapping[str, str], measu
     """
     columns = [(measure, snr_db) for measure in measures for snr_db in summary.snrs_db(condition)]
     rows = [["system", *(f"{MEASURE_NAMES[measure]} {_decibels(snr_db)}" for measure, snr_db in columns)]]
-    published = condition == CROSS_DOMAIN and set(measures) <= {*PESQ_NAMES, *_COMPOSITES}
+    published = condition == CROSS_DOMAIN and set(measures) <= {*PESQ, *_COMPOSITES}
     for system, label in _present(summary, condition, labels):
-        rows.append([label, *(_short(summary.mean(condition, system, *column)) for column in columns)])
+        rows.append([label, *(f"{summary.mean(condition, system, *column):.2f}" for column in columns)])
         if published and system in POSTER:
             rows.append([f"{label}, published", *(_published(system, *column) for column in columns)])
     return rows
@@ -115,7 +102,7 @@ def means_table(
         MissingExtraError: The package scipy is not installed.
     """
     return [["system", *(MEASURE_NAMES[measure] for measure in measures)]] + [
-        [label, *(_text(summary.mean(condition, system, measure)) for measure in measures)]
+        [label, *(str(summary.mean(condition, system, measure)) for measure in measures)]
         for system, label in _present(summary, condition, labels)
     ]
 
@@ -168,7 +155,7 @@ def differences_table(
             cells = [f"{labelled[system]} − {labelled[baseline]}"]
             for snr_db in (*snrs_db, None):
                 difference = summary.difference(condition, system, baseline, measure, snr_db)
-                cells += [_signed(difference), verdict(difference)]
+                cells += [f"{difference:+.3f}", verdict(difference)]
             rows.append(cells)
     return rows
 
@@ -194,7 +181,7 @@ def domains_table(summary: Summary, labels: Mapping[str, str], measure: str) -> 
         if {system, UNPROCESSED} <= both and system != UNPROCESSED:
             matched, crossed = (summary.gain(condition, system, measure) for condition in (MATCHED, CROSS_DOMAIN))
             changed = change(matched, crossed)
-            rows.append([label, _signed(matched), _signed(crossed), _signed(changed), verdict(changed)])
+            rows.append([label, f"{matched:+.3f}", f"{crossed:+.3f}", f"{changed:+.3f}", verdict(changed)])
     return rows
 
 
@@ -320,9 +307,9 @@ def _condition(
             "",
         ]
     # The composites do not depend on the variant, so only the comparison with the poster needs all three.
-    for pesq in PESQ_NAMES if condition == CROSS_DOMAIN else list(PESQ_NAMES)[:1]:
+    for pesq in PESQ if condition == CROSS_DOMAIN else PESQ[:1]:
         rows = snr_table(summary, condition, labels, (pesq, *_COMPOSITES))
-        lines += _section(f"Means per SNR in dB, {PESQ_NAMES[pesq]}", rows)
+        lines += _section(f"Means per SNR in dB, {MEASURE_NAMES[pesq]}", rows)
     lines += _section("Means per SNR in dB, other measures", snr_table(summary, condition, labels, PER_SNR))
     lines += _section("Means over all mixtures", means_table(summary, condition, labels, INTRUSIVE))
     rows = means_table(summary, condition, labels, PREDICTED)
@@ -360,7 +347,7 @@ def _present(summary: Summary, condition: str, labels: Mapping[str, str]) -> Ite
 def _published(system: str, measure: str, snr_db: float) -> str:
     if snr_db not in POSTER_SNRS_DB:
         return _NOTHING
-    name = "pesq" if measure in PESQ_NAMES else measure
+    name = "pesq" if measure in PESQ else measure
     return f"{POSTER[system][name][POSTER_SNRS_DB.index(snr_db)]:.2f}"
 
 
@@ -370,20 +357,3 @@ def _decibels(value: float) -> str:
 
 def _count(number: int | None) -> str:
     return _NOTHING if number is None else f"{number:,}"
-
-
-def _short(mean: Mean) -> str:
-    """A mean with as many digits as the poster has."""
-    if not mean.defined:
-        return UNDEFINED
-    interval = "" if math.isnan(mean.half_width) else f" ± {mean.half_width:.2f}"
-    left_out = f" ({mean.undefined} {UNDEFINED})" if mean.undefined else ""
-    return f"{mean.value:.2f}{interval}{left_out}".replace("-", "−")
-
-
-def _text(mean: Mean) -> str:
-    return str(mean).replace("-", "−")
-
-
-def _signed(difference: Mean) -> str:
-    return ("" if not difference.value >= 0.0 else "+") + _text(difference)

@@ -1,16 +1,14 @@
 """Scores of many systems on many mixtures, and the statistics over mixtures and training seeds."""
 
-import csv
-import io
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sottovoce.errors import DataError
-from sottovoce.metrics.report import Mean, mean, score_csv, scores_from_cells
+from sottovoce.metrics.report import Mean, mean, read_score_csv, score_csv
 from sottovoce.metrics.scores import MEASURES, Scores
 
 UNPROCESSED = "unprocessed"
@@ -328,25 +326,12 @@ def from_csv(text: str) -> list[Result]:
     Raises:
         DataError: The text is not such a table.
     """
-    rows = csv.reader(io.StringIO(text, newline=""))
-    heading = next(rows, [])
-    expected = [*_COLUMNS, *MEASURES]
-    if heading != expected:
-        raise DataError(
-            f"found a table with the columns {', '.join(heading) or '(none)'}, expected {', '.join(expected)}: "
-            "make it again."
-        )
-    results = []
-    for row in rows:
-        try:
-            condition, system, seed, file, snr_db, *cells = row
-            scores = scores_from_cells(dict(zip(MEASURES, cells, strict=True)))
-            results.append(Result(condition, system, int(seed) if seed else None, file, float(snr_db), scores))
-        except ValueError as error:
-            raise DataError(
-                f"found a damaged line {rows.line_num} in a table of results ({error}): remove it or make it again."
-            ) from error
-    return results
+    return read_score_csv(text, _COLUMNS, _result)
+
+
+def _result(whose: Sequence[str], scores: Scores) -> Result:
+    condition, system, seed, file, snr_db = whose
+    return Result(condition, system, int(seed) if seed else None, file, float(snr_db), scores)
 
 
 def _arrange(scores: Mapping[tuple[Mixture, int | None], Scores]) -> _Scored:
