@@ -333,7 +333,7 @@ def report(
             table = [["", "", *(MEASURE_NAMES[m] for m in SHOWN), f"PESQ wb − {BASE}"]]
             means = summarise(results, SHOWN)
             for system, what in {UNPROCESSED: "as recorded", **rows}.items():
-                gain = "" if system == BASE else str(differences(results, system, BASE)["pesq_wb"])
+                gain = "" if system == BASE else f"{differences(results, system, BASE)['pesq_wb']:+.3f}"
                 table.append([system, what, *map(str, means[system].values()), gain])
             lines += [f"### {name} ({len(sets[name])} files)", "", *markdown_table(table), ""]
     return lines

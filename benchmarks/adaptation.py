@@ -66,7 +66,7 @@ def main() -> int:
         for name, means in summarise(found, SHOWN).items():
             rows.append([place.name, taken, name, *map(str, means.values())])
         gains = differences(found, ADAPTED, DEFAULT, SHOWN)
-        rows.append([place.name, taken, "gain", *map(str, gains.values())])
+        rows.append([place.name, taken, "gain", *(f"{gain:+.3f}" for gain in gains.values())])
     lines = [
         "# Adapting to a place",
         "",

@@ -98,6 +98,7 @@ def test_table_stands_the_unprocessed_beside():
     assert heading == ["measure", "unprocessed", "estimate", "estimate − unprocessed"]
     assert first[0] == "pesq_wb ↑"
     assert first[2].startswith("4.000 ± ")
+    assert first[3].startswith("+1.750 ± ")
     assert [row[0].split()[0] for row in [first, *rows]] == list(MEASURES)
     assert {row[0].split()[0] for row in rows if "↓" in row[0]} == {"llr", "wss"}
 

@@ -139,7 +139,7 @@ def table(results: Sequence[FileScores], measures: Sequence[str] = MEASURES) -> 
         [
             measure if measure.endswith("_dbfs") else f"{measure} {'↓' if measure in LOWER_IS_BETTER else '↑'}",
             *(str(means[system][measure]) for system in reversed(means)),
-            *(str(difference[measure]) for difference in compared.values()),
+            *(f"{difference[measure]:+.3f}" for difference in compared.values()),
         ]
         for measure in measures
     ]
