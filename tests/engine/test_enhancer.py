@@ -307,6 +307,8 @@ def test_input_is_not_changed(small):
         (-16000, {}, "rate -16000"),
         (44100.5, {}, "rate 44100.5"),
         (float("nan"), {}, "rate nan"),
+        ("16000", {}, "rate '16000', expected a whole number"),
+        (None, {}, "rate None, expected a whole number"),
         (16000, {"limit_db": -1.0}, "limit_db -1"),
         (16000, {"limit_db": float("nan")}, "limit_db nan"),
         (16000, {"mix": -0.1}, "mix -0.1"),

@@ -1,5 +1,7 @@
 """What counts as sound: one range of rates and channels for files, pipes, streams and arrays; how much goes at once."""
 
+from numbers import Real
+
 MIN_RATE_HZ = 4_000
 MAX_RATE_HZ = 384_000
 MAX_CHANNELS = 64
@@ -25,8 +27,10 @@ def implausible(sample_rate: float, channels: int) -> str | None:
     Returns:
         What was found and what is expected, to stand after "found"; None if both are in range.
     """
-    if sample_rate % 1 != 0 or not MIN_RATE_HZ <= sample_rate <= MAX_RATE_HZ:
-        return f"rate {sample_rate} Hz, expected a whole number from {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz"
+    is_number = isinstance(sample_rate, Real)  # Python's callers may give anything
+    if not is_number or sample_rate % 1 != 0 or not MIN_RATE_HZ <= sample_rate <= MAX_RATE_HZ:
+        found = f"{sample_rate} Hz" if is_number else repr(sample_rate)
+        return f"rate {found}, expected a whole number from {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz"
     if not 1 <= channels <= MAX_CHANNELS:
         return f"{channels} channels, expected 1 to {MAX_CHANNELS}"
     return None

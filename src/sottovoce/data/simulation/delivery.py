@@ -21,7 +21,7 @@ _FADE_SECONDS = 0.01
 _AFTER_SECONDS = 1.0
 _MIN_LEAD_IN_SECONDS = 0.3
 # Who speaks after a pause may be another person, who is further away or closer.
-_TURN_SHARE, _TURN_DB = 0.3, (-15.0, 6.0)
+_TURN_SHARE, _TURN_DB = 0.3, (-20.0, 6.0)
 _FUNDAMENTAL_HZ = (70.0, 500.0)
 _MIN_PERIODICITY = 0.7
 _SEARCHED_SECONDS = 0.06
