@@ -4,8 +4,9 @@
 
 makes, with equal bytes for an equal seed:
 
-    speech/<speaker>/*.flac     clean speech of some readers: all that training sees of clean speech
-    mixtures/*.flac             480 "field recordings" of 15 s: other speakers, noise, some in measured rooms
+    speech/<speaker>/*          clean speech of some readers: all that training sees of clean speech
+    mixtures/*.flac             720 "field recordings" of 15 s: other speakers, noise, some in measured rooms; those
+                                whose name begins with `more_` have the many short sounds of `more.csv`
     hidden/*.flac               clean versions of these, for supervised systems to compare with and for tests
     field.csv                   how each field recording was made
     development/dry/            90 mixtures at 0, 5 and 10 dB: other speakers and other kinds of noise
@@ -14,9 +15,12 @@ makes, with equal bytes for an equal seed:
     places/<noise>/noisy/       10 minutes of noisy recordings of one place, to adapt to: one kind of noise, one room
     places/<noise>/test/        30 mixtures of that place: other speakers and excerpts; clean is direct and early sound
     split.csv                   which speaker, kind of noise and room went where
+    ATTRIBUTION.md, licences/   whose recordings `speech` and `mixtures` are made of
 
 Every file used has `may_ship` = 1 in the corpus tables, so a model trained on the result may be shipped. A kind of
-noise is one kind whichever corpus it is from: rain is rain.
+noise is one kind whichever corpus it is from: rain is rain. Of `more.csv` nothing is in the development sets, and what
+these or the benchmarks test with is not used: its VCTK speakers, its further recordings of kathleen and nathalie, and
+some kinds of noise. The noises at 48 kHz are those at 16 kHz once more, so they add nothing to a training at 16 kHz.
 """
 
 import argparse
@@ -26,14 +30,26 @@ import dataclasses
 import logging
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from sottovoce.data.corpora.folders import read_table, write_table
 from sottovoce.data.corpora.manifest import Manifest, Recording, scan
-from sottovoce.data.simulation.mixtures import TABLE, Target, make_mixtures
+from sottovoce.data.simulation.mixtures import (
+    TABLE,
+    Mixture,
+    Target,
+    excerpt,
+    make_mixtures,
+    members,
+    read_mono,
+)
+from sottovoce.signal import audio, levels
 
 DATA = Path(os.environ.get("SOTTOVOCE_DATA", Path(__file__).parents[2] / "shared" / "data"))
 DEVELOPMENT_NOISE = ("babble", "birds", "insects_night", "person_sneeze", "sea_waves", "water_drops")
@@ -57,12 +73,37 @@ PLACE_SNR_DB = (0.0, 15.0)
 PLACE_TEST = 30
 PLACE_TEST_SNR_DB = (0, 5, 10)
 SAME_KIND = {"fire_crackling": "fire", "babble_coffee_shop": "babble", "babble_playground": "babble"}
+MORE_SAME_KIND = {
+    "thunder": "thunderstorm",
+    "fuse_short": "fuse",
+    "fuse_loop": "fuse",
+    "bees": "bee",
+    "bumble_bee": "bee",
+}
+UNUSED_KINDS = (
+    *("rain_heavy", "rain_light", "rain_medium", "compressor_motor", "fire_crackle", "keyboard"),  # of full_band.py
+    *("cricket", "cicada", "grasshopper"),  # what `insects_night` is made of
+    *("chirp", "crow_caw", "owl_hoot", "chicken", "duck_quack", "goose", "turkey_gobble"),  # birds, as `birds` is
+    *("die", "die_fat"),  # people
+)
+"""Kinds of `more.csv` that no training hears."""
 READERS_PER_SET = 25
 FIELD_RECORDINGS = 480
 FIELD_SECONDS = 15.0
 FIELD_LEAD_IN_SECONDS = (1.0, 3.0)
 FIELD_SNR_DB = (-5.0, 20.0)
 FIELD_ROOM_SHARE = 0.4
+MORE_RECORDINGS = 240
+MORE_LEAD_IN_SECONDS = (2.0, 5.0)
+"""Longer than that of the others: training finds a noise where it is alone, and each of these is in one or two."""
+TRACK_SECONDS = 30.0
+LONG_SECONDS = 4.0
+"""A recording of noise that lasts so long is used as it is; shorter ones follow one another on a track."""
+TRACK_PAUSE_SECONDS = (0.05, 1.5)
+TRACK_LEVELS_DB = (-10.0, 0.0)
+BACKGROUND_DB = (-30.0, -15.0)
+BACKGROUNDS = {"rain", "wind", "stream", "thunderstorm", "kitchen", "leaves", "underwater", "helicopter", "fire"}
+RATE = 16000
 
 
 def main() -> None:
@@ -127,10 +168,21 @@ def split_corpora(seed: int) -> dict[str, Part]:
     }
 
 
+def more_speech() -> Manifest:
+    """Further recordings of the voices whose clean speech is trained on."""
+    return only(shippable(Path("more.csv"), "group", role="speech"), set(SPEECH_VOICES))
+
+
+def more_noise() -> Manifest:
+    """Further kinds of noise for field recordings."""
+    noise = regroup(shippable(Path("more.csv"), "group", role="noise"), MORE_SAME_KIND)
+    return only(noise, set(noise.groups) - set(UNUSED_KINDS) - set(DEVELOPMENT_NOISE))
+
+
 def build(output: Path, seed: int) -> None:
     """Write all sets below a folder."""
-    parts = split_corpora(seed)
-    for recording in parts["speech"].speech.recordings:
+    parts, new_speech, new_noise = split_corpora(seed), more_speech(), more_noise()
+    for recording in (*parts["speech"].speech.recordings, *new_speech.recordings):
         copy = output / "speech" / recording.group / recording.path.name
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(recording.path, copy)
@@ -154,6 +206,7 @@ def build(output: Path, seed: int) -> None:
     for source, target in (("noisy", "mixtures"), ("clean", "hidden"), (TABLE, "field.csv")):
         (field / source).rename(output / target)
     field.rmdir()
+    add_field_recordings(parts["mixtures"], new_noise, output, seed + 200)
 
     for number, (name, count, snr_db, room_share, target) in enumerate(DEVELOPMENT_SETS):
         make_mixtures(
@@ -172,6 +225,7 @@ def build(output: Path, seed: int) -> None:
     for number, (kind, room) in enumerate(PLACES.items()):
         make_place(parts["development"], kind, room, output / "places" / kind, seed + 100 + number)
 
+    mixed = parts["mixtures"]
     with (output / "split.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(("what", "part", "name"))
@@ -179,6 +233,105 @@ def build(output: Path, seed: int) -> None:
             table.writerows(("speaker", name, speaker) for speaker in part.speech.groups)
             table.writerows(("noise", name, kind) for kind in part.noise.groups)
             table.writerows(("room", name, str(path)) for path in part.responses)
+        table.writerows(("noise", "mixtures", kind) for kind in sorted({*new_noise.groups} - {*mixed.noise.groups}))
+    used = [*parts["speech"].speech.recordings, *new_speech.recordings, *mixed.speech.recordings]
+    used += [*mixed.noise.recordings, *new_noise.recordings]
+    (output / "ATTRIBUTION.md").write_text(attribution({*(r.path for r in used), *mixed.responses}), encoding="utf-8")
+    (output / "licences").mkdir()
+    for text in sorted(Path("licences").iterdir()):
+        shutil.copyfile(text, output / "licences" / text.name)
+
+
+def add_field_recordings(part: Part, noise: Manifest, output: Path, seed: int) -> None:
+    """Write field recordings with other noise beside those that are there, and their rows into the table."""
+    with tempfile.TemporaryDirectory() as folder:
+        tracks = write_tracks(noise, part.noise, Path(folder), seed)
+        rng = np.random.default_rng([seed, 1])
+        field = output / "field"
+        rows = make_mixtures(
+            part.speech,
+            tracks,
+            field,
+            count=MORE_RECORDINGS,
+            snr_db=rng.uniform(*FIELD_SNR_DB, MORE_RECORDINGS).round(1).tolist(),
+            seed=seed + 1,
+            responses=part.responses,
+            room_share=FIELD_ROOM_SHARE,
+            seconds=FIELD_SECONDS,
+            lead_in_seconds=MORE_LEAD_IN_SECONDS,
+            target="early",
+            progress=report("more field recordings"),
+        )
+    named = []
+    for row in rows:
+        name = f"more_{row.file}"
+        (field / "noisy" / row.file).rename(output / "mixtures" / name)
+        (field / "clean" / row.file).rename(output / "hidden" / name)
+        named.append(dataclasses.replace(row, file=name, noise=Path(row.noise).stem))
+    shutil.rmtree(field)
+    write_table(output / "field.csv", [*read_table(output / "field.csv", Mixture), *named])
+
+
+def write_tracks(noise: Manifest, backgrounds: Manifest, folder: Path, seed: int) -> Manifest:
+    """One track per kind of noise: its long recordings one after another, or its short sounds, in front of something.
+
+    A sound of half a second that is repeated without a pause would be a tone, and nothing is ever heard in silence.
+    """
+    behind = [r for r in backgrounds.recordings if r.group in BACKGROUNDS]
+    recordings = []
+    for number, kind in enumerate(noise.groups):
+        rng = np.random.default_rng([seed, 2, number])
+        sounds = [read_mono(recording, RATE) for recording in members(noise, kind)]
+        long = [sound for sound in sounds if sound.size >= LONG_SECONDS * RATE]
+        samples = round(TRACK_SECONDS * RATE)
+        if long:
+            track = excerpt(long[int(rng.integers(len(long)))], samples, RATE, rng)[0]
+        else:
+            track = scattered(sounds, samples, rng)
+        background = excerpt(read_mono(behind[int(rng.integers(len(behind)))], RATE), samples, RATE, rng)[0]
+        below_db = rng.uniform(*BACKGROUND_DB) + levels.rms_db(track) - levels.rms_db(background)
+        track = track + background * np.float32(levels.from_db(below_db))
+        path = folder / f"{kind}.flac"
+        with audio.Writer(path, RATE, 1) as writer:
+            writer.write((track * np.float32(levels.peak_gain((track,))))[np.newaxis])
+        recordings.append(Recording(path, kind, RATE, 1, samples, levels.rms_db(track)))
+    return Manifest(tuple(recordings))
+
+
+def scattered(sounds: list[NDArray[np.float32]], samples: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Short sounds at any times and at levels of their own, with pauses of which every octave is equally likely."""
+    track = np.zeros(samples, np.float32)
+    start = 0
+    while start < samples:
+        sound = sounds[int(rng.integers(len(sounds)))][: samples - start]
+        track[start : start + sound.size] += sound * np.float32(levels.from_db(rng.uniform(*TRACK_LEVELS_DB)))
+        start += sound.size + round(RATE * float(np.exp(rng.uniform(*np.log(TRACK_PAUSE_SECONDS)))))
+    return track
+
+
+def attribution(used: set[Path]) -> str:
+    """Markdown that names corpus, author where a table has one, and licence of the files."""
+    lines: dict[tuple[str, str, str, str], int] = {}
+    for table in ("clean.csv", "noise.csv", "rir.csv", "more.csv"):
+        with Path(table).open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                if Path(row["file"]) in used:
+                    key = (row["corpus"], row["repo"], row["licence"], row.get("author", ""))
+                    lines[key] = lines.get(key, 0) + 1
+    rows = [f"| {' | '.join(key)} | {count} |" for key, count in sorted(lines.items())]
+    return "\n".join(
+        (
+            "# What this training material is made of",
+            "",
+            "Recordings were mixed, filtered and cut. Authors that the table does not name are in the texts of "
+            "`licences`.",
+            "",
+            "| corpus | repository | licence | author | files |",
+            "|---|---|---|---|---|",
+            *rows,
+            "",
+        )
+    )
 
 
 def make_place(part: Part, kind: str, room: str, output: Path, seed: int) -> None:
@@ -218,10 +371,11 @@ def make_place(part: Part, kind: str, room: str, output: Path, seed: int) -> Non
     )
 
 
-def shippable(table: Path, column: str) -> Manifest:
-    """Recordings of a corpus table that a shipped model may be trained on, grouped by a column of the table."""
+def shippable(table: Path, column: str, *, role: str | None = None) -> Manifest:
+    """Recordings of a corpus table, or those of one role there, that a shipped model may be trained on, by a column."""
     with table.open(newline="", encoding="utf-8") as file:
-        groups = {Path(row["file"]): row[column] for row in csv.DictReader(file) if row["may_ship"] == "1"}
+        rows = [row for row in csv.DictReader(file) if row["may_ship"] == "1" and role in (None, row.get("role"))]
+    groups = {Path(row["file"]): row[column] for row in rows}
     found: list[Recording] = []
     for folder in sorted({path.parents[len(path.parts) - 3] for path in groups}):
         found += scan(folder, min_seconds=0.0).recordings
