@@ -218,6 +218,12 @@ class SimulatedSpeechSettings(Settings):
     speed: Speeds = Field((1.0, 1.0), description="Range of the speed perturbation: other voices from few.")
     held_vowel_share: float = Field(0.0, ge=0, le=1, description="Share in which a vowel is held, as in singing.")
     pause_share: float = Field(0.0, ge=0, le=1, description="Share in which nobody speaks for a while before a word.")
+    effort_share: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share that is whispered, or spoken up as in noise (Lombard speech), from a word on.",
+    )
 
 
 class SimulatedRoomSettings(Settings):
@@ -226,6 +232,9 @@ class SimulatedRoomSettings(Settings):
     share: float = Field(0.5, ge=0, le=1, description="Share of simulated mixtures in a room.")
     count: int = Field(64, ge=1, le=10_000, description="Number of rooms.")
     t60_seconds: Seconds = Field((0.15, 0.9), description="Range of the reverberation time.")
+    far_share: float = Field(
+        0.0, ge=0, le=1, description="Share of these in which the speaker is up to four times as far away."
+    )
     early_ms: float = Field(50.0, ge=0, le=1000, description="Reflections up to here belong to the target.")
     target_t60_seconds: float = Field(
         0.0,
@@ -246,6 +255,12 @@ class SimulatedNoiseSettings(Settings):
     babble_share: float = Field(0.0, ge=0, le=1, description="Share that is several voices of the clean speech.")
     synthetic_share: float = Field(
         0.0, ge=0, le=1, description="Share that comes from no recording: random colours and shapes."
+    )
+    source_share: float = Field(
+        0.0, ge=0, le=1, description="Share of these that is modelled on a source: engine, fan, keyboard, siren, music."
+    )
+    crowd_share: float = Field(
+        0.0, ge=0, le=1, description="Share of the babble that is a crowd: dozens of voices in a hall."
     )
     second_share: float = Field(
         0.0, ge=0, le=1, description="Share of simulated mixtures with a second noise at the same time."
@@ -270,6 +285,18 @@ class SimulationSettings(Settings):
     )
     band_limited_share: float = Field(
         0.0, ge=0, le=1, description="Share without high frequencies, as after a telephone or coder."
+    )
+    equaliser_share: float = Field(
+        0.0, ge=0, le=1, description="Share with another frequency response; the target has it as well."
+    )
+    microphone_share: float = Field(
+        0.0, ge=0, le=1, description="Share with self-noise and clipping of a microphone, which the target has not."
+    )
+    codec_share: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share that went through a codec; the target has its band limit and not its quantisation.",
     )
     speech: SimulatedSpeechSettings = SimulatedSpeechSettings()
     room: SimulatedRoomSettings = SimulatedRoomSettings()

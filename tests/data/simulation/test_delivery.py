@@ -7,9 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sottovoce.data.simulation.delivery import with_held_vowel, with_pause, without_room_noise, word_starts
+from sottovoce.data.simulation.delivery import (
+    whispered,
+    with_effort,
+    with_held_vowel,
+    with_pause,
+    without_room_noise,
+    word_starts,
+)
+from sottovoce.signal.levels import frame_power, rms_db
 
 from ...systems import RATE, speech
+from ..drawn import powers_db
 
 
 def words(*spans, seconds=4.0):
@@ -110,3 +119,60 @@ def test_noise_has_no_vowel():
     assert with_held_vowel(clip, RATE, np.random.default_rng(0)) is clip
     silence = np.zeros(RATE, np.float32)
     assert with_held_vowel(silence, RATE, np.random.default_rng(0)) is silence
+
+
+def test_whispering_has_the_envelope_and_no_voice():
+    clip = speech(3.0, kind="clean")
+    sound = whispered(clip, RATE, np.random.default_rng(0))
+    assert sound.shape == clip.shape
+    assert sound.dtype == np.float32
+    assert -20.1 < rms_db(sound) - rms_db(clip) < -7.9
+    # When the clip is loud, the whispering is; and it is brighter.
+    levels_db = [10 * np.log10(frame_power(part, 480) + 1e-12) for part in (clip, sound)]
+    assert np.corrcoef(levels_db)[0, 1] > 0.7
+    brightness = [np.subtract(*powers_db(part, (1000, 4000), (100, 400))) for part in (clip, sound)]
+    assert brightness[1] > brightness[0] + 6
+    # A voiced frame repeats itself after a period, noise does not.
+    assert periodicity(sound) < 0.6 * periodicity(clip)
+
+
+def periodicity(clip, size=800):
+    """How like itself a loud frame is after the best lag between 70 and 400 Hz, median over frames."""
+    frames = clip[: clip.size // size * size].reshape(-1, size)
+    frames = frames[np.argsort(np.square(frames).sum(axis=1))[-20:]]
+    best = []
+    for frame in frames:
+        correlation = np.correlate(frame, frame, "full")[size - 1 :]
+        best.append(correlation[RATE // 400 : RATE // 70].max() / correlation[0])
+    return np.median(best)
+
+
+def test_whispering_and_speaking_up_begin_with_a_word():
+    clip = words((0.5, 1.2), (2.0, 3.0))
+    kinds = {"softer": 0, "louder": 0, "before": 0}
+    for seed in range(40):
+        changed = with_effort(clip, RATE, np.random.default_rng(seed))
+        kinds["before"] += np.array_equal(changed[: round(1.9 * RATE)], clip[: round(1.9 * RATE)])
+        after = rms_db(changed[2 * RATE :]) - rms_db(clip[2 * RATE :])
+        assert -21 < after < 11
+        kinds["softer" if after < 0 else "louder"] += 1
+    assert kinds["softer"] > 10
+    assert kinds["louder"] > 10
+    assert 3 < kinds["before"] < 20
+
+
+def test_speaking_up_is_brighter():
+    clip = words((0.0, 4.0))
+    louder = next(
+        changed
+        for changed in (with_effort(clip, RATE, np.random.default_rng(seed)) for seed in range(20))
+        if rms_db(changed) > rms_db(clip)
+    )
+    low, high = np.subtract(powers_db(louder, (100, 500), (4000, 8001)), powers_db(clip, (100, 500), (4000, 8001)))
+    assert 3 - 0.5 < high - low < 12.5
+
+
+def test_silence_has_no_effort():
+    silence = np.zeros(RATE, np.float32)
+    for seed in range(4):
+        assert not with_effort(silence, RATE, np.random.default_rng(seed)).any()

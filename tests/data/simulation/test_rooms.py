@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sottovoce.data.simulation.rooms import Room, align, direct_sample, read_room, simulate_room
+from sottovoce.data.simulation.rooms import Room, align, direct_sample, in_hall, read_room, simulate_room
 from sottovoce.errors import DataError
 
 from ..synthetic import RATE, write
@@ -107,3 +107,31 @@ def test_a_damped_room_decays_sooner_and_keeps_its_early_sound():
 def test_a_room_of_unknown_reverberation_time_is_not_damped():
     with pytest.raises(DataError, match="unknown reverberation time"):
         Room(np.ones(100, np.float32), RATE).apply_damped(np.zeros(10, np.float32), 0.3)
+
+
+@pytest.mark.parametrize("ratio", [0.5, 1.0, 4.0])
+def test_from_further_away_reverberation_is_louder_than_direct_sound(ratio):
+    room = simulate_room(np.random.default_rng(2), RATE, (0.4, 0.5))
+    moved = room.from_further_away(ratio)
+
+    def direct_to_reverberant_db(response):
+        border = direct_sample(RATE) + round(0.001 * RATE)
+        return 10 * np.log10(np.square(response[:border]).sum() / np.square(response[border:]).sum())
+
+    change = direct_to_reverberant_db(moved.response) - direct_to_reverberant_db(room.response)
+    assert change == pytest.approx(-20 * np.log10(ratio), abs=0.01)
+    assert moved.t60_seconds == room.t60_seconds
+    assert not np.shares_memory(moved.response, room.response)
+
+
+def test_a_hall_blurs_what_is_in_it_and_goes_on():
+    click = np.zeros(2 * RATE, np.float32)
+    click[100] = 1.0
+    for seed in range(5):
+        heard = in_hall(click, RATE, np.random.default_rng(seed))
+        assert not heard[:99].round(4).any()
+        assert heard[100] == pytest.approx(1.0, abs=1e-3)
+        assert np.square(heard[101:]).sum() == pytest.approx(1.0, abs=0.05)
+        decay = np.cumsum(np.square(heard[101:])[::-1])[::-1]
+        t60_seconds = 2 * np.flatnonzero(decay < 1e-3 * decay[0])[0] / RATE
+        assert 0.45 < t60_seconds < 1.6

@@ -232,3 +232,54 @@ def test_silence_has_no_ratio_and_is_no_error(tmp_path, speech):
     assert all(np.isfinite(part).all() for part in batch)
     assert not batch.noise.any()
     np.testing.assert_array_equal(batch.simulated_mixtures, batch.simulated_targets)
+
+
+def test_a_crowd_is_steadier_than_babble(speech, mixtures):
+    babble, crowd = (
+        noises(speech, mixtures, babble_share=1.0, crowd_share=share, speed=(1.0, 1.0)) for share in (0.0, 1.0)
+    )
+    assert not np.allclose(babble, crowd)
+
+    def spread_db(clips):
+        frames = clips[:, : clips.shape[1] // 400 * 400].reshape(clips.shape[0], -1, 400)
+        return np.median(np.std(10 * np.log10(np.mean(np.square(frames), axis=2) + 1e-12), axis=1))
+
+    assert spread_db(crowd) < spread_db(babble)
+
+
+def test_made_noise_may_be_modelled_on_a_source(speech, mixtures):
+    shapes, sources = (noises(speech, mixtures, synthetic_share=1.0, source_share=share) for share in (0.0, 1.0))
+    assert np.isfinite(sources).all()
+    assert not np.allclose(shapes, sources)
+
+
+def test_far_speech_has_more_reverberation(speech, mixtures):
+    rng = np.random.default_rng(1)
+    response = 0.05 * (rng.standard_normal(RATE // 2) * np.exp(-np.arange(RATE // 2) / 1000)).astype(np.float32)
+    response[: direct_sample(RATE) + RATE // 1000] = 0.0
+    response[direct_sample(RATE)] = 1.0
+    room = Room(response, RATE)
+    settings = {"snr_db": (60.0, 60.0), "random_filter": 0.0}
+
+    def reflected_db(far_share):
+        simulation = settings | {"room": {"share": 1.0, "far_share": far_share, "early_ms": 1.0}}
+        batch = drawn(speech, mixtures, rooms=[room], simulated_clips=6, simulation=simulation).batch(0, "joint")
+        pairs = zip(batch.simulated_reverberant, batch.simulated_targets, strict=True)
+        return np.array([rms_db(reverberant - direct) - rms_db(direct) for reverberant, direct in pairs])
+
+    change = reflected_db(1.0) - reflected_db(0.0)
+    assert change.min() > -0.1
+    assert 3 < change.mean() < change.max() < 12.1
+
+
+def test_effort_changes_the_speech_and_not_the_noise(speech, mixtures):
+    simulation = {"snr_db": (0.0, 0.0), "random_filter": 0.0}
+    plain, changed = (
+        drawn(speech, mixtures, simulated_clips=1, simulation=simulation | {"speech": {"effort_share": share}}).batch(
+            0, "joint"
+        )
+        for share in (0.0, 1.0)
+    )
+    assert not np.allclose(unit(plain.simulated_targets), unit(changed.simulated_targets), atol=0.1)
+    noise = [unit(batch.simulated_mixtures - batch.simulated_reverberant) for batch in (plain, changed)]
+    np.testing.assert_allclose(*noise, atol=1e-2)

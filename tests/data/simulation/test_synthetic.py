@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from sottovoce.data.simulation.synthetic import NOISE_KINDS, synthetic_noise
+from sottovoce.data.simulation.synthetic import NOISE_KINDS, SOURCE_KINDS, synthetic_noise
 
 RATE = 16000
 
 
-@pytest.mark.parametrize("kind", [*NOISE_KINDS, None])
+@pytest.mark.parametrize("kind", [*NOISE_KINDS, *SOURCE_KINDS, None])
 @pytest.mark.parametrize("samples", [1, 1600, 48000])
 def test_has_length_level_and_finite_values(kind, samples):
     for seed in range(10):
@@ -72,3 +72,42 @@ def test_impacts_start_at_once_and_ring_on_and_calls_rise():
         skew[kind] = np.median(steps)
     assert skew["impacts"] > 0.5
     assert abs(skew["calls"]) < 0.5 * skew["impacts"]
+
+
+def made(kind, seeds=12, seconds=3):
+    return [synthetic_noise(seconds * RATE, RATE, np.random.default_rng(seed), kind) for seed in range(seeds)]
+
+
+def test_engines_and_fans_go_round():
+    """The level of both repeats itself with every firing or blade."""
+    for kind in ("engine", "fan"):
+        periodicity = []
+        for noise in made(kind):
+            power = np.square(np.abs(np.fft.rfft(noise * np.hanning(noise.size))))
+            lows = power[20 * 3 : 1000 * 3]
+            periodicity.append(lows.max() / np.median(lows))
+        assert np.median(periodicity) > 1000  # of hiss: some 15
+
+
+def test_a_keyboard_is_silent_between_keys():
+    noises = made("keyboard", seeds=8)
+    assert np.median([spread_db(noise) for noise in noises]) > 5
+    for noise in noises:
+        level = np.abs(noise[: noise.size // 160 * 160]).reshape(-1, 160).max(axis=1)
+        assert level.max() > 10 * np.median(level)
+
+
+def test_the_pitch_of_a_siren_moves():
+    octaves = []
+    for noise in made("siren"):
+        frames = np.lib.stride_tricks.sliding_window_view(noise, 2048)[::1024] * np.hanning(2048)
+        peaks = np.abs(np.fft.rfft(frames))[:, 2:].argmax(axis=1) + 2
+        octaves.append(np.ptp(np.log2(np.quantile(peaks, (0.1, 0.9)))))
+    assert np.median(octaves) > 0.3
+
+
+def test_music_has_notes():
+    """Few narrow lines carry it, and they change."""
+    noises = made("music", seeds=8)
+    assert np.median([flatness(noise) for noise in noises]) < 0.1
+    assert np.median([spread_db(noise) for noise in noises]) > 1

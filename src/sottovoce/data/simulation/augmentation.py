@@ -36,7 +36,7 @@ def played(draw: Draw, samples: int, speed: float, rng: np.random.Generator) -> 
     """
     if speed == 1.0:
         return draw(samples, rng)
-    size = _transform_size(samples + 2 * _MARGIN)
+    size = transform_size(samples + 2 * _MARGIN)
     recorded = draw(_SPEED_STEP * round(size * speed / _SPEED_STEP), rng)
     resized = np.fft.irfft(np.fft.rfft(recorded), size) * (size / recorded.shape[-1])
     clip: Float32Array = resized[..., _MARGIN : _MARGIN + samples].astype(np.float32)
@@ -61,7 +61,7 @@ def coloured(clips: Float32Array, most: float, rng: np.random.Generator) -> Floa
         return clips
     samples = clips.shape[-1]
     zeros, poles = rng.uniform(-most, most, (2, 2))
-    size = _transform_size(samples + _FILTER_TAIL)
+    size = transform_size(samples + _FILTER_TAIL)
     response = (np.fft.rfft([1, *zeros], size) / np.fft.rfft([1, *poles], size)).astype(np.complex64)
     return np.fft.irfft(np.fft.rfft(clips, size) * response, size)[..., :samples].astype(np.float32)
 
@@ -93,12 +93,19 @@ def band_limited(clip: Float32Array, cutoff_hz: float, sample_rate: int) -> Floa
     Returns:
         Samples `(T,)`.
     """
-    size = _transform_size(clip.size)
+    size = transform_size(clip.size)
     below = (cutoff_hz - np.fft.rfftfreq(size, 1.0 / sample_rate)) / (_EDGE_SHARE * cutoff_hz)
     gain = np.square(np.sin(0.5 * np.pi * np.clip(below, 0.0, 1.0))).astype(np.float32)
     return np.fft.irfft(np.fft.rfft(clip, size) * gain, size)[: clip.size].astype(np.float32)
 
 
-def _transform_size(samples: int) -> int:
-    """So many samples or a few more, which a transform is fast with."""
+def transform_size(samples: int) -> int:
+    """Round a number of samples up to one that a transform is fast with.
+
+    Args:
+        samples: How many there are.
+
+    Returns:
+        So many or a few more.
+    """
     return -(-samples // _FAST_SIZE) * _FAST_SIZE

@@ -1,8 +1,9 @@
-"""How people speak, varied: pauses before words, vowels that are held, as in singing, and silence between words."""
+"""How people speak, varied: pauses, silence between words, vowels that are held as in singing, vocal effort."""
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sottovoce.data.simulation.augmentation import transform_size
 from sottovoce.signal import levels
 
 Float32Array = NDArray[np.float32]
@@ -28,6 +29,13 @@ _SEARCHED_SECONDS = 0.06
 _HELD_SECONDS = (0.8, 3.0)
 _VIBRATO_HZ, _VIBRATO_SEMITONES = (4.5, 6.5), (0.0, 0.5)
 _SWELL_DB = 6.0
+# Half of the clips are whispered or spoken up as a whole, the others from a word on.
+_WHOLE_SHARE, _WHISPER_SHARE = 0.5, 0.5
+_WHISPER_DB, _LOMBARD_DB = (-20.0, -8.0), (3.0, 10.0)
+# Spoken up, the spectrum falls less between these; whispered, there is no voice and little below the first one.
+_LOMBARD_HZ, _LOMBARD_DB_PER_OCTAVE = (500.0, 4000.0), (1.0, 4.0)
+_WHISPER_HZ, _WHISPER_CUT_DB_PER_OCTAVE = 600.0, 9.0
+_ENVELOPE_SECONDS, _ENVELOPE_HZ = 0.032, 250.0
 
 
 def with_pause(
@@ -188,3 +196,73 @@ def _period(segment: Float32Array, sample_rate: int) -> int:
     correlation = correlation * (segment.size / (segment.size - np.arange(longest + 1)))
     lag = shortest + int(np.argmax(correlation[shortest:]))
     return lag if correlation[lag] >= _MIN_PERIODICITY * correlation[0] else 0
+
+
+def with_effort(clip: Float32Array, sample_rate: int, rng: np.random.Generator) -> Float32Array:
+    """Speech that is whispered, or spoken up as people do in noise (Lombard speech): tilt, level, and voicing.
+
+    Whispered speech has the spectral envelope of the clip, without its lows, and noise in place of voice. Spoken up,
+    it is louder and brighter. Either is so as a whole or from a word on.
+
+    Args:
+        clip: Speech `(T,)`.
+        sample_rate: Rate in Hz.
+        rng: Where all draws come from.
+
+    Returns:
+        Samples `(T,)`.
+    """
+    whispers = rng.random() < _WHISPER_SHARE
+    changed = whispered(clip, sample_rate, rng) if whispers else _spoken_up(clip, sample_rate, rng)
+    if rng.random() < _WHOLE_SHARE:
+        return changed
+    starts = word_starts(clip, sample_rate)
+    if not starts.size:
+        return changed
+    start, fade = int(rng.choice(starts)), round(_FADE_SECONDS * sample_rate)
+    share = np.clip((np.arange(clip.size) - start) / fade, 0.0, 1.0).astype(np.float32)
+    return clip + share * (changed - clip)
+
+
+def whispered(clip: Float32Array, sample_rate: int, rng: np.random.Generator) -> Float32Array:
+    """Speech without voice: noise with the spectral envelope of the clip, softer and without its lows.
+
+    Args:
+        clip: Speech `(T,)`.
+        sample_rate: Rate in Hz.
+        rng: Source of the noise and of the level.
+
+    Returns:
+        Samples `(T,)`.
+    """
+    hop = round(_ENVELOPE_SECONDS * sample_rate / 4)
+    length = 4 * hop
+    padded = np.pad(clip, (length, length + -clip.size % hop))
+    window = np.hanning(length + 1)[:-1].astype(np.float32)
+    power = np.square(np.abs(np.fft.rfft(np.lib.stride_tricks.sliding_window_view(padded, length)[::hop] * window)))
+    width = max(1, round(_ENVELOPE_HZ * length / sample_rate))
+    sums = np.cumsum(np.pad(power, ((0, 0), (width + 1, width)), mode="edge"), axis=1, dtype=np.float64)
+    # Cumulative sums leave less than nothing where there is nothing.
+    envelope = np.sqrt(np.maximum(sums[:, 2 * width + 1 :] - sums[:, : -2 * width - 1], 0.0))
+    noise = rng.standard_normal((*power.shape, 2), dtype=np.float32).view(np.complex64)[..., 0]
+    octaves_below = np.log2(_WHISPER_HZ / np.maximum(np.fft.rfftfreq(length, 1.0 / sample_rate), 20.0))
+    cut = 10.0 ** (-_WHISPER_CUT_DB_PER_OCTAVE * np.maximum(octaves_below, 0.0) / 20.0)
+    frames = np.fft.irfft(envelope * noise * cut, length) * window
+    sound = np.zeros(padded.size)
+    for part in range(4):
+        piece = frames[:, part * hop : (part + 1) * hop].ravel()
+        sound[part * hop : part * hop + piece.size] += piece
+    sound = sound[length : length + clip.size]
+    gain = levels.from_db(rng.uniform(*_WHISPER_DB)) * levels.rms(clip) / max(levels.rms(sound), 1e-12)
+    return (sound * gain).astype(np.float32)
+
+
+def _spoken_up(clip: Float32Array, sample_rate: int, rng: np.random.Generator) -> Float32Array:
+    """Speech that is louder, most of all between 1 and 4 kHz."""
+    size = transform_size(clip.size)
+    low_hz, high_hz = _LOMBARD_HZ
+    octaves = np.log2(np.clip(np.fft.rfftfreq(size, 1.0 / sample_rate), low_hz, high_hz) / low_hz)
+    gain = levels.from_db(rng.uniform(*_LOMBARD_DB_PER_OCTAVE) * octaves).astype(np.float32)
+    brighter = np.fft.irfft(np.fft.rfft(clip, size) * gain, size)[: clip.size]
+    louder = levels.from_db(rng.uniform(*_LOMBARD_DB)) * levels.rms(clip) / max(levels.rms(brighter), 1e-12)
+    return (brighter * louder).astype(np.float32)

@@ -1,7 +1,7 @@
 """Room impulse responses, simulated or measured, with the direct sound at a known sample and of unit energy."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ _MIXING_SECONDS = 0.08
 _CROSSFADE_SECONDS = 0.02
 _SIZE_METRES = ((3.0, 8.0), (2.5, 7.0), (2.4, 3.5))
 _WALL_DISTANCE_METRES = 0.5
+_HALL_T60_SECONDS = (0.5, 1.5)
 _SPEAKER_DISTANCE_METRES = (0.4, 3.0)
 
 
@@ -100,6 +101,23 @@ class Room:
         faster = max(0.0, 1.0 / t60_seconds - 1.0 / self.t60_seconds)
         return self._convolve(speech, (self.response * 10.0 ** (-3.0 * faster * late_seconds)).astype(np.float32))
 
+    def from_further_away(self, ratio: float) -> "Room":
+        """The same room with the speaker at another distance.
+
+        Direct sound falls by 6 dB per doubling of the distance, diffuse sound is equally loud everywhere. All that is
+        reflected counts as diffuse, and the direct sound keeps its unit energy.
+
+        Args:
+            ratio: New distance over the old one.
+
+        Returns:
+            A room whose direct-to-reverberant ratio is 20 log10(ratio) dB lower.
+        """
+        response = self.response.copy()
+        extent = round(_DIRECT_EXTENT_SECONDS * self.sample_rate)
+        response[direct_sample(self.sample_rate) + extent :] *= np.float32(ratio)
+        return replace(self, response=response)
+
     def _convolve(self, speech: NDArray[np.floating], response: NDArray[np.float32]) -> NDArray[np.float32]:
         direct = direct_sample(self.sample_rate)
         size = 1 << (speech.size + response.size - 1).bit_length()
@@ -172,6 +190,26 @@ def simulate_room(
         f"found no room of usual size with a reverberation time between {t60_range_seconds[0]:g} and "
         f"{t60_range_seconds[1]:g} s: expected something from 0.15 s up."
     )
+
+
+def in_hall(clip: NDArray[np.float32], sample_rate: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """A clip with as much diffuse sound as it has itself, as of people all over a hall.
+
+    Args:
+        clip: Samples `(T,)`.
+        sample_rate: Rate in Hz.
+        rng: Source of the reverberation time and of the reflections.
+
+    Returns:
+        Samples `(T,)`.
+    """
+    t60_seconds = rng.uniform(*_HALL_T60_SECONDS)
+    time = np.arange(round(t60_seconds * sample_rate)) / sample_rate
+    tail = rng.standard_normal(time.size) * 10.0 ** (-3.0 * time / t60_seconds)
+    tail /= np.sqrt(np.square(tail).sum())
+    tail[0] = 1.0
+    size = -(-(clip.size + tail.size) // 4096) * 4096
+    return np.fft.irfft(np.fft.rfft(clip, size) * np.fft.rfft(tail, size), size)[: clip.size].astype(np.float32)
 
 
 def read_room(path: Path, sample_rate: int) -> Room:

@@ -10,15 +10,20 @@ from numpy.typing import NDArray
 from sottovoce.config import SimulationSettings
 from sottovoce.data.corpora.clips import NoiseClips, SpeechClips
 from sottovoce.data.simulation.augmentation import at_random_level, band_limited, coloured, played
-from sottovoce.data.simulation.delivery import with_held_vowel, with_pause, without_room_noise
-from sottovoce.data.simulation.rooms import Room
-from sottovoce.data.simulation.synthetic import swell, synthetic_noise
+from sottovoce.data.simulation.delivery import with_effort, with_held_vowel, with_pause, without_room_noise
+from sottovoce.data.simulation.rooms import Room, in_hall
+from sottovoce.data.simulation.synthetic import SOURCE_KINDS, swell, synthetic_noise
+from sottovoce.data.simulation.transmission import coded, equalised, microphone_error
 from sottovoce.errors import AudioError
 from sottovoce.signal import levels
 
 Float32Array = NDArray[np.float32]
 
 _BABBLE_SPEAKERS = (3, 8)
+# A crowd of 18 to 42 people; reading more clips would cost more than it varies.
+_CROWD_CLIPS, _CROWD_COPIES, _CROWD_DB = 6, (3, 7), (-12.0, 0.0)
+# How much further away a speaker is than the room was made for.
+_FURTHER = (1.0, 4.0)
 _CUTOFF_HZ = (3000.0, 7500.0)
 _SECOND_NOISE_DB = (-12.0, 0.0)
 # Range of the pauses before words; those longer than a clip allows stand at its beginning.
@@ -96,6 +101,8 @@ class Simulator:
         voice = played(partial(self._speech.draw, speaker=speaker), self._samples, speed, speech_rng)
         if settings.speech.held_vowel_share and speech_rng.random() < settings.speech.held_vowel_share:
             voice = with_held_vowel(voice, self._rate, speech_rng)
+        if settings.speech.effort_share and speech_rng.random() < settings.speech.effort_share:
+            voice = with_effort(voice, self._rate, speech_rng)
         if settings.speech.pause_share and speech_rng.random() < settings.speech.pause_share:
             voice = with_pause(voice, _PAUSE_SECONDS, self._rate, speech_rng)
         # What the clean recording's own room adds between words is noise of the mixture, and not in the target.
@@ -104,6 +111,8 @@ class Simulator:
         target = dry
         if self._rooms and mix_rng.random() < settings.room.share:
             room = self._rooms[int(mix_rng.integers(len(self._rooms)))]
+            if settings.room.far_share and mix_rng.random() < settings.room.far_share:
+                room = room.from_further_away(float(np.exp(mix_rng.uniform(*np.log(_FURTHER)))))
             reverberant = room.apply(reverberant)
             if settings.room.target_t60_seconds:
                 target = room.apply_damped(dry, settings.room.target_t60_seconds, settings.room.early_ms)
@@ -130,23 +139,42 @@ class Simulator:
             )
         except AudioError:  # a silent stretch of speech or noise has no ratio: the speech stays as it is
             mixture = reverberant
+        mixture, target, reverberant = self._recorded(np.stack([mixture, target, reverberant]), cutoff_hz, mix_rng)
         target = with_remainder(target, mixture, settings.attenuation_db)
         levelled = at_random_level(mixture, self._level_db, mix_rng)
         found = levels.rms(mixture)
         gain = np.float32(levels.rms(levelled) / found if found else 1.0)
         return SimulatedMixture(levelled, target * gain, reverberant * gain)
 
+    def _recorded(self, clips: Float32Array, cutoff_hz: float, rng: np.random.Generator) -> Float32Array:
+        """Mixture, target and voice `(3, T)` as a device gives them; what it adds is in the mixture alone."""
+        settings = self._settings
+        if settings.equaliser_share and rng.random() < settings.equaliser_share:
+            clips = equalised(clips, self._rate, rng)
+        if settings.microphone_share and rng.random() < settings.microphone_share:
+            error = microphone_error(clips[0], self._rate, rng)
+            # Nor must what is added give away where the voice ends.
+            clips[0] += band_limited(error, cutoff_hz, self._rate) if cutoff_hz < self._rate / 2 else error
+        if settings.codec_share and rng.random() < settings.codec_share:
+            clips = coded(clips, cutoff_hz, self._rate, rng)
+        return clips
+
     def _one_noise(self, rng: np.random.Generator) -> _Sound:
         """Noise of one kind: of the recordings, or made."""
         settings = self._settings
         chance = rng.random()
         if chance < settings.noise.synthetic_share:
-            return _Sound(synthetic_noise(self._samples, self._rate, rng), self._rate / 2)
+            kind = None
+            if settings.noise.source_share and rng.random() < settings.noise.source_share:
+                kind = SOURCE_KINDS[int(rng.integers(len(SOURCE_KINDS)))]
+            return _Sound(synthetic_noise(self._samples, self._rate, rng, kind), self._rate / 2)
         speed = rng.uniform(*settings.noise.speed)
         draw, highest = self._babble, self._rate / 2
         if chance >= settings.noise.synthetic_share + settings.noise.babble_share:
             source = self._noise.source(rng)
             draw, highest = partial(self._noise.draw, source=source), self._noise.highest_hz(source)
+        elif settings.noise.crowd_share and rng.random() < settings.noise.crowd_share:
+            draw = self._crowd
         noise = played(draw, self._samples, speed, rng)
         if rng.random() < settings.noise.reversed_share:
             noise = noise[::-1]
@@ -171,6 +199,16 @@ class Simulator:
         for voice in voices:
             babble += voice / np.float32(max(levels.rms(voice), 1e-6))
         return babble
+
+    def _crowd(self, samples: int, rng: np.random.Generator) -> Float32Array:
+        """Dozens of people in a hall: a few voices, each at several times, from near and far."""
+        crowd = np.zeros(samples, np.float32)
+        for _ in range(_CROWD_CLIPS):
+            voice = self._speech.draw(samples, rng)
+            voice = voice / np.float32(max(levels.rms(voice), 1e-6))
+            for shift in rng.integers(samples, size=int(rng.integers(*_CROWD_COPIES, endpoint=True))):
+                crowd += np.roll(voice, shift) * np.float32(levels.from_db(rng.uniform(*_CROWD_DB)))
+        return in_hall(crowd, self._rate, rng)
 
 
 def with_remainder(target: Float32Array, mixture: Float32Array, attenuation_db: float | None) -> Float32Array:

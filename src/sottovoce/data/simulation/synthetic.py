@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 NoiseKind = Literal["steady", "swelling", "bursts", "tones", "calls", "impacts"]
 NOISE_KINDS: tuple[NoiseKind, ...] = ("steady", "swelling", "bursts", "tones", "calls", "impacts")
+SourceKind = Literal["engine", "fan", "keyboard", "siren", "music"]
+SOURCE_KINDS: tuple[SourceKind, ...] = ("engine", "fan", "keyboard", "siren", "music")
+"""Models of one source each, where those of `NOISE_KINDS` are shapes that many sources have."""
 
 _TILT_DB_PER_OCTAVE = (-9.0, 3.0)
 _TILT_FROM_HZ = 100.0
@@ -38,10 +41,17 @@ _MAX_CALL_PARTIALS = 4
 _MODE_HZ = (150.0, 7500.0)
 _MODE_DECAY_SECONDS = (0.003, 0.15)
 _MAX_MODES = 10
+_ENGINE_HZ = (8.0, 90.0)  # revolutions per second
+_ENGINE_FIRINGS = (1, 2, 3, 4)
+_FAN_HZ, _FAN_BLADES, _FAN_TONE_DB = (5.0, 60.0), (3, 12), (-20.0, 0.0)
+_KEYS_PER_SECOND, _KEY_HELD_SECONDS = (2.0, 12.0), (0.05, 0.15)
+_SIREN_HZ, _SIREN_OCTAVES, _SIREN_CYCLES_HZ = (350.0, 1200.0), (0.3, 1.5), (0.15, 5.0)
+_BEATS_PER_SECOND = (1.0, 4.0)
+_TONIC_HZ, _SCALE = (55.0, 440.0), (0, 2, 3, 5, 7, 8, 10, 12, 15, 19)
 
 
 def synthetic_noise(
-    samples: int, sample_rate: int, rng: np.random.Generator, kind: NoiseKind | None = None
+    samples: int, sample_rate: int, rng: np.random.Generator, kind: NoiseKind | SourceKind | None = None
 ) -> NDArray[np.float32]:
     """Make a noise of random colour.
 
@@ -50,7 +60,8 @@ def synthetic_noise(
         sample_rate: Rate in Hz.
         rng: Where all draws come from.
         kind: "steady" as of fans and rain, "swelling" as of wind and traffic, "bursts" as of keys and coughs, "tones"
-            as of mains and motors, "calls" as of birds and crickets, "impacts" as of dishes and drops; None for any.
+            as of mains and motors, "calls" as of birds and crickets, "impacts" as of dishes and drops; None for any of
+            these. Or one of `SOURCE_KINDS`.
 
     Returns:
         Noise `(samples,)` of unit root mean square, not silent.
@@ -63,7 +74,7 @@ def synthetic_noise(
     elif kind == "bursts":
         noise *= _bursts(samples, sample_rate, rng)
     elif kind != "steady":
-        make = {"tones": _tones, "calls": _calls, "impacts": _impacts}[kind]
+        make = _MAKERS[kind]
         sounds = make(samples, sample_rate, rng)
         noise *= 10.0 ** (rng.uniform(*_HISS_DB) / 20.0) / _rms(noise)
         noise += sounds / _rms(sounds)
@@ -204,3 +215,119 @@ def _series(
     if rng.random() < 0.5:
         series *= swell(samples, sample_rate, rng)
     return series
+
+
+def _drifting(
+    centre: float, share: float, samples: int, sample_rate: int, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """A frequency that wanders about its centre, a new value every half second."""
+    knots = share * np.cumsum(rng.standard_normal(2 * samples // sample_rate + 3))
+    position = 2.0 * np.arange(samples) / sample_rate
+    hertz: NDArray[np.float64] = centre * np.exp2(np.interp(position, np.arange(knots.size), knots))
+    return hertz
+
+
+def _engine(samples: int, sample_rate: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Firings through a muffler, at a speed that drifts, no two cylinders alike."""
+    turns = np.cumsum(_drifting(_between(_ENGINE_HZ, rng), 0.05, samples, sample_rate, rng)) / sample_rate
+    firings = int(rng.choice(_ENGINE_FIRINGS))
+    number = np.floor(firings * turns).astype(np.int64)
+    loudness = rng.uniform(0.6, 1.0, firings)[number % firings]
+    phase = firings * turns - number
+    pulse = loudness * np.exp(-phase * rng.uniform(3.0, 12.0))
+    roar = rng.uniform(0.05, 0.5) * pulse * rng.standard_normal(samples)
+    muffler_hz = _between((80.0, 800.0), rng)
+    size = samples + 1024 - samples % 1024
+    hertz = np.fft.rfftfreq(size, 1.0 / sample_rate)
+    gain = 1.0 / np.hypot(1.0, hertz / muffler_hz) + 10.0 ** (rng.uniform(-40.0, -20.0) / 20.0)
+    gain[hertz < 20.0] = 0.0
+    return np.fft.irfft(np.fft.rfft(pulse + roar, size) * gain, size)[:samples]
+
+
+def _fan(samples: int, sample_rate: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Air that blades chop, and the tone of their passing."""
+    blades = int(rng.integers(*_FAN_BLADES, endpoint=True))
+    speed_hz = _drifting(_between(_FAN_HZ, rng), 0.005, samples, sample_rate, rng)
+    phase = 2.0 * np.pi * np.cumsum(speed_hz) / sample_rate
+    air = _coloured_gaussian(samples, sample_rate, rng)
+    air *= 1.0 + rng.uniform(0.0, 0.6) * np.cos(blades * phase) + rng.uniform(0.0, 0.2) * np.cos(phase)
+    tone = np.zeros(samples)
+    for partial in range(1, int(rng.integers(2, 6))):
+        tone += rng.exponential(1.0) / partial * np.cos(partial * blades * phase + rng.uniform(0.0, 2.0 * np.pi))
+    tone *= 10.0 ** (rng.uniform(*_FAN_TONE_DB) / 20.0) / _rms(tone)
+    return air / _rms(air) + tone
+
+
+def _keyboard(samples: int, sample_rate: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Keys that go down and, softer and higher, up again, in the rhythm of somebody who types words."""
+    per_second = _between(_KEYS_PER_SECOND, rng)
+    gaps = rng.gamma(4.0, 0.25 / per_second, 4 + int(2 * per_second * samples / sample_rate))
+    gaps[rng.random(gaps.size) < 0.12] += rng.uniform(0.3, 1.5)  # between words, and to think
+    down = np.cumsum(gaps)
+    held = rng.uniform(*_KEY_HELD_SECONDS)
+    keys, typing = int(rng.integers(2, 6)), np.zeros(samples)
+    for _ in range(keys):  # Every key has a sound of its own.
+        mine = down[rng.random(down.size) < 1.0 / keys]
+        for moments, higher, gain in ((mine, 1.0, 1.0), (mine + held, 1.4, rng.uniform(0.2, 0.7))):
+            starts = (moments * sample_rate).astype(np.int64)
+            time = np.arange(int(0.06 * sample_rate)) / sample_rate
+            click = rng.standard_normal(time.size) * np.exp(-time / _between((0.0005, 0.004), rng))
+            for _ in range(4):
+                mode_hz = min(higher * _between((300.0, 6000.0), rng), 0.45 * sample_rate)
+                decay = _between((0.003, 0.02), rng)
+                click += rng.exponential(0.7) * np.exp(-time / decay) * np.sin(2.0 * np.pi * mode_hz * time)
+            typing += gain * _placed(click, starts[starts < samples], samples, rng)
+    return typing
+
+
+def _siren(samples: int, sample_rate: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """A horn whose pitch wails, yelps or changes between two tones."""
+    cycle = _between(_SIREN_CYCLES_HZ, rng) * np.arange(samples) / sample_rate + rng.random()
+    wave = 0.5 - 0.5 * np.cos(2.0 * np.pi * cycle)
+    shape = rng.random()
+    if shape < 1 / 3:
+        wave = np.round(wave)
+    elif shape < 2 / 3:
+        wave = cycle % 1.0
+    octaves = rng.uniform(*_SIREN_OCTAVES) * wave
+    hertz = _between(_SIREN_HZ, rng) * 2.0**octaves
+    phase = 2.0 * np.pi * np.cumsum(hertz) / sample_rate
+    horn, slope = np.zeros(samples), rng.uniform(0.5, 2.0)
+    for partial in range(1, 1 + int(rng.integers(2, 9))):
+        horn += (partial * hertz < 0.48 * sample_rate) * np.sin(partial * phase) / partial**slope
+    return horn * swell(samples, sample_rate, rng) if rng.random() < 0.5 else horn
+
+
+def _music(samples: int, sample_rate: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Notes of one scale on a beat, plucked or blown, over a drum."""
+    beat = max(int(sample_rate / _between(_BEATS_PER_SECOND, rng)), 1)
+    tonic_hz, beats = _between(_TONIC_HZ, rng), -(-samples // beat)
+    music, partials = np.zeros(samples), int(rng.integers(3, 10))
+    decay, blown, slope = _between((0.1, 1.5), rng), rng.random() < 0.3, rng.uniform(0.7, 2.0)
+    time = np.arange(min(2 * beat, samples)) / sample_rate
+    # Blown notes last as they are and end with the beat; plucked ones die away.
+    shape = np.minimum(time / 0.03, 1.0) if blown else np.minimum(time / 0.003, 1.0) * np.exp(-time / decay)
+    shape *= np.clip((time.size / sample_rate - time) / 0.05, 0.0, 1.0)
+    for degree in rng.choice(_SCALE, size=6, replace=False):
+        hertz = tonic_hz * 2.0 ** (degree / 12.0)
+        note = np.zeros(time.size)
+        for partial in range(1, 1 + min(partials, int(0.48 * sample_rate / hertz))):
+            note += rng.uniform(0.5, 1.0) * np.sin(2.0 * np.pi * partial * hertz * time) / partial**slope
+        music += _placed(shape * note, beat * np.flatnonzero(rng.random(beats) < 0.3), samples, rng)
+    if rng.random() < 0.6:
+        knock = rng.standard_normal(time.size) * np.exp(-time / _between((0.01, 0.1), rng))
+        drum = _placed(knock, beat * np.arange(beats), samples, rng)
+        music += rng.uniform(0.1, 0.7) * _rms(music) / _rms(drum) * drum
+    return music
+
+
+_MAKERS: dict[str, Callable[[int, int, np.random.Generator], NDArray[np.float64]]] = {
+    "tones": _tones,
+    "calls": _calls,
+    "impacts": _impacts,
+    "engine": _engine,
+    "fan": _fan,
+    "keyboard": _keyboard,
+    "siren": _siren,
+    "music": _music,
+}
