@@ -79,7 +79,7 @@ def test_what_is_left_out_is_named_and_fails(sottovoce, folders):
     assert "1 file(s)" in " ".join(out.split())
     assert err == (
         f"sottovoce: left out: {folders / 'enhanced' / 'a'}: found no such recording, expected the counterpart of "
-        f"{folders / 'clean' / 'a.wav'}.\n"
+        f"{folders / 'clean' / 'a.wav'}\n"
     )
 
 

@@ -179,7 +179,7 @@ def test_missing_counterparts_are_named_in_a_sentence_each(folders):
     assert {job.file for job in jobs} == {"c"}
     assert len(problems) == 3
     assert f"{folders / 'noisy' / 'a'}: found no such recording" in "\n".join(problems)
-    assert f"expected the reference of {folders / 'enhanced' / 'deep' / 'b.wav'}." in "\n".join(problems)
+    assert f"expected the reference of {folders / 'enhanced' / 'deep' / 'b.wav'}" in "\n".join(problems)
 
 
 def test_folders_that_cannot_be_paired_are_refused(folders):

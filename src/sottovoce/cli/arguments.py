@@ -90,4 +90,4 @@ def refuse_existing(*paths: Path, overwrite: bool) -> None:
     for path in paths:
         require_writable(path)
         if path.exists() and not overwrite:
-            raise DataError(f"Found {path}, which is kept: name another output, or add --overwrite.")
+            raise DataError(f"found {path}, which is kept: name another output, or add --overwrite")

@@ -55,7 +55,7 @@ def evaluate(
         from sottovoce.metrics import plots, report, scores
 
     if jobs < 1:
-        raise ConfigError(f"Found --jobs {jobs}, expected 1 or more.")
+        raise ConfigError(f"found --jobs {jobs}, expected 1 or more")
     known = scores.MEASURES if reference else scores.RATINGS
     for measure in measures:
         if measure not in known:
@@ -76,7 +76,7 @@ def evaluate(
     for problem in problems:
         terminal.warn(f"left out: {problem}")
     if not results:
-        raise DataError(f"Found no recording in {estimate} that can be scored: see above.")
+        raise DataError(f"found no recording in {estimate} that can be scored: see above")
     notes = [*scores.notes(measures), *scores.silent_channels(results)]
     if json:
         rows = [

@@ -55,7 +55,7 @@ def mix(
     from sottovoce.signal.audio import find_audio
 
     if rooms is not None and simulated_rooms is not None:
-        raise ConfigError("Found --rooms and --simulated-rooms, expected one of them.")
+        raise ConfigError("found --rooms and --simulated-rooms, expected one of them")
     require_writable(output)
     if simulated_rooms:
         require("train", "Simulating rooms", "pyroomacoustics")
@@ -80,4 +80,5 @@ def mix(
     for unusable in (*speakers.unusable, *noises.unusable):
         terminal.say(f"left out: {unusable.reason}", to_stderr=True)
     seconds_in_all = sum(row.seconds for row in rows)
-    terminal.say(f"Mixed {len(rows)} files, {terminal.duration(seconds_in_all)} of sound; see {output / TABLE}.")
+    files = "1 file" if len(rows) == 1 else f"{len(rows)} files"
+    terminal.say(f"Mixed {files}, {terminal.duration(seconds_in_all)} of sound; see {output / TABLE}.")

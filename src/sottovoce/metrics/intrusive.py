@@ -214,6 +214,6 @@ def check_pair(reference: FloatArray, estimate: FloatArray) -> None:
     """
     if reference.ndim != 1 or reference.shape != estimate.shape:
         raise AudioError(
-            f"Found a reference of shape {reference.shape} and an estimate of shape {estimate.shape}, expected two "
-            "aligned signals (samples,) of equal length."
+            f"found a reference of shape {reference.shape} and an estimate of shape {estimate.shape}, expected two "
+            "aligned signals (samples,) of equal length"
         )

@@ -243,7 +243,7 @@ def save(figure: "Figure", path: Path, *, overwrite: bool = True) -> None:
     formats = figure.canvas.get_supported_filetypes()
     if path.suffix[1:].lower() not in formats:
         known = ", ".join(f".{name}" for name in sorted(formats))
-        raise ConfigError(f"Found the figure name {path}, expected one of the suffixes {known}.")
+        raise ConfigError(f"found the figure name {path}, expected one of the suffixes {known}")
     with replacing(path, overwrite=overwrite) as temporary:
         figure.savefig(temporary, dpi=_DPI, facecolor="white")
 

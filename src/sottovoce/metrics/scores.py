@@ -256,11 +256,11 @@ def match(reference: Path, systems: Mapping[str, Path]) -> tuple[list[Job], list
     clean = _by_name(reference)
     estimates = {system: _by_name(folder) for system, folder in systems.items()}
     problems = [
-        f"{folder / name}: found no such recording, expected the counterpart of {clean[name]}."
+        f"{folder / name}: found no such recording, expected the counterpart of {clean[name]}"
         for system, folder in systems.items()
         for name in clean.keys() - estimates[system].keys()
     ] + [
-        f"{reference / name}: found no such recording, expected the reference of {path}."
+        f"{reference / name}: found no such recording, expected the reference of {path}"
         for paths in estimates.values()
         for name, path in paths.items()
         if name not in clean
@@ -269,8 +269,8 @@ def match(reference: Path, systems: Mapping[str, Path]) -> tuple[list[Job], list
     if not common:
         folders = ", ".join(str(folder) for folder in (reference, *systems.values()))
         raise DataError(
-            f"Found no name that all of {folders} share, expected recordings paired by their path below the folder "
-            "without suffix, such as clean/a/1.flac and enhanced/a/1.wav."
+            f"found no name that all of {folders} share, expected recordings paired by their path below the folder "
+            "without suffix, such as clean/a/1.flac and enhanced/a/1.wav"
         )
     jobs = [
         Job(name or clean[name].stem, system, clean[name], paths[name])
@@ -408,6 +408,6 @@ def _by_name(folder: Path) -> dict[str, Path]:
     for path in find_audio(folder):
         name = path.relative_to(folder).with_suffix("").as_posix()
         if name in named:
-            raise DataError(f"Found both {named[name]} and {path}, expected one recording of each name: remove one.")
+            raise DataError(f"found both {named[name]} and {path}, expected one recording of each name: remove one")
         named[name] = path
     return named
