@@ -290,13 +290,13 @@ class SimulationSettings(Settings):
         0.0, ge=0, le=1, description="Share with another frequency response; the target has it as well."
     )
     microphone_share: float = Field(
-        0.0, ge=0, le=1, description="Share with self-noise and clipping of a microphone, which the target has not."
+        0.0, ge=0, le=1, description="Share with self-noise and clipping of a microphone, which the target lacks."
     )
     codec_share: float = Field(
         0.0,
         ge=0,
         le=1,
-        description="Share that went through a codec; the target has its band limit and not its quantisation.",
+        description="Share that went through a codec; the target has its band limit but not its quantisation.",
     )
     speech: SimulatedSpeechSettings = SimulatedSpeechSettings()
     room: SimulatedRoomSettings = SimulatedRoomSettings()

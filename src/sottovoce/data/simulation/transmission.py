@@ -20,15 +20,15 @@ _KNOT_OCTAVES, _LOWEST_HZ = 0.5, 62.5
 _TILT_DB_PER_OCTAVE = (-2.0, 2.0)
 _BUMP_DEVIATION_DB = 4.0
 _LOW_CUT_HZ, _LOW_CUT_DB_PER_OCTAVE, _LOW_CUT_SHARE = (60.0, 300.0), -12.0, 0.5
-_MOST_DB = 20.0
-# Cheap capsules are this far above their own noise, at the level of speech.
+_MAX_GAIN_DB = 20.0
+# Self-noise of cheap microphones, below the level of the recording.
 _SELF_NOISE_DB = (-60.0, -30.0)
 _PINK_SHARE = 0.5
 _CLIPPED_SHARE = 0.5
 # Where a microphone clips, as a share of the peak, and how gently.
 _CLIP_AT = (0.25, 0.8)
 _SOFT_SHARE = 0.5
-# What reaches a codec has this peak, re full scale.
+# Peak of what reaches a codec, full scale 0 dB.
 _CODED_PEAK_DB = (-20.0, -1.0)
 
 
@@ -78,7 +78,7 @@ def equalised(clips: Float32Array, sample_rate: int, rng: np.random.Generator) -
     drawn = rng.standard_normal(knots.size + 1)
     knots_db = _BUMP_DEVIATION_DB * (drawn[:-1] + drawn[1:]) / np.sqrt(2.0)
     knots_db += rng.uniform(*_TILT_DB_PER_OCTAVE) * (knots - knots.mean())
-    gain_db = np.clip(np.interp(octaves, knots, knots_db), -_MOST_DB, _MOST_DB)
+    gain_db = np.clip(np.interp(octaves, knots, knots_db), -_MAX_GAIN_DB, _MAX_GAIN_DB)
     if rng.random() < _LOW_CUT_SHARE:
         below = np.log2(np.exp(rng.uniform(*np.log(_LOW_CUT_HZ))) / _LOWEST_HZ) - octaves
         gain_db += _LOW_CUT_DB_PER_OCTAVE * np.maximum(below, 0.0)
@@ -87,7 +87,7 @@ def equalised(clips: Float32Array, sample_rate: int, rng: np.random.Generator) -
 
 
 def microphone_error(clip: Float32Array, sample_rate: int, rng: np.random.Generator) -> Float32Array:
-    """What a cheap microphone adds to what it hears: its own noise, and in a half of them distortion of loud sounds.
+    """What a cheap microphone adds to the sound at it: its own noise, and in a half of them distortion of loud sounds.
 
     Args:
         clip: Samples `(T,)`.
@@ -103,13 +103,13 @@ def microphone_error(clip: Float32Array, sample_rate: int, rng: np.random.Genera
         slope = 1.0 / np.sqrt(np.maximum(np.fft.rfftfreq(size, 1.0 / sample_rate), 50.0))
         hiss = np.fft.irfft(np.fft.rfft(hiss, size) * slope, size)[: clip.size].astype(np.float32)
     hiss *= np.float32(levels.from_db(rng.uniform(*_SELF_NOISE_DB)) * levels.rms(clip) / levels.rms(hiss))
-    heard = clip + hiss
-    peak = float(np.abs(heard).max(initial=0.0))
+    recorded = clip + hiss
+    peak = float(np.abs(recorded).max(initial=0.0))
     if peak and rng.random() < _CLIPPED_SHARE:
         limit = np.float32(peak * rng.uniform(*_CLIP_AT))
         soft = rng.random() < _SOFT_SHARE
-        heard = limit * np.tanh(heard / limit) if soft else np.clip(heard, -limit, limit)
-    return heard - clip
+        recorded = limit * np.tanh(recorded / limit) if soft else np.clip(recorded, -limit, limit)
+    return recorded - clip
 
 
 def coded(
