@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from sottovoce.data.simulation.augmentation import transform_size
 from sottovoce.errors import DataError
 from sottovoce.extras import require
 from sottovoce.signal import audio
@@ -208,7 +209,7 @@ def in_hall(clip: NDArray[np.float32], sample_rate: int, rng: np.random.Generato
     tail = rng.standard_normal(time.size) * 10.0 ** (-3.0 * time / t60_seconds)
     tail /= np.sqrt(np.square(tail).sum())
     tail[0] = 1.0
-    size = -(-(clip.size + tail.size) // 4096) * 4096
+    size = transform_size(clip.size + tail.size)
     return np.fft.irfft(np.fft.rfft(clip, size) * np.fft.rfft(tail, size), size)[: clip.size].astype(np.float32)
 
 

@@ -10,6 +10,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from sottovoce.data.simulation.augmentation import transform_size
+
 NoiseKind = Literal["steady", "swelling", "bursts", "tones", "calls", "impacts"]
 NOISE_KINDS: tuple[NoiseKind, ...] = ("steady", "swelling", "bursts", "tones", "calls", "impacts")
 SourceKind = Literal["engine", "fan", "keyboard", "siren", "music"]
@@ -237,7 +239,7 @@ def _engine(samples: int, sample_rate: int, rng: np.random.Generator) -> NDArray
     pulse = loudness * np.exp(-phase * rng.uniform(3.0, 12.0))
     roar = rng.uniform(0.05, 0.5) * pulse * rng.standard_normal(samples)
     muffler_hz = _between((80.0, 800.0), rng)
-    size = samples + 1024 - samples % 1024
+    size = transform_size(samples)
     hertz = np.fft.rfftfreq(size, 1.0 / sample_rate)
     gain = 1.0 / np.hypot(1.0, hertz / muffler_hz) + 10.0 ** (rng.uniform(-40.0, -20.0) / 20.0)
     gain[hertz < 20.0] = 0.0
