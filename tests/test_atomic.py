@@ -147,6 +147,17 @@ with replacing(Path({str(tmp_path / "a.txt")!r})) as temporary:
 
 
 @posix
+def test_what_an_earlier_process_of_this_number_left_is_cleared(tmp_path):
+    """In a container, a program has the same number again after a restart."""
+    mine = temporary_beside(tmp_path / "a.wav")
+    left = mine.with_name(mine.name.replace(f"-{atomic._RUN}", f"-{'0' * 8}"))
+    for path in (mine, left):
+        path.touch()
+    atomic.clear_leftovers(tmp_path)
+    assert list(tmp_path.iterdir()) == [mine]
+
+
+@posix
 def test_a_link_to_a_folder_is_deleted_and_not_what_it_leads_to(tmp_path, dead):
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "a.wav").touch()

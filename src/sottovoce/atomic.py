@@ -15,7 +15,9 @@ from sottovoce.errors import DataError
 
 # Which machine and which process make a temporary file or folder, so that another one knows what is left over.
 _MACHINE = f"{zlib.crc32(os.uname().nodename.encode() if hasattr(os, 'uname') else b''):08x}"
-_TEMPORARY = re.compile(rf"\.sottovoce-{_MACHINE}-(\d{{1,10}})-[0-9a-f]{{16}}(\..*)?", re.DOTALL)
+# In a container, a process has the number of the one before the restart.
+_RUN = secrets.token_hex(4)
+_TEMPORARY = re.compile(rf"\.sottovoce-{_MACHINE}-(\d{{1,10}})-([0-9a-f]{{8}})[0-9a-f]{{8}}(\..*)?", re.DOTALL)
 
 
 @contextlib.contextmanager
@@ -57,7 +59,7 @@ def temporary_beside(path: Path) -> Path:
         A path that does not exist, with the suffix of `path`; hidden where a dot hides.
     """
     _clear_leftovers_once(path.parent.absolute())
-    return path.with_name(f".sottovoce-{_MACHINE}-{os.getpid()}-{secrets.token_hex(8)}{path.suffix}")
+    return path.with_name(f".sottovoce-{_MACHINE}-{os.getpid()}-{_RUN}{secrets.token_hex(4)}{path.suffix}")
 
 
 @contextlib.contextmanager
@@ -123,7 +125,7 @@ def clear_leftovers(folder: Path) -> None:
     with contextlib.suppress(OSError):  # another process may clear the same
         for entry in list(os.scandir(folder)):
             match = _TEMPORARY.fullmatch(entry.name)
-            if match is None or _is_running(int(match[1])):
+            if match is None or _is_running(int(match[1]), match[2]):
                 continue
             if entry.is_dir(follow_symlinks=False):
                 shutil.rmtree(entry.path, ignore_errors=True)
@@ -134,7 +136,9 @@ def clear_leftovers(folder: Path) -> None:
 _clear_leftovers_once = functools.cache(clear_leftovers)
 
 
-def _is_running(process: int) -> bool:
+def _is_running(process: int, run: str) -> bool:
+    if process == os.getpid():
+        return run == _RUN
     if os.name != "posix":
         return True  # there is no cheap way to know, and what may be in use is kept
     try:

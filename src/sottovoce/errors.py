@@ -34,6 +34,14 @@ class AudioError(SottovoceError):
     """A recording cannot be read, written or used."""
 
 
+class UnknownFormatError(AudioError):
+    """A file is of no kind that is read here, or holds no sound."""
+
+
+class StorageError(AudioError):
+    """The disk is full or failed while a recording was written."""
+
+
 class ModelError(SottovoceError):
     """A model file is missing, foreign, cut or of another format version."""
 

@@ -485,3 +485,23 @@ def test_a_network_that_fails_on_one_recording_fails_there_alone(tmp_path, explo
     assert "no numbers" in loud.error
     assert silent.error is None
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["silent.wav"]
+
+
+def test_one_file_is_enhanced_as_in_a_run_and_its_errors_are_raised(tmp_path, identity):
+    source = save(tmp_path / "a.wav", 40_000)
+    (result,) = enhance_files([source], tmp_path / "run.wav", identity)
+    advanced = []
+    seconds = files.enhance_file(identity, probe(source), tmp_path / "new" / "one.wav", advance=advanced.append)
+    assert seconds == sum(advanced) == result.seconds == 2.5
+    assert (tmp_path / "new" / "one.wav").read_bytes() == (tmp_path / "run.wav").read_bytes()
+    with pytest.raises(AudioError, match="exists and is kept"):
+        files.enhance_file(identity, probe(source), tmp_path / "run.wav", advance=advanced.append)
+
+
+def test_what_is_raised_between_blocks_leaves_no_file(tmp_path, identity):
+    def stop(seconds):
+        raise ConfigError("enough")
+
+    with pytest.raises(ConfigError, match="enough"):
+        files.enhance_file(identity, probe(save(tmp_path / "a.wav", 40_000)), tmp_path / "b.wav", advance=stop)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -111,6 +112,23 @@ def test_one_that_dies_is_replaced(workers, functions, name, words):
     with pytest.raises(WorkerDiedError, match=words):
         workers.call(getattr(functions, name), advance=unheard)
     assert workers.call(functions.process, advance=unheard) != before
+
+
+def test_a_call_can_be_ended_from_another_thread_while_it_lasts(workers, functions):
+    kills = []
+
+    def kill(seconds):
+        threading.Thread(target=kills[0]).start()
+
+    started = time.monotonic()
+    with pytest.raises(WorkerDiedError, match="signal 9"):
+        workers.call(functions.spin, advance=kill, on_start=kills.append)
+    assert time.monotonic() - started < 10
+    after = workers.call(functions.process, advance=unheard)
+    kills[0]()  # of a call that has ended: its process may have another
+    assert workers.call(functions.process, advance=unheard, on_start=kills.append) == after
+    kills[1]()
+    assert workers.call(functions.process, advance=unheard) == after
 
 
 def test_one_that_died_while_it_waited_is_replaced(workers, functions):

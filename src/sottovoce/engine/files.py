@@ -58,6 +58,52 @@ class FileResult:
     kept: bool = False
 
 
+def enhance_file(
+    enhancer: Enhancer,
+    recording: AudioInfo,
+    target: Path,
+    options: EnhanceOptions | None = None,
+    *,
+    output_options: OutputOptions | None = None,
+    overwrite: bool = False,
+    advance: Advance,
+) -> float:
+    """Enhance one recording by blocks; the output appears whole or not at all.
+
+    Args:
+        enhancer: The engine.
+        recording: What was found out about the recording.
+        target: The file for its enhanced version; its suffix sets the kind, and its folder is made.
+        options: How to enhance.
+        output_options: What is kept beside the sound, and how small lossy files become.
+        overwrite: Replace an existing file.
+        advance: Called after every block with its length in seconds.
+
+    Returns:
+        Length of what was decoded, in seconds.
+
+    Raises:
+        AudioError: The recording cannot be read to its end or changes meanwhile, or the output cannot be written.
+        ModelError: The network fails, or gives what is no sound.
+    """
+    source = recording.path
+    state = _state(source)
+    writer = open_writer(
+        target, recording, metadata=read_metadata(recording), options=output_options, overwrite=overwrite
+    )
+    make_folder(target.parent)
+    stream = Stream(enhancer, recording.sample_rate, recording.channels, options)
+    taken = 0
+    with writer:
+        for block in blocks(source, block_frames(recording.sample_rate, recording.channels)):
+            writer.write(stream.push(block))
+            taken += block.shape[1]
+            advance(block.shape[1] / recording.sample_rate)
+        writer.write(stream.flush())
+        _refuse_changed(source, state)
+    return taken / recording.sample_rate
+
+
 class _CancelledError(Exception):
     """The run was interrupted while a worker was within a file."""
 
@@ -253,32 +299,31 @@ def _enhance(
     *,
     advance: Advance,
 ) -> FileResult:
-    """Enhance one recording by blocks."""
+    """Enhance one recording of a run, and report what became of it."""
     source, target, info = recording.source, recording.target, recording.info
     if isinstance(info, AudioError):
         raise info
-    taken = 0
+    taken_seconds = 0.0
+
+    def count(seconds: float) -> None:
+        nonlocal taken_seconds
+        taken_seconds += seconds
+        advance(seconds)
+
     try:
         if _state(source) is None:
             raise AudioError(f"{source} was there when this run began and is gone now: it was moved or deleted")
         _refuse_changed(source, recording.state)
-        writer = open_writer(target, info, metadata=read_metadata(info), options=output_options, overwrite=overwrite)
-        make_folder(target.parent)
-        stream = Stream(enhancer, info.sample_rate, info.channels, options)
-        with writer:
-            for block in blocks(source, block_frames(info.sample_rate, info.channels)):
-                writer.write(stream.push(block))
-                taken += block.shape[1]
-                advance(block.shape[1] / info.sample_rate)
-            writer.write(stream.flush())
-            _refuse_changed(source, recording.state)
+        seconds = enhance_file(
+            enhancer, info, target, options, output_options=output_options, overwrite=overwrite, advance=count
+        )
     except (AudioError, ModelError) as error:
-        advance(info.seconds - taken / info.sample_rate)
+        advance(info.seconds - taken_seconds)
         # A network may fail on one recording alone.
         reason = f"{source}: {error}" if isinstance(error, ModelError) else str(error)
         return FileResult(source, target, info.seconds, reason)
     log.info("%s: enhanced to %s", source, target)
-    return FileResult(source, target, taken / info.sample_rate)
+    return FileResult(source, target, seconds)
 
 
 def _crashed(source: Path, error: WorkerDiedError) -> AudioError:

@@ -12,8 +12,6 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import IO, Any, NoReturn, Self, TypeVar, cast
 
-from sottovoce.engine.enhancer import Enhancer
-
 # Started like this, a process does not run the main program of this one again.
 _PROGRAM = "import sys; sys.path[:] = {path!r}; from sottovoce.engine.workers import serve; serve()"
 # A process that was asked to end, and is not within compiled code, takes as long as a block.
@@ -28,18 +26,18 @@ class WorkerDiedError(Exception):
 
 
 class Workers:
-    """A pool of processes with an enhancer each, as a context manager; one that dies is replaced.
+    """A pool of processes, as a context manager; one that dies is replaced.
 
     They are started when they are needed, and cost the memory of a process each.
 
     Args:
-        enhancer: The engine.
+        engine: What each of them gets once, for all functions that it calls: an enhancer, or several.
     """
 
-    def __init__(self, enhancer: Enhancer) -> None:
+    def __init__(self, engine: object) -> None:
         # They log as this process does.
         level = logging.getLogger("sottovoce").getEffectiveLevel()
-        self._greeting = pickle.dumps((enhancer, level))
+        self._greeting = pickle.dumps((engine, level))
         self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
         self._all: list[_Worker] = []
         self._lock = threading.Lock()
@@ -52,13 +50,20 @@ class Workers:
     ) -> None:
         self.stop()
 
-    def call(self, function: Callable[..., T], *arguments: object, advance: Callable[[float], None]) -> T:
+    def call(
+        self,
+        function: Callable[..., T],
+        *arguments: object,
+        advance: Callable[[float], None],
+        on_start: "Callable[[Kill], None] | None" = None,
+    ) -> T:
         """Call a function in a process that is idle, or in a new one.
 
         Args:
-            function: A function of a module, which takes the enhancer, the arguments, and `advance` by name.
+            function: A function of a module, which takes the engine, the arguments, and `advance` by name.
             *arguments: What can be pickled.
             advance: Called here with what the function calls it there.
+            on_start: Called here before the function is, with what ends the process at once from any thread.
 
         Returns:
             What the function returns.
@@ -68,16 +73,20 @@ class Workers:
             Exception: What the function raises.
         """
         worker = self._take()
+        kill = Kill(worker)
         try:
+            if on_start is not None:
+                on_start(kill)
             outcome: T = worker.call(function, arguments, advance)
         except _FunctionError as error:
-            self._idle.put(worker)
+            self._give_back(worker, kill)
             raise error.cause from None
         except BaseException:
             # What was begun is not finished, so that nothing else can be asked of it.
+            kill.expire()
             self._end([worker])
             raise
-        self._idle.put(worker)
+        self._give_back(worker, kill)
         return outcome
 
     def stop(self) -> None:
@@ -91,16 +100,51 @@ class Workers:
             worker = self._idle.get_nowait()
             if worker.is_running:
                 return worker
+            self._end([worker])
         worker = _Worker(self._greeting)
         with self._lock:
             self._all.append(worker)
         return worker
 
+    def _give_back(self, worker: "_Worker", kill: "Kill") -> None:
+        if kill.expire():
+            self._end([worker])
+        else:
+            self._idle.put(worker)
+
     def _end(self, workers: "list[_Worker]") -> None:
+        with self._lock:
+            self._all = [worker for worker in self._all if worker not in workers]
         for worker in workers:
             worker.ask_to_end()
         for worker in workers:
             worker.end()
+
+
+class Kill:
+    """Ends the process of one call at once, and does nothing after that call, when the process may have another.
+
+    Args:
+        worker: The process.
+    """
+
+    def __init__(self, worker: "_Worker") -> None:
+        self._worker: _Worker | None = worker
+        self._is_done = False
+        self._lock = threading.Lock()
+
+    def __call__(self) -> None:
+        """End the process, if the call has not ended."""
+        with self._lock:
+            if self._worker is not None:
+                self._worker.kill()
+                self._is_done = True
+
+    def expire(self) -> bool:
+        """Note that the call has ended, and say whether the process was ended before."""
+        with self._lock:
+            self._worker = None
+            return self._is_done
 
 
 class _FunctionError(Exception):
@@ -153,6 +197,9 @@ class _Worker:
         except (BrokenPipeError, EOFError, pickle.UnpicklingError) as error:
             raise WorkerDiedError(_cause_of_death(self._process.wait())) from error
 
+    def kill(self) -> None:
+        self._process.kill()
+
     def ask_to_end(self) -> None:
         self._process.terminate()
 
@@ -185,7 +232,7 @@ def serve() -> None:
     # Compiled code that prints something would print it between the answers.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    enhancer, level = pickle.load(tasks)
+    engine, level = pickle.load(tasks)
 
     def answer(kind: str, content: object) -> None:
         answers.write(pickle.dumps((kind, content)))
@@ -200,7 +247,7 @@ def serve() -> None:
         except EOFError:
             return
         try:
-            content = function(enhancer, *arguments, advance=lambda done: answer("advance", done))
+            content = function(engine, *arguments, advance=lambda done: answer("advance", done))
         except Exception as error:
             answer("error", error)
         else:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mutagen.flac import Picture
 from mutagen.id3 import APIC, CHAP, COMM, CTOC, ID3, TIT2, TPE1
 
-from sottovoce.errors import AudioError
+from sottovoce.errors import AudioError, StorageError
 from sottovoce.signal.audio import Writer, blocks, formats, probe, read, read_metadata
 from sottovoce.signal.audio.metadata import read_parts
 from sottovoce.signal.output import OutputOptions
@@ -396,6 +396,6 @@ def test_writing_stays_atomic(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("sottovoce.signal.audio.writing.write_metadata", fail)
-    with pytest.raises(AudioError, match="the disk is full"):
+    with pytest.raises(StorageError, match="the disk is full"):
         copy(path, tmp_path / "b.wav")
     assert list(tmp_path.iterdir()) == [path]

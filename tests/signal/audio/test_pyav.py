@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from sottovoce.errors import AudioError
+from sottovoce.errors import AudioError, UnknownFormatError
 from sottovoce.signal.audio import Writer, blocks, probe, read, read_metadata
 
 from .files import cut, film, noise, save, tone
@@ -103,6 +103,16 @@ class TestPyAV:
             frame.sample_rate = 48000
             container.mux([*stream.encode(frame), *stream.encode(None)])
         np.testing.assert_array_equal(read(tmp_path / "a.mka")[0], sound)
+
+    def test_a_list_of_other_files_is_not_followed(self, tmp_path):
+        av = pytest.importorskip("av")
+        film(tmp_path / "private.aac", [(0.0, tone(1.0))], codec="aac", picture_seconds=0)
+        path = tmp_path / "a.mp4"
+        path.write_text("ffconcat version 1.0\nfile private.aac\n")
+        with av.open(str(path)) as container:
+            assert container.streams.audio  # FFmpeg itself would follow it
+        with pytest.raises(UnknownFormatError, match="not a sound file"):
+            probe(path)
 
     def test_garbage(self, tmp_path):
         pytest.importorskip("av")

@@ -205,7 +205,7 @@ class MediaWriter:
                 self._part = temporary_beside(self.path)
                 self._part.touch(exist_ok=False)
                 stack.callback(self._part.unlink, missing_ok=True)
-                source = None if self._source is None else stack.enter_context(av.open(str(self._source)))
+                source = None if self._source is None else stack.enter_context(pyav.open_container(self._source))
                 self._begin(source)
                 self._opened = stack.pop_all()
         except (av.FFmpegError, OSError) as error:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sottovoce.errors import AudioError
+from sottovoce.errors import AudioError, UnknownFormatError
 from sottovoce.signal.audio.formats import PYAV_SUFFIXES, AudioInfo, Float32Array, damaged
 from sottovoce.signal.audio.metadata import TEXTS, Metadata
 
@@ -34,6 +34,13 @@ _BEGINNINGS = (
 )
 
 
+# FFmpeg reads playlists, lists of pictures and more, which name other files or addresses for it to open: from whatever
+# is called .mp4. These kinds hold their sound themselves.
+_DEMUXERS = (
+    *("aac", "ac3", "aiff", "amr", "amrnb", "amrwb", "ape", "asf", "avi", "caf", "dsf", "dts", "dtshd", "eac3", "flac"),
+    *("flv", "loas", "matroska", "mov", "mp3", "mpc", "mpc8", "mpeg", "mpegts", "mxf", "ogg", "rm", "tta", "w64"),
+    *("wav", "wv"),
+)
 # Tags in ffmpeg's words, where soundfile has others; and those that describe the file.
 _TEXT_NAMES = {"track": "tracknumber", "creation_time": "date"}
 _TECHNICAL_TAGS = {
@@ -73,16 +80,16 @@ def probe(path: Path) -> AudioInfo:
         AudioError: PyAV is not installed, or the file is damaged or holds no sound track.
     """
     if find_spec("av") is None:
-        raise AudioError(
+        raise UnknownFormatError(
             f"{path} needs a decoder that is not installed: run `pip install 'sottovoce[av]'`, or convert it "
             f"first with `ffmpeg -i {path.name} out.wav`"
         )
     import av
 
     try:
-        with av.open(str(path)) as container:
+        with open_container(path) as container:
             if not container.streams.audio:
-                raise AudioError(f"{path} holds no sound track, expected one: check the name")
+                raise UnknownFormatError(f"{path} holds no sound track, expected one: check the name")
             stream = choose_track(container)
             rate, channels, codec = stream.rate, stream.channels, stream.codec_context.name
             # Files of browsers have no duration in their header.
@@ -95,7 +102,7 @@ def probe(path: Path) -> AudioInfo:
                 size += packet.size
             kind = path.suffix[1:] if path.suffix.lower() in PYAV_SUFFIXES else container.format.name.partition(",")[0]
     except (av.FFmpegError, OSError) as error:
-        raise AudioError(
+        raise UnknownFormatError(
             f"{path} is not a sound file that can be read, or it is cut or damaged ({error.strerror}): copy it again"
         ) from error
     bit_rate = 8 * size / sound_seconds if sound_seconds else 0.0
@@ -109,6 +116,24 @@ def probe(path: Path) -> AudioInfo:
         bit_rate=bit_rate,
         needs_pyav=True,
     )
+
+
+def open_container(path: Path) -> "InputContainer":
+    """Open a file of a kind that holds its sound itself.
+
+    Args:
+        path: An existing file.
+
+    Returns:
+        The open container, a context manager.
+
+    Raises:
+        av.FFmpegError: It is damaged, or of another kind.
+        OSError: It cannot be read.
+    """
+    import av
+
+    return av.open(str(path), options={"format_whitelist": ",".join(_DEMUXERS)})
 
 
 def read_metadata(path: Path) -> Metadata:
@@ -126,7 +151,7 @@ def read_metadata(path: Path) -> Metadata:
     import av
 
     try:
-        with av.open(str(path)) as container:
+        with open_container(path) as container:
             found = {**choose_track(container).metadata, **container.metadata}
             has_cover = any(
                 stream.disposition & av.stream.Disposition.attached_pic for stream in container.streams.video
@@ -176,7 +201,7 @@ def decode(info: AudioInfo, start: int, frames: int | None) -> Iterator[Float32A
     end = None if frames is None else start + frames
     position = 0
     try:
-        with av.open(str(info.path)) as container:
+        with open_container(info.path) as container:
             stream = choose_track(container)
             _say_which(info.path, container.streams.audio, stream)
             for samples in _in_time(info, container, stream):

@@ -12,7 +12,7 @@ from typing import BinaryIO
 import numpy as np
 import soundfile as sf
 
-from sottovoce.errors import AudioError
+from sottovoce.errors import AudioError, UnknownFormatError
 from sottovoce.paths import require_sound_file, unreadable
 from sottovoce.signal.audio import pyav
 from sottovoce.signal.audio.containers import Head, find_defect, missing_head, sound_length, stated_frames
@@ -125,7 +125,7 @@ def probe(path: Path | str) -> AudioInfo:
             info = _probe(path)
         except sf.SoundFileError as error:
             if path.suffix.lower() not in PYAV_SUFFIXES:
-                raise AudioError(
+                raise UnknownFormatError(
                     f"{path} is not a sound file that can be read, or it is damaged: expected "
                     f"{listing(AUDIO_SUFFIXES)}; `ffmpeg -i {path.name} out.wav` converts other kinds"
                 ) from error

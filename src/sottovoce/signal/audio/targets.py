@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sottovoce.atomic import publish
-from sottovoce.errors import AudioError
+from sottovoce.errors import AudioError, StorageError
 from sottovoce.paths import advice_on, is_folder
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ def existing(path: Path) -> AudioError:
     return AudioError(f"{path} exists and is kept: name another output, or allow overwriting")
 
 
-def disk_error(path: Path, seconds: float) -> AudioError:
+def disk_error(path: Path, seconds: float) -> StorageError:
     """Make the error for a disk that took not all of the sound.
 
     Args:
@@ -78,7 +78,7 @@ def disk_error(path: Path, seconds: float) -> AudioError:
     Returns:
         The error, to be raised.
     """
-    return AudioError(
+    return StorageError(
         f"cannot write {path}: the disk is full or failed after {seconds:.1f} seconds of sound, and nothing was kept; "
         "free some space or name another folder"
     )
