@@ -46,7 +46,7 @@ from sspd2023.systems import SYSTEMS
 
 RATE = 16000
 RESULTS = Path(__file__).parent / "results" / "quality"
-PEERS = ("log_mmse", "noisereduce", "rnnoise", "webrtc")
+PEERS = ("log_mmse", "noisereduce", "rnnoise", "webrtc", "dtln", "deepfilternet")
 CLEAN_IN = 30
 RECOGNISED = 12
 DUTCH = "nathalie"

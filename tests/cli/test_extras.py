@@ -106,4 +106,4 @@ def test_the_extras_are_those_of_the_package():
     assert set(EXTRAS) == set(extras) - {"dev"}
     for extra, modules in EXTRAS.items():
         names = {requirement.partition(">")[0].replace("-", "_") for requirement in extras[extra]}
-        assert {{"yaml": "pyyaml"}.get(module, module) for module in modules} <= names
+        assert {{"yaml": "pyyaml"}.get(module, module.replace(".", "_")) for module in modules} <= names

