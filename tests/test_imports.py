@@ -36,6 +36,7 @@ MAY_KNOW = {
     "data": {"signal", "config"},
     "training": {"signal", "config", "engine", "models", "objectives", "data", "metrics"},
     "metrics": {"signal"},
+    "service": {"signal", "engine", "weights"},
     "cli": {
         "signal",
         "config",
@@ -45,6 +46,7 @@ MAY_KNOW = {
         "data",
         "training",
         "metrics",
+        "service",
         "weights",
         "terminal",
     },
@@ -53,6 +55,7 @@ MAY_KNOW = {
 }
 
 LIGHTNING = {"lightning", "pytorch_lightning"}
+SERVER = {"fastapi", "starlette", "uvicorn", "h11", "python_multipart", "prometheus_client"}
 MUST_NOT_KNOW = {
     "signal": {"torch", "onnxruntime", "matplotlib", "scipy", "librosa"},
     "engine": {"torch", "matplotlib", "scipy", "librosa"},
@@ -62,7 +65,17 @@ MUST_NOT_KNOW = {
     "metrics": {"torch"},
 }
 
-HEAVY = {"torch", "lightning", "matplotlib", "scipy", "librosa", "pandas", "tensorboard", "onnx", "pyroomacoustics"}
+HEAVY = SERVER | {
+    "torch",
+    "lightning",
+    "matplotlib",
+    "scipy",
+    "librosa",
+    "pandas",
+    "tensorboard",
+    "onnx",
+    "pyroomacoustics",
+}
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
@@ -95,6 +108,7 @@ def test_imports_run_one_way(module):
 
     assert not {name for name in names if name.split(".")[0] == "sspd2023"}  # it stands on this package
     forbidden = MUST_NOT_KNOW.get(part, set()) | (LIGHTNING if part not in ("training", "cli") else set())
+    forbidden |= SERVER if part != "service" else set()
     assert not {name for name in names if name in forbidden or name.split(".")[0] in forbidden}
 
 
@@ -157,6 +171,12 @@ assert main() == 0
     assert {"onnxruntime", "tyro"} <= loaded
     # tyro loads typeguard, and that unittest and asyncio, to check defaults of types that cli.arguments avoids: 45 ms.
     assert not loaded & (HEAVY | {"typeguard", "unittest", "asyncio", "rich", "pydantic", "sounddevice"})
+
+
+def test_a_worker_of_the_service_and_its_client_load_no_server():
+    loaded = loaded_by("import sottovoce.service.work, sottovoce.service.client")
+    assert "numpy" in loaded
+    assert not loaded & (HEAVY | {"pydantic", "asyncio", "tyro"})
 
 
 def test_the_list_of_commands_loads_none():

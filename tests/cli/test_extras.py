@@ -30,6 +30,7 @@ NEEDS = {
     "plot {}/a.wav -o {}/new.png": {"metrics": ["matplotlib"]},
     "info {}/a.wav": {},
     "info default": {},
+    "serve --port 0 --folder {}/new": {"serve": EXTRAS["serve"]},
     "benchmark --quick -o {}/new": {"train": EXTRAS["train"], "metrics": ("pesq", *METRICS)},
     "fetch librispeech-test-clean -o {}/new": {"corpora": EXTRAS["corpora"]},
 }

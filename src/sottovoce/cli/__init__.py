@@ -52,6 +52,7 @@ COMMANDS = {
     "live": Command(
         "sottovoce.cli.live", "Enhance a microphone while you speak, for headphones, a recording program or a call."
     ),
+    "serve": Command("sottovoce.cli.serve", "Enhance recordings for other programs, over HTTP."),
     "train": Command(
         "sottovoce.cli.train",
         "Train on clean speech of anyone and noisy recordings of the place; no pairs are needed.",

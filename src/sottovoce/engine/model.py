@@ -70,12 +70,13 @@ class Model:
         return Model, (self._content, self._origin)
 
     @classmethod
-    def load(cls, path: Path | str) -> "Model":
+    def load(cls, path: Path | str, *, origin: str | None = None) -> "Model":
         """Load a model file.
 
         Args:
             path: A file written by `sottovoce train`, `sottovoce adapt` or `sottovoce.models.export`, or the folder of
                 a run, which holds it as model.onnx.
+            origin: What messages about the network call it; its path if not given.
 
         Returns:
             The checked model.
@@ -91,7 +92,7 @@ class Model:
                     f"found no model.onnx in the folder {path.parent}: give the folder that `sottovoce train` or "
                     "`sottovoce adapt` wrote, when its run has finished, or a model file"
                 )
-        return cls(read_content(path), str(path))
+        return cls(read_content(path), origin or str(path))
 
     def _check_shapes(self, inputs: list[_Node], outputs: list[_Node]) -> None:
         """Refuse a network with other inputs and outputs than its metadata describe; None stands for a free size."""

@@ -1,0 +1,1 @@
+"""Enhancement over HTTP: `sottovoce serve`. Needs the extra `serve`."""

@@ -1,0 +1,217 @@
+"""A client in Python, which needs no extra: the standard library alone."""
+
+import contextlib
+import http.client
+import json
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, TypedDict, Unpack
+from urllib.parse import quote, urlsplit
+
+from sottovoce.atomic import replacing
+from sottovoce.errors import AudioError, ConfigError, SottovoceError
+
+_CHUNK_BYTES = 2**18
+
+
+class EnhancementKeywords(TypedDict, total=False):
+    """What may be asked of a recording: the fields of the form, as /openapi.json describes them."""
+
+    model: str
+    limit_db: float
+    mix: float
+    full_band: bool
+    linked: bool
+    output: Literal["enhanced", "removed"]
+    metadata: bool
+    quality: float
+    bitrate: float
+
+
+class UnreachableError(SottovoceError):
+    """There is no service, or its answer has not come whole."""
+
+
+class RefusedError(SottovoceError):
+    """The service has answered with an error.
+
+    Attributes:
+        status: HTTP status.
+        code: The service's word for it, which stays the same when the sentence is improved.
+        retry_seconds: When to try again, if the service says so.
+    """
+
+    def __init__(self, status: int, code: str, message: str, retry_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.retry_seconds = retry_seconds
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """A model that may be named.
+
+    Attributes:
+        name: Its name.
+        sample_rate: Rate at which it works, in Hz.
+        latency_seconds: Algorithmic latency of a stream.
+        parameters: Number of trained values.
+        licence: Licence of the weights.
+        training_data: The corpora of the training, one sentence each.
+    """
+
+    name: str
+    sample_rate: int
+    latency_seconds: float
+    parameters: int
+    licence: str
+    training_data: tuple[str, ...]
+
+
+class Client:
+    """Calls a service; each call has a connection of its own, so that threads may share a client.
+
+    Args:
+        address: Where the service is, such as http://localhost:8000.
+        token: What the service asks for beyond its own machine.
+        timeout_seconds: The longest time without any answer. While a recording waits and is enhanced there is none.
+
+    Raises:
+        ConfigError: The address is none.
+    """
+
+    def __init__(
+        self, address: str = "http://127.0.0.1:8000", *, token: str | None = None, timeout_seconds: float = 600.0
+    ) -> None:
+        parts = urlsplit(address)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigError(f"found the address {address!r}, expected one such as http://localhost:8000")
+        self._make = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        self._place = parts.hostname, parts.port
+        self._prefix = parts.path.rstrip("/")
+        self._address = address
+        self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        self._timeout_seconds = timeout_seconds
+
+    def models(self) -> list[ModelInfo]:
+        """List the models that may be named.
+
+        Raises:
+            RefusedError: The service refuses.
+            UnreachableError: It cannot be reached.
+        """
+        models = self._json("GET", "/v1/models")["models"]
+        return [ModelInfo(**{**model, "training_data": tuple(model["training_data"])}) for model in models]
+
+    def enhance(
+        self,
+        recording: Path | str,
+        target: Path | str,
+        *,
+        overwrite: bool = False,
+        **fields: Unpack[EnhancementKeywords],
+    ) -> None:
+        """Enhance a recording, and wait for it.
+
+        Args:
+            recording: A file of any kind that the service reads.
+            target: The file for its enhanced version, of the same kind.
+            overwrite: Replace an existing file.
+            **fields: How to enhance.
+
+        Raises:
+            RefusedError: The service refuses, or cannot enhance it.
+            AudioError: The recording cannot be read.
+            UnreachableError: The service cannot be reached.
+            DataError: The target exists.
+        """
+        with self._upload("/v1/audio/enhancements", Path(recording), fields) as answer:
+            _save(answer, Path(target), overwrite)
+
+    @contextlib.contextmanager
+    def _upload(self, path: str, recording: Path, fields: Mapping[str, object]) -> Iterator[http.client.HTTPResponse]:
+        try:
+            file = recording.open("rb")
+        except OSError as error:
+            raise AudioError(f"cannot read {recording} ({error.strerror}): check its name") from error
+        with file:
+            boundary = secrets.token_hex(16)
+            before = _before(boundary, recording.name, fields)
+            after = f"\r\n--{boundary}--\r\n".encode()
+            headers = {
+                "Content-Type": f"multipart/form-data; boundary={boundary}",
+                "Content-Length": str(len(before) + recording.stat().st_size + len(after)),
+            }
+            with self._call("POST", path, _joined(before, file, after), headers) as answer:
+                yield answer
+
+    def _json(self, method: str, path: str) -> Any:
+        with self._call(method, path) as answer:
+            return json.loads(answer.read())
+
+    @contextlib.contextmanager
+    def _call(
+        self, method: str, path: str, body: Iterator[bytes] | None = None, headers: Mapping[str, str] | None = None
+    ) -> Iterator[http.client.HTTPResponse]:
+        connection = self._make(*self._place, timeout=self._timeout_seconds)
+        try:
+            try:
+                # An answer may come before all was sent, if the service wants no more.
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                    connection.request(
+                        method, self._prefix + path, body, {**self._headers, **(headers or {}), "Connection": "close"}
+                    )
+                answer = connection.getresponse()
+            except (OSError, http.client.HTTPException) as error:
+                raise UnreachableError(
+                    f"cannot reach the service at {self._address} ({error}): see whether `sottovoce serve` runs there"
+                ) from error
+            if not 200 <= answer.status < 300:
+                raise _refused(answer)
+            yield answer
+        finally:
+            connection.close()
+
+
+def _before(boundary: str, name: str, fields: Mapping[str, object]) -> bytes:
+    """All of a form that stands before the content of its file."""
+    parts = [
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{field}"\r\n\r\n{_text(value)}\r\n'
+        for field, value in fields.items()
+    ]
+    head = f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{quote(name)}"\r\n\r\n'
+    return "".join([*parts, head]).encode()
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _joined(before: bytes, file: BinaryIO, after: bytes) -> Iterator[bytes]:
+    yield before
+    while chunk := file.read(_CHUNK_BYTES):
+        yield chunk
+    yield after
+
+
+def _save(answer: http.client.HTTPResponse, target: Path, overwrite: bool) -> None:
+    with replacing(target, overwrite=overwrite) as temporary, temporary.open("wb") as file:
+        shutil.copyfileobj(answer, file, _CHUNK_BYTES)
+        if answer.length:  # http.client does not say that less has come than was promised
+            raise UnreachableError(
+                f"found {answer.length} bytes less of {target} than promised: send the recording again"
+            )
+
+
+def _refused(answer: http.client.HTTPResponse) -> RefusedError:
+    try:
+        error = json.loads(answer.read(2**16))["error"]
+        code, message = str(error["code"]), str(error["message"])
+    except (ValueError, KeyError, TypeError):  # something else listens there
+        code, message = "foreign", f"found an answer of status {answer.status} that is none of this service"
+    retry = answer.getheader("Retry-After", "")
+    return RefusedError(answer.status, code, message, float(retry) if retry.isdecimal() else None)

@@ -1,0 +1,72 @@
+"""Connections of uvicorn that end when their client is too slow, and of which there are so many at most."""
+
+import asyncio
+import json
+import time
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+# Until the headers of a request are whole, from the beginning of a connection or the end of the answer before.
+HEADER_SECONDS = 10.0
+
+
+class Connection(H11Protocol):
+    """A connection that is closed when its client is too slow.
+
+    uvicorn ends connections that are idle between two requests, and no others.
+    """
+
+    limit = 512
+    transfer_seconds = 600.0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take a connection, in place of the one that has been idle for longest if there are too many."""
+        super().connection_made(transport)
+        self._waiting_since = time.monotonic()
+        self._waits_for = "request"
+        if len(self.connections) <= self.limit:
+            return
+        idle = [
+            connection
+            for connection in self.connections
+            if isinstance(connection, Connection) and connection is not self and connection.waits_for == "request"
+        ]
+        longest = min(idle, key=lambda connection: connection._waiting_since, default=self)
+        longest.transport.abort()
+
+    @property
+    def waits_for(self) -> str:
+        """What the client has to do: send a request, send its body, read an answer, or nothing."""
+        cycle = self.cycle
+        if self.transport.is_closing():
+            return "close"
+        if self.conn.their_state is h11.SEND_BODY:
+            return "body"
+        if cycle is None or cycle.response_complete:
+            return "request"
+        return "answer" if cycle.response_started else ""
+
+    def on_response_complete(self) -> None:
+        """Give the client its time for the next request."""
+        self._waiting_since = time.monotonic()
+        super().on_response_complete()
+
+    def check(self) -> None:
+        """Close the connection if its client has had its time; to be called about once a second."""
+        waits_for = self.waits_for
+        now = time.monotonic()
+        if waits_for != self._waits_for:
+            self._waits_for, self._waiting_since = waits_for, now
+        seconds = HEADER_SECONDS if waits_for in ("request", "close") else self.transfer_seconds
+        if waits_for and now - self._waiting_since > seconds:
+            self.transport.abort()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP, with the body that all errors have."""
+        body = json.dumps({"error": {"code": "no_http", "message": "found no request of HTTP, expected one"}}).encode()
+        headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
+        events = (h11.Response(status_code=400, headers=headers), h11.Data(data=body), h11.EndOfMessage())
+        for event in events:
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()

@@ -1,0 +1,175 @@
+"""What requests and answers hold, as OpenAPI describes it."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sottovoce.engine.enhancer import Enhancer
+from sottovoce.engine.options import EnhanceOptions
+from sottovoce.errors import ConfigError
+from sottovoce.service.errors import ServiceError, service_error
+from sottovoce.service.uploads import FILE_FIELD
+from sottovoce.signal.output import OutputOptions
+
+_EXPECTED = {"float_parsing": "a number", "bool_parsing": "true or false", "literal_error": "enhanced or removed"}
+
+
+class EnhancementFields(BaseModel):
+    """What may be asked of a recording, beside the recording; ranges are checked by the options of the engine."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str = Field("default", description="One of those that /v1/models lists.")
+    limit_db: float | None = Field(
+        None,
+        description="Maximum attenuation in dB: 20 leaves a little of the room. No limit if not given.",
+        json_schema_extra={"minimum": 0},
+    )
+    mix: float = Field(
+        1.0,
+        description="Share of the enhanced signal, 0 (the recording) to 1 (enhanced only).",
+        json_schema_extra={"minimum": 0, "maximum": 1},
+    )
+    full_band: bool = Field(True, description="Keep what lies above 8 kHz, and lower the noise there.")
+    linked: bool = Field(False, description="Give all channels the same gains.")
+    output: Literal["enhanced", "removed"] = Field(
+        "enhanced", description="The enhanced sound, or what was removed from the recording."
+    )
+    metadata: bool = Field(True, description="Keep tags, covers, chapters, markers and time references.")
+    quality: float | None = Field(
+        None,
+        description="Quality of an MP3, Ogg Vorbis or Opus; about the bit rate of the recording if not given.",
+        json_schema_extra={"minimum": 0, "maximum": 1},
+    )
+    bitrate: float | None = Field(
+        None,
+        description="Bit rate of an MP3, Ogg Vorbis or Opus in kbit/s, in place of a quality.",
+        json_schema_extra={"minimum": 1, "maximum": 10_000},
+    )
+
+    @classmethod
+    def checked(cls, fields: dict[str, str], models: list[str]) -> "EnhancementFields":
+        """Read the fields of a form.
+
+        Args:
+            fields: Their text by name.
+            models: Models that may be named.
+
+        Returns:
+            The fields.
+
+        Raises:
+            ServiceError: One is unknown, no number or out of its range.
+        """
+        try:
+            found = cls.model_validate(fields)
+            found.options()
+            found.output_options()
+        except ValidationError as error:
+            raise _invalid_field(error, sorted(cls.model_fields)) from None
+        except ConfigError as error:
+            raise service_error(error) from None
+        if found.model not in models:
+            raise ServiceError(
+                422, "unknown_model", f"found the model {found.model[:100]!r}, expected one of {', '.join(models)}"
+            )
+        return found
+
+    def options(self) -> EnhanceOptions:
+        """How to enhance."""
+        return EnhanceOptions(
+            limit_db=self.limit_db,
+            mix=self.mix,
+            full_band=self.full_band,
+            linked=self.linked,
+            removed=self.output == "removed",
+        )
+
+    def output_options(self) -> OutputOptions:
+        """What is kept beside the sound."""
+        return OutputOptions(metadata=self.metadata, quality=self.quality, bitrate=self.bitrate)
+
+
+def _invalid_field(error: ValidationError, known: list[str]) -> ServiceError:
+    first = error.errors()[0]
+    name, found = str(first["loc"][0])[:100], str(first["input"])[:100]
+    if first["type"] == "extra_forbidden":
+        sentence = f"found the field {name!r}, expected one of {', '.join([FILE_FIELD, *known])}"
+    else:
+        sentence = f"found {name} {found!r}, expected {_EXPECTED[first['type']]}"
+    return ServiceError(422, "invalid_field", sentence)
+
+
+class ErrorContent(BaseModel):
+    """What went wrong."""
+
+    code: str = Field(description="For programs: it stays the same when the sentence is improved.")
+    message: str = Field(description="One sentence: what was found, what was expected, what to do.")
+
+
+class ErrorAnswer(BaseModel):
+    """The body of every answer that is an error."""
+
+    error: ErrorContent
+
+
+class ModelDescription(BaseModel):
+    """A model that may be named."""
+
+    name: str
+    sample_rate: int = Field(description="Rate at which it works, in Hz; recordings of any rate are taken.")
+    latency_seconds: float = Field(description="Algorithmic latency of a stream.")
+    parameters: int
+    licence: str
+    training_data: list[str]
+
+    @classmethod
+    def of(cls, name: str, enhancer: Enhancer) -> "ModelDescription":
+        """Describe a model.
+
+        Args:
+            name: Its name here.
+            enhancer: The model.
+        """
+        metadata = enhancer.model.metadata
+        return cls(
+            name=name,
+            sample_rate=metadata.sample_rate,
+            latency_seconds=metadata.latency_seconds,
+            parameters=metadata.parameters,
+            licence=metadata.licence,
+            training_data=list(metadata.training_data),
+        )
+
+
+class Models(BaseModel):
+    """The models that may be named."""
+
+    models: list[ModelDescription]
+
+
+class Status(BaseModel):
+    """That all is well."""
+
+    status: Literal["ok"] = "ok"
+
+
+def form_schema() -> dict[str, Any]:
+    """Describe the form of an enhancement for OpenAPI."""
+    schema = EnhancementFields.model_json_schema()
+    file = {"type": "string", "format": "binary", "description": "The recording, in any format that is read."}
+    schema["properties"] = {FILE_FIELD: file, **schema["properties"]}
+    schema["required"] = [FILE_FIELD]
+    return {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": schema,
+                "examples": {
+                    "all of it": {"value": {"file": "interview.wav"}},
+                    "a little of the room": {"value": {"file": "interview.wav", "limit_db": 20}},
+                    "what was removed": {"value": {"file": "interview.wav", "output": "removed"}},
+                },
+            }
+        },
+    }

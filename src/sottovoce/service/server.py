@@ -1,0 +1,117 @@
+"""The process: socket, connections, signals."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+
+import uvicorn
+
+from sottovoce.errors import ConfigError
+from sottovoce.service.app import create_app
+from sottovoce.service.connections import Connection
+from sottovoce.service.pool import Pool
+from sottovoce.service.settings import ServiceSettings
+
+_TICKS_PER_CHECK = 10
+# What remains after the last recording was given up: sending its answer.
+_CLOSING_SECONDS = 5.0
+_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
+class Service:
+    """The service; from here on its address is taken, and whoever connects waits for `run`.
+
+    Args:
+        settings: How it runs.
+
+    Attributes:
+        address: Where it listens, such as http://127.0.0.1:8000.
+
+    Raises:
+        ModelError: A model cannot be loaded.
+        ConfigError: The address cannot be listened at.
+        DataError: The folder for uploads cannot be used.
+    """
+
+    def __init__(self, settings: ServiceSettings) -> None:
+        app = create_app(settings)
+        connection = type(
+            "LimitedConnection",
+            (Connection,),
+            {"limit": settings.connections, "transfer_seconds": settings.transfer_seconds},
+        )
+        config = uvicorn.Config(
+            app,
+            http=connection,
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=int(settings.grace_seconds + _CLOSING_SECONDS),
+        )
+        self._server = _Server(config, app.state.pool, settings.grace_seconds)
+        self._listener = _listen(settings)
+        host, port = self._listener.getsockname()[:2]
+        self.address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+    def run(self) -> None:
+        """Serve until a signal or `stop`, and finish what is being enhanced."""
+        with self._listener:
+            self._server.run([self._listener])
+
+    def stop(self) -> None:
+        """Let `run` come to its end; to be called from any thread."""
+        self._server.should_exit = True
+
+
+class _Server(uvicorn.Server):
+    """Looks after connections while it runs, and gives recordings up before answers when it ends."""
+
+    def __init__(self, config: uvicorn.Config, pool: Pool, grace_seconds: float) -> None:
+        super().__init__(config)
+        self._pool = pool
+        self._grace_seconds = grace_seconds
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % _TICKS_PER_CHECK == 0:
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, Connection):
+                    connection.check()
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        stopping = asyncio.create_task(self._pool.stop(self._grace_seconds))
+        await super().shutdown(sockets)
+        await stopping
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """A signal is a wish to end, and the end that follows is a good one: it is not raised again."""
+        if threading.current_thread() is not threading.main_thread():  # others receive none
+            yield
+            return
+        before = {number: signal.getsignal(number) for number in _SIGNALS}
+        heeded = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
+        for number in heeded:
+            signal.signal(number, self.handle_exit)
+        try:
+            yield
+        finally:
+            for number, handler in heeded.items():
+                signal.signal(number, handler)
+
+
+def _listen(settings: ServiceSettings) -> socket.socket:
+    try:
+        family, *_, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family, backlog=settings.connections)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen at {settings.host}, port {settings.port} ({error.strerror}): name another address, or a "
+            "port that is free"
+        ) from error

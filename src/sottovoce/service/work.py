@@ -1,0 +1,132 @@
+"""What a worker process does with one recording; it knows nothing of HTTP."""
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from sottovoce.engine.enhancer import Enhancer
+from sottovoce.engine.files import enhance_file
+from sottovoce.engine.options import EnhanceOptions
+from sottovoce.errors import AudioError, ModelError, StorageError
+from sottovoce.service.kinds import output_suffix
+from sottovoce.signal.audio import probe
+from sottovoce.signal.output import OutputOptions
+
+RESERVE_BYTES = 2**28
+"""What stays free on the disk: a service that fills it would take others down."""
+
+
+class TooLongError(AudioError):
+    """A recording holds more sound than the service takes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What is to be done.
+
+    Attributes:
+        recording: The recording, in a folder of its own, which also takes the result.
+        model: Name of the model.
+        options: How to enhance.
+        output_options: What is kept beside the sound, and how small lossy files become.
+        max_seconds: The most sound that is decoded, all channels together.
+    """
+
+    recording: Path
+    model: str
+    options: EnhanceOptions
+    output_options: OutputOptions
+    max_seconds: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was done.
+
+    Attributes:
+        path: The result.
+        seconds: Length of the recording.
+    """
+
+    path: Path
+    seconds: float
+
+
+def enhance_upload(enhancers: Mapping[str, Enhancer], order: Order, *, advance: Callable[[float], None]) -> Result:
+    """Enhance a recording that somebody sent.
+
+    Args:
+        enhancers: The engines by name.
+        order: What is to be done.
+        advance: Called after every block with its length in seconds.
+
+    Returns:
+        The result.
+
+    Raises:
+        UnknownFormatError: It is no recording.
+        TooLongError: It is too long.
+        StorageError: The disk takes no more.
+        AudioError: It is damaged, or its kind of file has no room for it.
+        ModelError: The network fails.
+    """
+    folder = order.recording.parent
+    try:
+        recording = probe(order.recording)
+        taken_seconds = 0.0
+
+        def count(seconds: float) -> None:
+            nonlocal taken_seconds
+            taken_seconds += seconds * recording.channels
+            # Nothing that a header says is believed: only what was decoded counts.
+            if taken_seconds > order.max_seconds:
+                raise TooLongError(
+                    f"found more than {order.max_seconds / 60:g} minutes of sound, all channels together, expected "
+                    "that at most: cut the recording into parts"
+                )
+            require_space(folder)
+            advance(seconds)
+
+        target = folder / f"{'removed' if order.options.removed else 'enhanced'}{output_suffix(recording)}"
+        seconds = enhance_file(
+            enhancers[order.model],
+            recording,
+            target,
+            order.options,
+            output_options=order.output_options,
+            advance=count,
+        )
+    except (AudioError, ModelError) as error:
+        # Where it lies is nobody else's business.
+        raise type(error)(str(error).replace(f"{folder}{os.sep}", "")) from None
+    return Result(target, seconds)
+
+
+def require_space(folder: Path) -> None:
+    """Refuse to write more to a disk that is nearly full.
+
+    Args:
+        folder: Where it is to be written.
+
+    Raises:
+        StorageError: Less than the reserve is free.
+    """
+    if shutil.disk_usage(folder).free < RESERVE_BYTES:
+        raise StorageError("the disk of the service is nearly full: try again later")
+
+
+def warm_up(enhancers: Mapping[str, Enhancer], *, advance: Callable[[float], None]) -> int:
+    """Load everything that the first recording would wait for.
+
+    Args:
+        enhancers: The engines by name.
+        advance: Not called.
+
+    Returns:
+        Number of the process.
+    """
+    import soundfile  # noqa: F401
+
+    return os.getpid()

@@ -1,0 +1,132 @@
+"""The whole command in a process of its own: many at once, an end by signals, and one that nobody asked for."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from sottovoce.service.client import Client
+
+from ..signal.audio.files import noise, save
+from .calls import call, wait_until
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+
+
+class Process:
+    """A running `sottovoce serve`, which is killed at the end if it still runs."""
+
+    def __init__(self, *flags, models):
+        command = [sys.executable, "-m", "sottovoce", "serve", "--port", "0", "--models", *models, *map(str, flags)]
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        self.lines = []
+        first = self.process.stderr.readline()
+        self.address = re.fullmatch(r"sottovoce: serving at (http://\S+); Ctrl-C ends it\.\n", first)[1]
+        self._reading = threading.Thread(target=lambda: self.lines.extend(self.process.stderr))
+        self._reading.start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.end()
+
+    def end(self):
+        """Wait for its end, and give its exit code."""
+        code = self.process.wait(30)
+        self._reading.join()
+        self.process.stderr.close()
+        return code
+
+
+def in_threads(function, count):
+    threads = [threading.Thread(target=function, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+@pytest.mark.slow
+def test_many_at_once_a_kill_and_a_restart(tmp_path, models, identity_model, recording):
+    flags = ("--folder", tmp_path / "state", "--workers", 2)
+    with Process(*flags, models=models) as service:
+        client = Client(service.address)
+        client.enhance(recording, tmp_path / "alone.wav", model="identity")
+        results = []
+
+        def enhance(number):
+            client.enhance(recording, tmp_path / f"{number}.wav", model="identity")
+            results.append((tmp_path / f"{number}.wav").read_bytes())
+
+        for thread in in_threads(enhance, 64):
+            thread.join(60)
+        assert results == 64 * [(tmp_path / "alone.wav").read_bytes()]
+        assert list((tmp_path / "state").iterdir()) == []
+        wait_until(lambda: len(service.lines) >= 65)
+        lines = [json.loads(line) for line in service.lines]
+        assert sum(line["message"] == "POST /v1/audio/enhancements 200" for line in lines) == 65
+        assert {line["level"] for line in lines} == {"info"}
+        assert not any("a.wav" in line for line in service.lines)
+
+        # Killed in the middle of it.
+        long = save(tmp_path / "long.wav", noise(16_000 * 600))
+        failed = []
+
+        def fail(number):
+            try:
+                client.enhance(long, tmp_path / f"never{number}.wav")
+            except Exception as error:
+                failed.append(error)
+
+        threads = in_threads(fail, 4)
+        wait_until(lambda: list((tmp_path / "state").glob(".*/*")))
+        service.process.kill()
+        for thread in threads:
+            thread.join(30)
+        assert len(failed) == 4
+        assert not list(tmp_path.glob("never*"))
+        assert list((tmp_path / "state").iterdir()) != []
+    with Process(*flags, models=models) as service:
+        assert list((tmp_path / "state").iterdir()) == []
+        Client(service.address).enhance(recording, tmp_path / "again.wav", model="identity")
+        assert (tmp_path / "again.wav").read_bytes() == (tmp_path / "alone.wav").read_bytes()
+        service.process.terminate()
+        assert service.end() == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
+def test_a_signal_ends_it_when_what_runs_is_finished(tmp_path, models, name):
+    source = save(tmp_path / "a.wav", noise(16_000 * 120))
+    with Process("--folder", tmp_path / "state", "--workers", 1, models=models) as service:
+        wait_until(lambda: call(service.address, "GET", "/readyz").status == 200)
+        client = Client(service.address)
+        codes = []
+
+        def enhance(number):
+            try:
+                client.enhance(source, tmp_path / f"{number}.wav")
+            except Exception as error:
+                codes.append(getattr(error, "code", error))
+
+        first = in_threads(enhance, 1)
+        wait_until(lambda: list((tmp_path / "state").glob(".*/.*")))  # it is being enhanced
+        second = threading.Thread(target=enhance, args=(1,))
+        second.start()
+        wait_until(lambda: len(list((tmp_path / "state").glob(".*/recording.wav"))) == 2)
+        time.sleep(0.2)
+        service.process.send_signal(getattr(signal, name))
+        for thread in (*first, second):
+            thread.join(30)
+        assert service.end() == 0
+    assert codes == ["stopping"]
+    assert (tmp_path / "0.wav").stat().st_size == source.stat().st_size
+    assert list((tmp_path / "state").iterdir()) == []
+    assert all(json.loads(line)["level"] in ("info", "warning") for line in service.lines)
