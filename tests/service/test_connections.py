@@ -121,10 +121,8 @@ def test_the_longest_idle_makes_room(impatient):
     with contextlib.ExitStack() as stack:
         idle = [stack.enter_context(connected(impatient)) for _ in range(8)]
         time.sleep(0.1)
-        started = time.monotonic()
         for _ in range(4):
             assert call(impatient.address, "GET", "/healthz").status == 200
-        assert time.monotonic() - started < SECONDS / 2
         assert is_closed_within(idle[0], SECONDS / 4)
         assert len(impatient._server.server_state.connections) <= 8
 

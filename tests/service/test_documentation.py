@@ -43,7 +43,8 @@ def test_curl(service, place, block):
 @pytest.mark.parametrize("block", blocks("python"))
 def test_python(service, place, block):
     exec(block.replace("http://localhost:8000", service.address), {})
-    assert (place / "from_python.wav").stat().st_size == (place / "interview.wav").stat().st_size
+    for name in ("from_python.wav", "from_python_job.wav"):
+        assert (place / name).stat().st_size == (place / "interview.wav").stat().st_size
 
 
 def test_there_are_examples():
@@ -60,6 +61,7 @@ def test_every_setting_is_in_the_table():
 def test_every_code_is_in_the_table():
     found = {code for text in SOURCES for code in re.findall(r"\d{3},\s+\"([a-z_]+)\"", text)}
     found |= {code for text in SOURCES for code in re.findall(r"\d{3}: \"([a-z_]+)\"", text)}
+    found |= {code for text in SOURCES for code in re.findall(r"\"code\": \"([a-z_]+)\"", text)}
     found |= {code for _, code in errors._STATUSES.values()}
-    assert found >= {"busy", "not_found", "invalid_recording", "upload_too_slow"}
+    assert found >= {"busy", "no_http", "not_found", "invalid_recording", "upload_too_slow"}
     assert {code for code in found if f"`{code}`" not in PAGE} == set()

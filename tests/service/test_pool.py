@@ -129,7 +129,7 @@ def test_the_event_loop_goes_on_while_processes_work(monkeypatch, identity, func
             await asyncio.sleep(0.005)
             longest = max(longest, time.perf_counter() - before)
         assert threading.active_count() >= 2
-        assert longest < 0.3
+        assert longest < 0.6
 
     run(scenario, identity)
 

@@ -68,7 +68,7 @@ def test_many_at_once_a_kill_and_a_restart(tmp_path, models, identity_model, rec
         for thread in in_threads(enhance, 64):
             thread.join(60)
         assert results == 64 * [(tmp_path / "alone.wav").read_bytes()]
-        assert list((tmp_path / "state").iterdir()) == []
+        assert list((tmp_path / "state").glob(".*")) == []
         wait_until(lambda: len(service.lines) >= 65)
         lines = [json.loads(line) for line in service.lines]
         assert sum(line["message"] == "POST /v1/audio/enhancements 200" for line in lines) == 65
@@ -87,16 +87,25 @@ def test_many_at_once_a_kill_and_a_restart(tmp_path, models, identity_model, rec
 
         threads = in_threads(fail, 4)
         wait_until(lambda: list((tmp_path / "state").glob(".*/*")))
+        done, running, queued = (client.submit(path, model="identity").id for path in (recording, long, recording))
+        client.wait(done, every_seconds=0.1)
         service.process.kill()
         for thread in threads:
             thread.join(30)
         assert len(failed) == 4
         assert not list(tmp_path.glob("never*"))
-        assert list((tmp_path / "state").iterdir()) != []
+        assert list((tmp_path / "state").glob(".*")) != []
     with Process(*flags, models=models) as service:
-        assert list((tmp_path / "state").iterdir()) == []
-        Client(service.address).enhance(recording, tmp_path / "again.wav", model="identity")
+        assert list((tmp_path / "state").glob(".*")) == []
+        client_again = Client(service.address)
+        client_again.enhance(recording, tmp_path / "again.wav", model="identity")
         assert (tmp_path / "again.wav").read_bytes() == (tmp_path / "alone.wav").read_bytes()
+        # Jobs go on, and what was finished is still there.
+        for number, job in enumerate((done, running, queued)):
+            assert client_again.wait(job, every_seconds=0.1).state == "done"
+            client_again.fetch(job, tmp_path / f"job{number}.wav")
+        assert (tmp_path / "job0.wav").read_bytes() == (tmp_path / "job2.wav").read_bytes() == results[0]
+        assert (tmp_path / "job1.wav").stat().st_size == long.stat().st_size
         service.process.terminate()
         assert service.end() == 0
 
@@ -128,5 +137,5 @@ def test_a_signal_ends_it_when_what_runs_is_finished(tmp_path, models, name):
         assert service.end() == 0
     assert codes == ["stopping"]
     assert (tmp_path / "0.wav").stat().st_size == source.stat().st_size
-    assert list((tmp_path / "state").iterdir()) == []
+    assert list((tmp_path / "state").glob(".*")) == []
     assert all(json.loads(line)["level"] in ("info", "warning") for line in service.lines)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -20,20 +21,99 @@ from sottovoce.engine.model import Model
 from sottovoce.errors import DataError
 from sottovoce.service.errors import ServiceError
 from sottovoce.service.guard import Guard
+from sottovoce.service.jobs import Job, Jobs, JobStore, no_job
 from sottovoce.service.kinds import media_type
 from sottovoce.service.metrics import Metrics, Observer
 from sottovoce.service.pool import Pool
-from sottovoce.service.schemas import EnhancementFields, ErrorAnswer, ModelDescription, Models, Status, form_schema
+from sottovoce.service.schemas import (
+    EnhancementFields,
+    ErrorAnswer,
+    ErrorContent,
+    JobAnswer,
+    ModelDescription,
+    Models,
+    Status,
+    form_schema,
+    unknown_model,
+)
 from sottovoce.service.settings import ServiceSettings
 from sottovoce.service.uploads import receive_upload
-from sottovoce.service.work import Order
+from sottovoce.service.work import Order, Result
 
 _READ_BYTES = 2**18
+_RECORDING: dict[str, Any] = {
+    "description": "The enhanced recording, of the same format.",
+    "content": {"audio/*": {"schema": {"type": "string", "format": "binary"}}},
+}
 _CODES = {404: "not_found", 405: "method_not_allowed"}
 # Nobody takes an answer for another kind of file, and no cache keeps what somebody said.
 _PRIVATE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 T = TypeVar("T")
+
+
+class _Parts:
+    """What the addresses of one application share.
+
+    Args:
+        settings: How the service runs.
+    """
+
+    def __init__(self, settings: ServiceSettings) -> None:
+        self.settings = settings
+        self.enhancers = {name: _load(name, path) for name, path in settings.model_paths().items()}
+        prepare_folder(settings.folder)
+        self.pool = Pool(self.enhancers, workers=settings.workers, queue=settings.queue)
+        self.jobs = Jobs(
+            JobStore(settings.folder),
+            self.pool,
+            lambda fields, recording: self.order(EnhancementFields.model_validate_json(fields), recording),
+            # One process is left for those who wait for their answer.
+            at_once=max(1, settings.workers - 1),
+            limit=settings.jobs,
+            seconds=3600 * settings.job_hours,
+            on_finish=lambda fields, result: self.count(EnhancementFields.model_validate_json(fields), result),
+        )
+        self.metrics = Metrics(self.pool, self.jobs)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
+        """Start and end the processes and the jobs with the application."""
+        starting = asyncio.create_task(self.pool.start())
+        await self.jobs.start()
+        try:
+            yield
+        finally:
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
+            await self.pool.stop(self.settings.grace_seconds)
+            await self.jobs.stop()
+
+    async def receive(self, request: Request, folder: Path) -> tuple[Path, EnhancementFields]:
+        """Read the form of an enhancement."""
+        upload = await receive_upload(
+            request,
+            folder,
+            max_bytes=int(self.settings.max_megabytes * 1e6),
+            max_seconds=self.settings.transfer_seconds,
+        )
+        return upload.recording, EnhancementFields.checked(upload.fields, list(self.enhancers))
+
+    def order(self, fields: EnhancementFields, recording: Path) -> Order:
+        """Say what a worker is to do."""
+        if fields.model not in self.enhancers:  # of a job that an earlier service has taken
+            raise unknown_model(fields.model, list(self.enhancers))
+        return Order(
+            recording=recording,
+            model=fields.model,
+            options=fields.options(),
+            output_options=fields.output_options(),
+            max_seconds=60 * self.settings.max_minutes,
+        )
+
+    def count(self, fields: EnhancementFields, result: Result) -> None:
+        """Count what was enhanced."""
+        self.metrics.sound.labels(fields.model).inc(result.seconds)
 
 
 def create_app(settings: ServiceSettings) -> FastAPI:
@@ -47,78 +127,113 @@ def create_app(settings: ServiceSettings) -> FastAPI:
 
     Raises:
         ModelError: A model cannot be loaded.
-        DataError: The folder for uploads cannot be used.
+        DataError: The folder for uploads cannot be used, or another service uses it.
     """
-    enhancers = {name: _load(name, path) for name, path in settings.model_paths().items()}
-    names = list(enhancers)
-    prepare_folder(settings.folder)
-    pool = Pool(enhancers, workers=settings.workers, queue=settings.queue)
-    metrics = Metrics(pool)
-
-    @contextlib.asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        starting = asyncio.create_task(pool.start())
-        try:
-            yield
-        finally:
-            starting.cancel()
-            await asyncio.gather(starting, return_exceptions=True)
-            await pool.stop(0)
-
+    parts = _Parts(settings)
     app = FastAPI(
         title="Sotto voce",
         version=sottovoce.__version__,
         summary="Takes noise and reverberation out of speech recordings.",
-        lifespan=lifespan,
+        lifespan=parts.lifespan,
         # The pages that FastAPI has for them load programs from elsewhere.
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
     )
-    app.state.pool = pool
+    app.state.pool = parts.pool
     app.add_middleware(Guard, settings=settings)
-    app.add_middleware(Observer, metrics=metrics)
+    app.add_middleware(Observer, metrics=parts.metrics)
     _answer_errors(app)
+    _add_enhancements(app, parts)
+    _add_jobs(app, parts)
+    _add_descriptions(app, parts)
+    return app
 
+
+def _add_enhancements(app: FastAPI, parts: _Parts) -> None:
     @app.post(
         "/v1/audio/enhancements",
         response_class=Response,
         summary="Enhance a recording",
         openapi_extra={"requestBody": form_schema()},
-        responses={
-            200: {
-                "description": "The enhanced recording, of the same format.",
-                "content": {"audio/*": {"schema": {"type": "string", "format": "binary"}}},
-            },
-            **_errors(401, 403, 408, 413, 415, 422, 429, 503, 507),
-        },
+        responses={200: _RECORDING, **_errors(401, 403, 408, 413, 415, 422, 429, 503, 507)},
     )
     async def enhance(request: Request) -> Response:
         """Take noise and reverberation out of a recording; the answer is what `sottovoce enhance` would write."""
-        with pool.admit(), _private_folder(settings.folder) as folder:
-            upload = await receive_upload(
-                request,
-                folder,
-                max_bytes=int(settings.max_megabytes * 1e6),
-                max_seconds=settings.transfer_seconds,
-            )
-            fields = EnhancementFields.checked(upload.fields, names)
-            order = Order(
-                recording=upload.recording,
-                model=fields.model,
-                options=fields.options(),
-                output_options=fields.output_options(),
-                max_seconds=60 * settings.max_minutes,
-            )
-            result = await _unless_gone(request, pool.enhance(order))
+        with parts.pool.admit(), _private_folder(parts.settings.folder) as folder:
+            recording, fields = await parts.receive(request, folder)
+            result = await _unless_gone(request, parts.pool.enhance(parts.order(fields, recording)))
             # What is open can be read after its folder is gone.
             answer = FileAnswer(result.path)
-        metrics.sound.labels(fields.model).inc(result.seconds)
+        parts.count(fields, result)
         return answer
 
+
+def _add_jobs(app: FastAPI, parts: _Parts) -> None:
+    jobs = parts.jobs
+
+    def describe(job: Job) -> JobAnswer:
+        expires = jobs.expires(job)
+        return JobAnswer(
+            id=job.id,
+            state=jobs.state(job),
+            progress=jobs.progress(job),
+            created=_when(job.created),
+            expires=None if expires is None else _when(expires),
+            seconds=job.seconds,
+            result=None if job.result is None else f"/v1/jobs/{job.id}/result",
+            error=None if job.code is None else ErrorContent(code=job.code, message=job.message or ""),
+        )
+
+    @app.post(
+        "/v1/jobs",
+        status_code=202,
+        summary="Enhance a recording while nobody waits",
+        openapi_extra={"requestBody": form_schema()},
+        responses=_errors(401, 403, 408, 413, 415, 422, 429, 503, 507),
+    )
+    async def submit(request: Request, response: Response) -> JobAnswer:
+        """Take a recording, for which the answer names a job; jobs outlive a restart of the service."""
+        await jobs.require_room()
+        with parts.pool.admit(), _private_folder(parts.settings.folder) as folder:
+            recording, fields = await parts.receive(request, folder)
+            job = await jobs.add(folder, recording.name, fields.model_dump_json())
+        response.headers["Location"] = f"/v1/jobs/{job.id}"
+        return describe(job)
+
+    @app.get("/v1/jobs/{job}", summary="See how far a job is", responses=_errors(401, 403, 404))
+    async def see(job: str) -> JobAnswer:
+        """How far the job is, and why it failed if it did."""
+        return describe(await jobs.find(job))
+
+    @app.get(
+        "/v1/jobs/{job}/result",
+        response_class=Response,
+        summary="Take the result of a job",
+        responses={200: _RECORDING, **_errors(401, 403, 404, 409)},
+    )
+    async def take(job: str) -> Response:
+        """The enhanced recording; it can be taken again until the job is deleted or expires."""
+        found = await jobs.find(job)
+        path = jobs.result(found)
+        if path is None:
+            raise ServiceError(409, "no_result", f"found a job that is {jobs.state(found)}, expected one that is done")
+        try:
+            return FileAnswer(path)
+        except FileNotFoundError:
+            raise no_job() from None  # it was deleted meanwhile
+
+    @app.delete("/v1/jobs/{job}", status_code=204, summary="Delete a job", responses=_errors(401, 403, 404))
+    async def delete(job: str) -> None:
+        """End a job, and delete its recording and its result."""
+        await jobs.delete(await jobs.find(job))
+
+
+def _add_descriptions(app: FastAPI, parts: _Parts) -> None:
     @app.get("/v1/models", summary="List the models", responses=_errors(401, 403))
     async def models() -> Models:
         """The models that may be named: the bundled ones, and those that the service was started with."""
-        return Models(models=[ModelDescription.of(name, enhancer) for name, enhancer in enhancers.items()])
+        return Models(models=[ModelDescription.of(name, enhancer) for name, enhancer in parts.enhancers.items()])
 
     @app.get("/healthz", summary="Say whether the process lives")
     async def healthz() -> Status:
@@ -128,16 +243,14 @@ def create_app(settings: ServiceSettings) -> FastAPI:
     @app.get("/readyz", summary="Say whether recordings are taken", responses=_errors(503))
     async def readyz() -> Status:
         """Answered with 200 when the processes have loaded the models, until the service is about to stop."""
-        if not pool.is_ready or pool.is_stopping.is_set():
+        if not parts.pool.is_ready or parts.pool.is_stopping.is_set():
             raise ServiceError(503, "not_ready", "the service is starting or about to stop: try again later")
         return Status()
 
     @app.get("/metrics", summary="Counters for Prometheus", response_class=Response)
     async def prometheus() -> Response:
         """Counters in the text format of Prometheus."""
-        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
-
-    return app
+        return Response(generate_latest(parts.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
 
 def prepare_folder(folder: Path) -> None:
@@ -214,6 +327,10 @@ async def _unless_gone(request: Request, work: Awaitable[T]) -> T:
         for task in (doing, going):
             task.cancel()
         await asyncio.gather(doing, going, return_exceptions=True)
+
+
+def _when(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 def _load(name: str, path: Path) -> Enhancer:

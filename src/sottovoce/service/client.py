@@ -5,7 +5,8 @@ import http.client
 import json
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypedDict, Unpack
@@ -72,6 +73,32 @@ class ModelInfo:
     training_data: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class JobInfo:
+    """How far a job is.
+
+    Attributes:
+        id: Its name; whoever knows it may see, take and delete the job.
+        state: queued, running, done or failed.
+        progress: Share that is done, 0 to 1.
+        seconds: Length of the recording; None until it is done.
+        code: Why it failed, for programs.
+        message: The same for people.
+    """
+
+    id: str
+    state: Literal["queued", "running", "done", "failed"]
+    progress: float
+    seconds: float | None = None
+    code: str | None = None
+    message: str | None = None
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> "JobInfo":
+        """Read what the service says of a job."""
+        return cls(content["id"], content["state"], content["progress"], content["seconds"], **(content["error"] or {}))
+
+
 class Client:
     """Calls a service; each call has a connection of its own, so that threads may share a client.
 
@@ -131,6 +158,88 @@ class Client:
         """
         with self._upload("/v1/audio/enhancements", Path(recording), fields) as answer:
             _save(answer, Path(target), overwrite)
+
+    def submit(self, recording: Path | str, **fields: Unpack[EnhancementKeywords]) -> JobInfo:
+        """Send a recording that is enhanced while nobody waits.
+
+        Args:
+            recording: A file of any kind that the service reads.
+            **fields: How to enhance.
+
+        Returns:
+            The job.
+
+        Raises:
+            RefusedError: The service refuses.
+            AudioError: The recording cannot be read.
+            UnreachableError: The service cannot be reached.
+        """
+        with self._upload("/v1/jobs", Path(recording), fields) as answer:
+            return JobInfo.of(json.loads(answer.read()))
+
+    def job(self, name: str) -> JobInfo:
+        """See how far a job is.
+
+        Args:
+            name: Its id.
+
+        Raises:
+            RefusedError: There is none of this name.
+            UnreachableError: The service cannot be reached.
+        """
+        return JobInfo.of(self._json("GET", f"/v1/jobs/{quote(name, safe='')}"))
+
+    def wait(
+        self, name: str, on_progress: Callable[[float], None] | None = None, *, every_seconds: float = 1.0
+    ) -> JobInfo:
+        """Wait until a job has ended.
+
+        Args:
+            name: Its id.
+            on_progress: Called with the share that is done, 0 to 1, as often as it is asked for.
+            every_seconds: How often it is asked for.
+
+        Returns:
+            The job, done or failed.
+
+        Raises:
+            RefusedError: There is none of this name.
+            UnreachableError: The service cannot be reached.
+        """
+        while (job := self.job(name)).state in ("queued", "running"):
+            if on_progress is not None:
+                on_progress(job.progress)
+            time.sleep(every_seconds)
+        return job
+
+    def fetch(self, name: str, target: Path | str, *, overwrite: bool = False) -> None:
+        """Take the result of a job.
+
+        Args:
+            name: Its id.
+            target: The file for the enhanced version, of the kind of the recording.
+            overwrite: Replace an existing file.
+
+        Raises:
+            RefusedError: There is no such job, or it is not done.
+            UnreachableError: The service cannot be reached.
+            DataError: The target exists.
+        """
+        with self._call("GET", f"/v1/jobs/{quote(name, safe='')}/result") as answer:
+            _save(answer, Path(target), overwrite)
+
+    def delete(self, name: str) -> None:
+        """End a job, and delete its recording and its result.
+
+        Args:
+            name: Its id.
+
+        Raises:
+            RefusedError: There is none of this name.
+            UnreachableError: The service cannot be reached.
+        """
+        with self._call("DELETE", f"/v1/jobs/{quote(name, safe='')}"):
+            pass
 
     @contextlib.contextmanager
     def _upload(self, path: str, recording: Path, fields: Mapping[str, object]) -> Iterator[http.client.HTTPResponse]:

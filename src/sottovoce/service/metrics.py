@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from sottovoce.service.jobs import Jobs
 from sottovoce.service.pool import Pool
 
 log = logging.getLogger(__name__)
@@ -22,9 +23,10 @@ class Metrics:
 
     Args:
         pool: What is asked for its state.
+        jobs: What is asked for its state, too.
     """
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, jobs: Jobs) -> None:
         self.registry = CollectorRegistry()
         labels = ("method", "route", "status")
         self.requests = Counter("sottovoce_requests", "Requests that were answered.", labels, registry=self.registry)
@@ -43,6 +45,7 @@ class Metrics:
             registry=self.registry,
         )
         for name, meaning, value in (
+            ("queued_in_jobs", "Recordings of jobs that wait.", lambda: jobs.waiting),
             ("running", "Recordings that are being enhanced.", lambda: pool.running),
             ("admitted", "Recordings that are received, wait, or are being enhanced.", lambda: pool.admitted),
         ):

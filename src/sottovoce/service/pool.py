@@ -89,7 +89,7 @@ class Pool:
 
         Args:
             order: What is to be done.
-            on_progress: Called by another thread with the length in seconds of every block.
+            on_progress: Called by another thread with the share that is done, 0 to 1, after every block.
 
         Returns:
             The result.
@@ -177,7 +177,7 @@ class _Call:
     """One call of a worker, seen from the event loop.
 
     Args:
-        on_progress: Called with the length in seconds of every block.
+        on_progress: Called with what the function in the worker says of its progress.
 
     Attributes:
         reason: Why it was ended, if it was.
@@ -199,10 +199,10 @@ class _Call:
         if self.reason is not None:
             kill()
 
-    def advance(self, seconds: float) -> None:
+    def advance(self, done: float) -> None:
         self._last_word = time.monotonic()
         if self._on_progress is not None:
-            self._on_progress(seconds)
+            self._on_progress(done)
 
     def end(self, reason: ServiceError) -> None:
         self.reason = self.reason or reason

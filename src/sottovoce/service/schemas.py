@@ -1,5 +1,6 @@
 """What requests and answers hold, as OpenAPI describes it."""
 
+from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -70,9 +71,7 @@ class EnhancementFields(BaseModel):
         except ConfigError as error:
             raise service_error(error) from None
         if found.model not in models:
-            raise ServiceError(
-                422, "unknown_model", f"found the model {found.model[:100]!r}, expected one of {', '.join(models)}"
-            )
+            raise unknown_model(found.model, models)
         return found
 
     def options(self) -> EnhanceOptions:
@@ -88,6 +87,20 @@ class EnhancementFields(BaseModel):
     def output_options(self) -> OutputOptions:
         """What is kept beside the sound."""
         return OutputOptions(metadata=self.metadata, quality=self.quality, bitrate=self.bitrate)
+
+
+def unknown_model(name: str, models: list[str]) -> ServiceError:
+    """Make the error for a model that may not be named.
+
+    Args:
+        name: What was found.
+        models: What may be named.
+
+    Returns:
+        The error, to be raised.
+    """
+    sentence = f"found the model {name[:100]!r}, expected one of {', '.join(models)}"
+    return ServiceError(422, "unknown_model", sentence)
 
 
 def _invalid_field(error: ValidationError, known: list[str]) -> ServiceError:
@@ -146,6 +159,19 @@ class Models(BaseModel):
     """The models that may be named."""
 
     models: list[ModelDescription]
+
+
+class JobAnswer(BaseModel):
+    """How far a job is."""
+
+    id: str = Field(description="Whoever knows it may see, take and delete the job; nobody else may.")
+    state: Literal["queued", "running", "done", "failed"]
+    progress: float = Field(description="Share that is done, 0 to 1.")
+    created: datetime
+    expires: datetime | None = Field(description="When it is deleted; null until it has ended.")
+    seconds: float | None = Field(description="Length of the recording; null until it is done.")
+    result: str | None = Field(description="Where the result is; null until it is done.")
+    error: ErrorContent | None = Field(description="Why there is no result, if it failed.")
 
 
 class Status(BaseModel):

@@ -37,7 +37,12 @@ class Service:
     """
 
     def __init__(self, settings: ServiceSettings) -> None:
-        app = create_app(settings)
+        self._listener = _listen(settings)
+        try:
+            app = create_app(settings)
+        except BaseException:
+            self._listener.close()
+            raise
         connection = type(
             "LimitedConnection",
             (Connection,),
@@ -55,7 +60,6 @@ class Service:
             timeout_graceful_shutdown=int(settings.grace_seconds + _CLOSING_SECONDS),
         )
         self._server = _Server(config, app.state.pool, settings.grace_seconds)
-        self._listener = _listen(settings)
         host, port = self._listener.getsockname()[:2]
         self.address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
 

@@ -69,6 +69,8 @@ class ServiceSettings:
         transfer_seconds: The longest time that an upload, or a download, may take.
         connections: The most open connections. The one that has been idle for longest makes room for a new one.
         grace_seconds: How long a service that is to stop waits for what it is enhancing.
+        jobs: The most jobs, finished ones included; others are refused (429).
+        job_hours: How long a finished job and its result are kept.
         folder: Folder for uploads and results while they are needed; only this user may read it.
 
     Attributes:
@@ -90,6 +92,8 @@ class ServiceSettings:
     transfer_seconds: float = _setting("TRANSFER_SECONDS", 600.0, float, "a number")
     connections: int = _setting("CONNECTIONS", 512, int, "a whole number")
     grace_seconds: float = _setting("GRACE_SECONDS", 30.0, float, "a number")
+    jobs: int = _setting("JOBS", 256, int, "a whole number")
+    job_hours: float = _setting("JOB_HOURS", 24.0, float, "a number")
     folder: Path = field(default_factory=_default_folder)
     token: str | None = field(init=False, repr=False)
 
@@ -170,4 +174,6 @@ _RANGES = {
     "transfer_seconds": (1, 86_400),
     "connections": (1, 100_000),
     "grace_seconds": (0, 3600),
+    "jobs": (0, 1_000_000),
+    "job_hours": (0, 1e6),
 }

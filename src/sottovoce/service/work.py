@@ -60,7 +60,7 @@ def enhance_upload(enhancers: Mapping[str, Enhancer], order: Order, *, advance: 
     Args:
         enhancers: The engines by name.
         order: What is to be done.
-        advance: Called after every block with its length in seconds.
+        advance: Called after every block with the share that is done, 0 to 1, as far as the header says.
 
     Returns:
         The result.
@@ -87,7 +87,7 @@ def enhance_upload(enhancers: Mapping[str, Enhancer], order: Order, *, advance: 
                     "that at most: cut the recording into parts"
                 )
             require_space(folder)
-            advance(seconds)
+            advance(min(taken_seconds / recording.channels / recording.seconds, 1.0))
 
         target = folder / f"{'removed' if order.options.removed else 'enhanced'}{output_suffix(recording)}"
         seconds = enhance_file(
