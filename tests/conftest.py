@@ -1,7 +1,6 @@
 """Fixtures that several parts share."""
 
 import csv
-import signal
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +11,6 @@ from tests.signal.audio.files import film, tone
 # DNSMOS repeats short signals to at least 9.01 s: half and quarter of 9.6 s are rated as one segment, which is quick.
 LENGTH = 76_800
 PAIRS = Path(__file__).parents[1] / "examples" / "pairs"
-
-
-@pytest.fixture(scope="session", autouse=True)
-def heed_interruptions():
-    """Programs that a background job or nohup starts ignore what it does; the tests of signals need them to arrive."""
-    handlers = {"SIGINT": signal.default_int_handler, "SIGHUP": signal.SIG_DFL}
-    numbers = {getattr(signal, name): handler for name, handler in handlers.items() if hasattr(signal, name)}
-    before = {number: signal.signal(number, handler) for number, handler in numbers.items()}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

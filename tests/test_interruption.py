@@ -1,6 +1,7 @@
 """Signals that end a process, in processes of their own and in this one."""
 
 import contextlib
+import ctypes
 import os
 import signal
 import subprocess
@@ -48,6 +49,97 @@ def test_whatever_an_interruption_becomes_it_is_one(error):
                 raise error from None
 
     assert interruption.exit_code(end_by("SIGHUP", lost)) == 129
+
+
+@ctypes.CFUNCTYPE(None)
+def callback():
+    """From a callback, no exception reaches who called the compiled code."""
+    signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_lost_interruption_is_raised_at_the_end(monkeypatch):
+    reported, done = [], []
+    monkeypatch.setattr(sys, "unraisablehook", lambda lost: reported.append(lost.exc_type))
+
+    @contextlib.contextmanager
+    def losing():
+        with interruption.raised():
+            callback()
+            yield
+            done.append(True)
+
+    with pytest.raises(Interruption) as caught, losing():
+        pass
+    assert caught.value.number == signal.SIGTERM
+    assert (reported, done) == ([Interruption], [True])
+
+
+def test_the_innermost_block_that_knows_what_is_saved_notes_a_lost_interruption():
+    done = []
+
+    def work():
+        with interruption.raised():
+            with interruption.noted(lambda: "the first half"), contextlib.suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGHUP)
+            done.append(True)
+
+    with pytest.raises(Interruption) as caught:
+        work()
+    assert (caught.value.__notes__, done) == (["the first half"], [])
+
+
+def test_notes_of_an_interruption_that_is_lost_later_stay():
+    def work():
+        with interruption.raised(), contextlib.suppress(KeyboardInterrupt), interruption.noted(lambda: "all"):
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(Interruption) as caught:
+        work()
+    assert (caught.value.number, caught.value.__notes__) == (signal.SIGTERM, ["all"])
+
+
+def test_an_error_that_an_interruption_becomes_takes_its_note():
+    def work():
+        with interruption.raised(), interruption.noted(lambda: "half"):
+            try:
+                signal.raise_signal(signal.SIGTERM)
+            except KeyboardInterrupt:
+                raise OSError("half of it") from None
+
+    with pytest.raises(Interruption) as caught:
+        work()
+    assert (caught.value.__notes__, str(caught.value.__cause__)) == (["half"], "half of it")
+
+
+def test_no_stage_begins_after_a_lost_interruption():
+    done = []
+
+    def work():
+        with interruption.raised():
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+            with Deferred():
+                done.append(True)
+
+    with pytest.raises(Interruption):
+        work()
+    assert not done
+
+
+def test_an_interruption_that_is_an_end_is_not_raised_again():
+    done = []
+    with interruption.raised():
+        with interruption.accepted():
+            signal.raise_signal(signal.SIGINT)
+            done.append("never")
+        done.append("after it")
+    assert done == ["after it"]
+
+
+def test_a_block_that_no_signal_met_ends_well():
+    interruption.raise_lost()
+    with interruption.raised(), interruption.noted(lambda: "all"), Deferred():
+        interruption.raise_lost()
 
 
 def test_an_error_without_a_signal_stays():

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
@@ -41,7 +42,10 @@ def exit_code(interruption: KeyboardInterrupt) -> int:
 
 @contextlib.contextmanager
 def raised(numbers: Iterable[int] = _NUMBERS) -> Iterator[None]:
-    """Inside, a signal raises an `Interruption`.
+    """Inside, a signal raises an `Interruption`; if that gets lost, it is raised at the end.
+
+    Finalisers, callbacks from compiled code and broad `except` clauses of libraries swallow it, or make another error
+    of it.
 
     Args:
         numbers: The signals.
@@ -49,17 +53,39 @@ def raised(numbers: Iterable[int] = _NUMBERS) -> Iterator[None]:
     request = _Request()
 
     def handle(number: int, _: FrameType | None) -> None:
-        if request.is_new(number):
-            raise Interruption(number)
+        if (interruption := request.note(number)) is not None:
+            raise interruption
 
-    with _handled_by(handle, numbers):
-        try:
+    token = _request.set(request)
+    try:
+        with _handled_by(handle, numbers), _never_lost():
             yield
-        except BaseException as error:
-            # Compiled code, and imports above all, may have made another error of it.
-            if request.number is not None and not isinstance(error, KeyboardInterrupt):
-                raise Interruption(request.number) from error
-            raise
+    finally:
+        _request.reset(token)
+
+
+def raise_lost(cause: BaseException | None = None) -> None:
+    """Raise what a signal has raised before, within `raised`, if there was one: whoever goes on to work has lost it.
+
+    Args:
+        cause: What has become of it.
+
+    Raises:
+        Interruption: A signal has come.
+    """
+    request = _request.get()
+    if request is not None and request.interruption is not None:
+        raise request.interruption from cause
+
+
+@contextlib.contextmanager
+def accepted() -> Iterator[None]:
+    """Inside, an interruption is how the user ends the block, and what follows goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if (request := _request.get()) is not None:
+            request.interruption = None
 
 
 @contextlib.contextmanager
@@ -82,37 +108,54 @@ def ending_at_once(saved: str = "") -> Iterator[None]:
 
 @contextlib.contextmanager
 def noted(saved: Callable[[], str]) -> Iterator[None]:
-    """Inside, an interruption gets a note.
+    """Inside, an interruption gets a note; if it gets lost, it is raised at the end.
 
     Args:
         saved: Gives what was saved and how to go on, half a sentence, or nothing.
     """
     try:
-        yield
+        with _never_lost():
+            yield
     except KeyboardInterrupt as interruption:
         if note := saved():
             interruption.add_note(note)
         raise
 
 
+@contextlib.contextmanager
+def _never_lost() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise_lost(error)
+        raise
+    raise_lost()
+
+
 class _Request:
     """What the signals that came ask for.
 
     Attributes:
-        number: The latest signal, or None.
+        interruption: What the latest signal raises, or None; it keeps the notes that it got before it was lost.
     """
 
     def __init__(self) -> None:
-        self.number: int | None = None
+        self.interruption: Interruption | None = None
         self._came_at = -math.inf
 
-    def is_new(self, number: int) -> bool:
-        """Note a signal, and say whether it is more than an echo of the one before."""
+    def note(self, number: int) -> Interruption | None:
+        """Give what a signal raises: nothing if it is the echo of the one before."""
         now = time.monotonic()
-        is_new = now - self._came_at > _SAME_REQUEST_SECONDS
-        if is_new:
-            self.number, self._came_at = number, now
-        return is_new
+        if now - self._came_at <= _SAME_REQUEST_SECONDS:
+            return None
+        self.interruption, self._came_at = Interruption(number), now
+        return self.interruption
+
+
+# That of the innermost `raised`; other threads, to which no signal comes, have none.
+_request: ContextVar[_Request | None] = ContextVar("request", default=None)
 
 
 class Deferred:
@@ -125,10 +168,15 @@ class Deferred:
     @property
     def is_requested(self) -> bool:
         """Whether a signal has come: the block should end soon."""
-        return self._request.number is not None
+        return self._request.interruption is not None
 
     def __enter__(self) -> Self:
-        """Note signals from now on."""
+        """Note signals from now on.
+
+        Raises:
+            Interruption: A signal came before, and what it raised got lost.
+        """
+        raise_lost()
         self._before = _handlers()
         self.heed()
         return self
@@ -139,8 +187,9 @@ class Deferred:
 
     def _note(self, number: int, _: FrameType | None) -> None:
         is_second = self.is_requested
-        if self._request.is_new(number) and is_second and number == signal.SIGINT:
-            raise Interruption(number)
+        interruption = self._request.note(number)
+        if interruption is not None and is_second and number == signal.SIGINT:
+            raise interruption
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         """Let the signal that came have the effect that it would have had.
@@ -150,10 +199,10 @@ class Deferred:
         """
         _set(self._before)
         # An error of its own is worth more; an exit is what other code makes of a Ctrl-C.
-        number = self._request.number
-        if number is not None and not isinstance(error, Exception):
-            signal.raise_signal(number)
-            raise Interruption(number) from error
+        interruption = self._request.interruption
+        if interruption is not None and not isinstance(error, Exception):
+            signal.raise_signal(interruption.number)
+            raise interruption from error
 
 
 @contextlib.contextmanager

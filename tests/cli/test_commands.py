@@ -1,10 +1,12 @@
 """The table of commands, and what is no command."""
 
+import contextlib
 import hashlib
 import importlib.metadata
 import inspect
 import os
 import platform
+import signal
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -178,6 +180,32 @@ def test_live_is_quiet_as_well(monkeypatch, capsys, identity_model):
     assert first.startswith("From 'noisy' to 'clean' at 16000 Hz, latency 30 ms")
     assert last.startswith("Ran 0:0")
     assert run(monkeypatch, capsys, *command, "-q") == (0, "", "")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
+def test_a_signal_is_how_live_ends(monkeypatch, capsys, identity_model):
+    monkeypatch.setattr("sottovoce.cli.live.require", lambda *needed: None)
+    monkeypatch.setattr("sottovoce.engine.live.Live", SilentLive)
+    monkeypatch.setattr(SilentLive, "check", lambda session: signal.raise_signal(signal.SIGTERM), raising=False)
+    code, out, err = run(monkeypatch, capsys, "live", "--model", identity_model)
+    assert (code, err) == (0, "")
+    assert out.splitlines()[1].startswith("Ran 0:0")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
+def test_an_interruption_that_a_library_swallows_ends_the_command_all_the_same(
+    monkeypatch, capsys, recording, identity_model
+):
+    def swallowing(*arguments, **options):
+        with contextlib.suppress(BaseException):
+            signal.raise_signal(signal.SIGTERM)
+        return []
+
+    monkeypatch.setattr("sottovoce.engine.files.enhance_files", swallowing)
+    folder = recording.parent
+    code, out, err = run(monkeypatch, capsys, "enhance", recording, "-o", folder, "--model", identity_model)
+    assert (code, out) == (143, "")
+    assert err == "sottovoce: interrupted: what is finished is kept; --resume goes on from there.\n"
 
 
 def test_warnings_are_sentences_in_every_command(monkeypatch, capsys, tmp_path):

@@ -1,12 +1,11 @@
 """The command `live`."""
 
-import contextlib
 import time
 from typing import Annotated, Optional
 
 import tyro
 
-from sottovoce import terminal
+from sottovoce import interruption, terminal
 from sottovoce.cli.arguments import DEFAULT_OPTIONS, Options
 from sottovoce.errors import AudioError, ConfigError
 from sottovoce.extras import require
@@ -77,7 +76,7 @@ def live(
         start = time.monotonic()
         latency = session.latency
         try:
-            with contextlib.suppress(KeyboardInterrupt), terminal.keys() as next_key, terminal.meters() as show:
+            with interruption.accepted(), terminal.keys() as next_key, terminal.meters() as show:
                 # Said where an interruption is an end: who reads this may interrupt at once.
                 terminal.say(
                     f"From {session.input_name!r} to {session.output_name!r} at {session.sample_rate} Hz, "

@@ -309,6 +309,7 @@ def _execute(trainings: list[Training], scorings: list[Scoring], jobs: int, trac
             submit(untrained)
             submit(s for s in unscored if s.checkpoint not in waiting)
             while futures:
+                interruption.raise_lost()
                 done, _ = wait(futures, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
                 for future in done:
                     task = futures.pop(future)
