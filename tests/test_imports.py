@@ -170,7 +170,9 @@ assert main() == 0
     loaded = loaded_by(code)
     assert {"onnxruntime", "tyro"} <= loaded
     # tyro loads typeguard, and that unittest and asyncio, to check defaults of types that cli.arguments avoids: 45 ms.
-    assert not loaded & (HEAVY | {"typeguard", "unittest", "asyncio", "rich", "pydantic", "sounddevice"})
+    # secrets loads hmac, and that what signs messages: random bytes come from the system.
+    needless = {"typeguard", "unittest", "asyncio", "rich", "pydantic", "sounddevice", "secrets", "hmac"}
+    assert not loaded & (HEAVY | needless)
 
 
 def test_a_worker_of_the_service_and_its_client_load_no_server():

@@ -4,7 +4,6 @@ import contextlib
 import functools
 import os
 import re
-import secrets
 import shutil
 import stat
 import zlib
@@ -16,7 +15,7 @@ from sottovoce.errors import DataError
 # Which machine and which process make a temporary file or folder, so that another one knows what is left over.
 _MACHINE = f"{zlib.crc32(os.uname().nodename.encode() if hasattr(os, 'uname') else b''):08x}"
 # In a container, a process has the number of the one before the restart.
-_RUN = secrets.token_hex(4)
+_RUN = os.urandom(4).hex()
 _TEMPORARY = re.compile(rf"\.sottovoce-{_MACHINE}-(\d{{1,10}})-([0-9a-f]{{8}})[0-9a-f]{{8}}(\..*)?", re.DOTALL)
 
 
@@ -59,7 +58,7 @@ def temporary_beside(path: Path) -> Path:
         A path that does not exist, with the suffix of `path`; hidden where a dot hides.
     """
     _clear_leftovers_once(path.parent.absolute())
-    return path.with_name(f".sottovoce-{_MACHINE}-{os.getpid()}-{_RUN}{secrets.token_hex(4)}{path.suffix}")
+    return path.with_name(f".sottovoce-{_MACHINE}-{os.getpid()}-{_RUN}{os.urandom(4).hex()}{path.suffix}")
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ import pytest
 
 from sottovoce.engine.model import Model
 from sottovoce.errors import ModelError
+from sottovoce.weights import MODELS
 
 from ..conftest import build_identity_model
 from .model_files import identity_file, refusal, resealed
@@ -48,6 +49,22 @@ def test_shapes_that_do_not_fit_the_settings_are_refused(model_file, change):
     message = refusal(resealed(model_file, lambda content: content.update(change)))
     assert "has inputs of shapes" in message
     assert "(None, 2, 50, None)" in message
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_bundled_networks_are_optimised_and_are_not_optimised_again(tmp_path, name):
+    """That takes as long as two seconds of sound, at every start."""
+    onnx, runtime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+    options = runtime.SessionOptions()
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    options.log_severity_level = 3
+    runtime.InferenceSession(str(MODELS[name]), options, providers=["CPUExecutionProvider"])
+    counts = [len(onnx.load(path).graph.node) for path in (MODELS[name], tmp_path / "optimised.onnx")]
+    assert counts[0] <= 1.05 * counts[1]
+    session = Model.load(MODELS[name])._session
+    used = session.get_session_options().graph_optimization_level
+    assert used == runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
 
 
 @pytest.mark.parametrize("gain", [np.nan, np.inf, -np.inf, 3e38])

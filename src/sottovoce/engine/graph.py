@@ -6,7 +6,6 @@ other files, sub-graphs and with them loops and branches, functions, and operato
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
@@ -34,23 +33,36 @@ _Values = dict[int, list[Any]]
 """Values of a message by field number: whole numbers, bytes, and such values of messages in it."""
 
 
-@dataclass(frozen=True)
 class _Message:
     """A kind of protobuf message and what it may hold.
 
-    Attributes:
+    Args:
         name: What it is, for the message of an error.
         plain: Wire types of the fields that hold numbers, text or bytes, by field number.
         nested: Kinds of the fields that hold messages.
         check: Raises a ValueError if the values, of a message of so many bytes, are not allowed.
         refused: What fields are that ONNX knows and no exported network has.
+
+    Attributes:
+        parts: Kinds of all fields by the key with which they begin, field number and wire type in one; None for those
+            that hold no message.
     """
 
-    name: str
-    plain: dict[int, tuple[int, ...]]
-    nested: dict[int, "_Message"] = field(default_factory=dict)
-    check: Callable[[_Values, int], None] = lambda values, size: None
-    refused: dict[int, str] = field(default_factory=dict)
+    def __init__(
+        self,
+        name: str,
+        plain: dict[int, tuple[int, ...]],
+        nested: "dict[int, _Message] | None" = None,
+        check: Callable[[_Values, int], None] | None = None,
+        refused: dict[int, str] | None = None,
+    ) -> None:
+        self.name = name
+        self.check = check
+        self.refused = refused or {}
+        self.parts: dict[int, _Message | None] = {
+            number << 3 | wire: None for number, wires in plain.items() for wire in wires
+        }
+        self.parts |= {number << 3 | _BYTES: kind for number, kind in (nested or {}).items()}
 
 
 def read_properties(content: bytes) -> dict[str, str]:
@@ -93,9 +105,9 @@ class _Walk:
                 raise ValueError(f"has more than {_MAX_FIELDS:,} fields")
             key, position = _varint(content, position)
             number, wire = key >> 3, key & 7
-            part = kind.nested.get(number) if wire == _BYTES else None
-            if part is None and wire not in kind.plain.get(number, ()):
+            if key not in kind.parts:
                 raise ValueError(f"has {kind.refused.get(number, f'the unknown field {number}')} in its {kind.name}")
+            part = kind.parts[key]
             value: Any
             if wire == _VARINT:
                 value, position = _varint(content, position)
@@ -108,12 +120,15 @@ class _Walk:
             values.setdefault(number, []).append(value)
         if position > end:
             raise ValueError("ends within a number")
-        kind.check(values, size)
+        if kind.check is not None:
+            kind.check(values, size)
         return values
 
 
 def _varint(content: bytes, position: int) -> tuple[int, int]:
     """A number of variable length, and the position behind it."""
+    if position < len(content) and content[position] < 0x80:  # nearly all are of one byte
+        return content[position], position + 1
     number = shift = 0
     for byte in content[position : position + _MAX_VARINT_BYTES]:
         position += 1

@@ -21,8 +21,6 @@ _MAX_QUOTED = 160
 _MAX_AMPLITUDE = np.float32(1e16)
 # All tensors of a process at once: several times what the bundled networks take with 64 channels.
 _MAX_TENSOR_BYTES = 2**29
-# What a node gives that is computed once, when a network is loaded. A file has room for some 20,000 nodes.
-_MAX_FOLDED_BYTES = 2**14
 
 Float32Array = NDArray[np.float32]
 
@@ -169,13 +167,14 @@ def _open_session(content: bytes) -> "onnxruntime.InferenceSession":
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    # Exported graphs are optimised: doing it again takes 20 ms at every start, and no frame gets cheaper. Nor are
+    # constants folded then, which might become large.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     # The bytes were checked as those of an ONNX model, and are to be read as nothing else.
     options.add_session_config_entry("session.load_model_format", "ONNX")
     # What it would write of an error is in the exception as well.
     options.log_severity_level = 4
     options.add_session_config_entry("session.use_env_allocators", "1")
-    options.add_session_config_entry("optimization.constant_folding_max_output_size_in_bytes", str(_MAX_FOLDED_BYTES))
     # Without a fallback, which would try the same again and print that it does.
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"], enable_fallback=0)
 
