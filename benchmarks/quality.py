@@ -47,6 +47,7 @@ from sspd2023.systems import SYSTEMS
 RATE = 16000
 RESULTS = Path(__file__).parent / "results" / "quality"
 PEERS = ("log_mmse", "noisereduce", "rnnoise", "webrtc", "dtln", "deepfilternet")
+STRONGEST = "deepfilternet"
 CLEAN_IN = 30
 RECOGNISED = 12
 DUTCH = "nathalie"
@@ -102,7 +103,7 @@ def main() -> int:
     arguments.output.mkdir(parents=True, exist_ok=True)
     (arguments.output / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     write_scores(arguments.output / "scores.csv", scores)
-    listening_page(arguments.output / "listening", sets, scores, system=systems[DEFAULT], work=arguments.work)
+    listening_page(arguments.output / "listening", sets, scores, systems, arguments.work)
     print("\n".join(lines))
     return 0
 
@@ -244,11 +245,13 @@ def listening_page(
     output: Path,
     sets: Mapping[str, Sequence[Item]],
     scores: Mapping[str, Sequence[FileScores]],
-    *,
-    system: System,
+    systems: Mapping[str, System],
     work: Path,
 ) -> None:
-    """Free recordings on which the model wins most and loses most, by PESQ wb, to listen to and to look at."""
+    """Free recordings on which the model wins most and loses most, by PESQ wb, to listen to and to look at.
+
+    Beside the model stands the strongest of its peers, where that is installed.
+    """
     output.mkdir(parents=True, exist_ok=True)
     for name in sets:
         for old in output.glob(f"{name}_*"):
@@ -266,15 +269,24 @@ def listening_page(
         chosen = [("worst", file) for file in ranked[:EXCERPTS_PER_SET]]
         chosen += [("best", file) for file in reversed(ranked[-EXCERPTS_PER_SET:])]
         of_file = {item.file: item for item in items}
+        folders = {
+            key: enhanced_folder(items, key, systems[key], work / name)
+            for key in (DEFAULT, STRONGEST)
+            if key in systems
+        }
         body.append(f"<h2>{html.escape(name)}</h2>")
         for kind, file in chosen:
             item = of_file[file]
             described = ", ".join(item.groups[group] for group in GROUPS if item.groups.get(group, "none") != "none")
             change = f"{by_key[UNPROCESSED, file].pesq_wb:.2f} → {by_key[DEFAULT, file].pesq_wb:.2f}"
+            paths = {"noisy": item.noisy, "enhanced": folders[DEFAULT] / f"{file}.flac"}
+            if STRONGEST in folders:
+                paths[STRONGEST] = folders[STRONGEST] / f"{file}.flac"
+                change += f"; {SYSTEMS[STRONGEST].label}: {by_key[STRONGEST, file].pesq_wb:.2f}"
+            paths["clean"] = item.clean
             body.append(f"<h3>{kind}: {html.escape(f'{file} {described}')} (PESQ wb {change})</h3><p>")
-            enhanced = enhanced_folder(items, DEFAULT, system, work / name) / f"{file}.flac"
             signals = []
-            for label, path in (("noisy", item.noisy), ("enhanced", enhanced), ("clean", item.clean)):
+            for label, path in paths.items():
                 waveform, rate = soundfile.read(path, frames=EXCERPT_SECONDS * RATE, dtype="float32")
                 target = f"{name}_{file}_{label}.ogg"
                 soundfile.write(output / target, waveform, rate, format="OGG", subtype="OPUS")
