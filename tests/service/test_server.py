@@ -1,17 +1,23 @@
 """The whole command in a process of its own: many at once, an end by signals, and one that nobody asked for."""
 
+import contextlib
 import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
+from urllib.parse import urlsplit
 
 import pytest
 
+from sottovoce.errors import ConfigError
 from sottovoce.service.client import Client
+from sottovoce.service.server import Service
+from sottovoce.service.settings import ServiceSettings
 
 from ..signal.audio.files import noise, save
 from .calls import call, wait_until
@@ -113,7 +119,7 @@ def test_many_at_once_a_kill_and_a_restart(tmp_path, models, identity_model, rec
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
 def test_a_signal_ends_it_when_what_runs_is_finished(tmp_path, models, name):
-    source = save(tmp_path / "a.wav", noise(16_000 * 120))
+    source = save(tmp_path / "a.wav", noise(16_000 * 60))
     with Process("--folder", tmp_path / "state", "--workers", 1, models=models) as service:
         wait_until(lambda: call(service.address, "GET", "/readyz").status == 200)
         client = Client(service.address)
@@ -139,3 +145,38 @@ def test_a_signal_ends_it_when_what_runs_is_finished(tmp_path, models, name):
     assert (tmp_path / "0.wav").stat().st_size == source.stat().st_size
     assert list((tmp_path / "state").glob(".*")) == []
     assert all(json.loads(line)["level"] in ("info", "warning") for line in service.lines)
+
+
+@pytest.mark.slow
+def test_idle_connections_keep_nobody_out(tmp_path, models, recording):
+    """More than the system allows one process to have open."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 4096:
+        pytest.skip("the system allows too few open files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, hard))
+    try:
+        with Process("--folder", tmp_path / "state", "--workers", 1, models=models) as service:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (4096, hard))
+            place = urlsplit(service.address).hostname, urlsplit(service.address).port
+            with contextlib.ExitStack() as stack:
+                for number in range(1500):
+                    stack.enter_context(socket.create_connection(place, timeout=10))
+                    if number % 500 == 499:
+                        assert call(service.address, "GET", "/healthz").status == 200
+                Client(service.address).enhance(recording, tmp_path / "b.wav", model="identity")
+            service.process.terminate()
+            assert service.end() == 0
+            assert not any('"level": "error"' in line for line in service.lines)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_too_few_open_files_are_said_at_the_start(monkeypatch, tmp_path):
+    resource = pytest.importorskip("resource")
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (256, 256))
+    with pytest.raises(
+        ConfigError, match="found a limit of 256 open files, expected 904 for 512 connections and 50 rec"
+    ):
+        Service(ServiceSettings(port=0, folder=tmp_path / "state", workers=2, queue=48))
+    assert not (tmp_path / "state").exists()

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,6 +40,8 @@ from sottovoce.service.schemas import (
 from sottovoce.service.settings import ServiceSettings
 from sottovoce.service.uploads import receive_upload
 from sottovoce.service.work import Order, Result
+
+log = logging.getLogger(__name__)
 
 _READ_BYTES = 2**18
 _RECORDING: dict[str, Any] = {
@@ -79,7 +82,7 @@ class _Parts:
     @contextlib.asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
         """Start and end the processes and the jobs with the application."""
-        starting = asyncio.create_task(self.pool.start())
+        starting = asyncio.create_task(self._start_pool())
         await self.jobs.start()
         try:
             yield
@@ -88,6 +91,12 @@ class _Parts:
             await asyncio.gather(starting, return_exceptions=True)
             await self.pool.stop(self.settings.grace_seconds)
             await self.jobs.stop()
+
+    async def _start_pool(self) -> None:
+        try:
+            await self.pool.start()
+        except ServiceError as error:
+            log.error("the worker processes do not start: %s", error.message)
 
     async def receive(self, request: Request, folder: Path) -> tuple[Path, EnhancementFields]:
         """Read the form of an enhancement."""

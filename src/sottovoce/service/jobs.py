@@ -317,11 +317,14 @@ class Jobs:
             result = task.result()
             await asyncio.to_thread(self._store.finish, job, result)
             self._on_finish(job.fields, result)
+            # Without its name, which is the key to it.
+            log.info("a job is done", extra={"fields": {"sound_seconds": round(result.seconds, 3)}})
         except ServiceError as error:
             if self._pool.is_stopping.is_set():
                 await asyncio.to_thread(self._store.give_back, job)
             else:
                 await asyncio.to_thread(self._store.fail, job, error)
+                log.info("a job has failed", extra={"fields": {"code": error.code}})
         finally:
             self._running.pop(name, None)
             self._progress.pop(name, None)

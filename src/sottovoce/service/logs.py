@@ -7,7 +7,12 @@ import time
 from collections.abc import Iterator
 
 # What python_multipart warns of is what a client has sent.
-_LEVELS = {"sottovoce": logging.INFO, "uvicorn.error": logging.WARNING, "python_multipart": logging.ERROR}
+_LEVELS = {
+    "sottovoce": logging.INFO,
+    "uvicorn.error": logging.WARNING,
+    "asyncio": logging.WARNING,
+    "python_multipart": logging.ERROR,
+}
 
 
 @contextlib.contextmanager

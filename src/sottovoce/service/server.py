@@ -16,6 +16,10 @@ from sottovoce.service.pool import Pool
 from sottovoce.service.settings import ServiceSettings
 
 _TICKS_PER_CHECK = 10
+# asyncio takes as many connections at once, before it looks at any of them.
+_BACKLOG = 128
+# Files that are open beside connections: for each recording at work, and for the process.
+_FILES_PER_RECORDING, _OTHER_FILES = 4, 64
 # What remains after the last recording was given up: sending its answer.
 _CLOSING_SECONDS = 5.0
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
@@ -32,11 +36,12 @@ class Service:
 
     Raises:
         ModelError: A model cannot be loaded.
-        ConfigError: The address cannot be listened at.
+        ConfigError: The address cannot be listened at, or the system allows too few open files.
         DataError: The folder for uploads cannot be used.
     """
 
     def __init__(self, settings: ServiceSettings) -> None:
+        _require_files(settings)
         self._listener = _listen(settings)
         try:
             app = create_app(settings)
@@ -55,6 +60,7 @@ class Service:
             lifespan="on",
             log_config=None,
             access_log=False,
+            backlog=_BACKLOG,
             proxy_headers=False,
             server_header=False,
             timeout_graceful_shutdown=int(settings.grace_seconds + _CLOSING_SECONDS),
@@ -110,10 +116,28 @@ class _Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
+def _require_files(settings: ServiceSettings) -> None:
+    """See to it that connections never take the files that recordings need."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    recordings = settings.workers + settings.queue
+    needed = settings.connections + _BACKLOG + _FILES_PER_RECORDING * recordings + _OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        if hard != resource.RLIM_INFINITY and hard < needed:
+            raise ConfigError(
+                f"found a limit of {hard} open files, expected {needed} for {settings.connections} connections and "
+                f"{recordings} recordings: raise it (`ulimit -n`), or lower --connections or --queue"
+            )
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
 def _listen(settings: ServiceSettings) -> socket.socket:
     try:
         family, *_, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address[:2], family=family, backlog=settings.connections)
+        return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
     except OSError as error:
         raise ConfigError(
             f"cannot listen at {settings.host}, port {settings.port} ({error.strerror}): name another address, or a "
