@@ -136,6 +136,17 @@ def test_what_a_file_without_a_name_holds_decides(tmp_path, service, name):
     assert (answer.status, answer.headers["content-type"]) == (200, TYPES[name])
 
 
+def test_what_has_no_place_is_noted(tmp_path, service, recording):
+    loud = save(tmp_path / "a.wav", 2 * np.ones((1, 1000), np.float32), subtype="FLOAT")
+    parts = [part("file", loud.read_bytes(), "a.flac"), part("model", "identity")]
+    answer = post(service.address, *parts)
+    (note,) = json.loads(answer.headers["sottovoce-notes"])
+    assert note.startswith("enhanced.flac: ")
+    assert "samples were beyond full scale" in note
+    answer = post(service.address, part("file", recording.read_bytes(), "a.wav"), part("model", "identity"))
+    assert answer.headers["sottovoce-notes"] == "[]"
+
+
 def test_what_is_read_and_not_written_becomes_wav(service, wma):
     answer = post(service.address, part("file", wma.read_bytes(), "a.wma"), part("model", "identity"))
     assert (answer.status, answer.headers["content-type"], answer.body[:4]) == (200, "audio/wav", b"RIFF")

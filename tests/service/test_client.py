@@ -23,7 +23,7 @@ def test_enhances_as_the_command_does(tmp_path, client, identity, recording):
     assert (tmp_path / "client.wav").read_bytes() == (tmp_path / "command.wav").read_bytes()
 
 
-def test_keeps_what_is_there_unless_told_otherwise(tmp_path, client, recording):
+def test_keeps_what_is_there_unless_it_may_be_replaced(tmp_path, client, recording):
     target = tmp_path / "a.wav"
     target.write_text("precious")
     with pytest.raises(DataError, match="which is kept"):

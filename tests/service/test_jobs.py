@@ -4,6 +4,7 @@ import json
 import time
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pytest
 
 from sottovoce.engine.files import enhance_files
@@ -69,7 +70,7 @@ def test_what_is_said_of_a_job(service, client, recording):
     answer = post(service.address, part("file", recording.read_bytes(), "a.flac"), path="/v1/jobs")
     said = json.loads(answer.body)
     assert (answer.status, answer.headers["location"]) == (202, f"/v1/jobs/{said['id']}")
-    assert set(said) == {"id", "state", "progress", "created", "expires", "seconds", "result", "error"}
+    assert set(said) == {"id", "state", "progress", "created", "expires", "seconds", "notes", "result", "error"}
     assert abs(datetime.fromisoformat(said["created"]) - datetime.now(UTC)) < timedelta(minutes=1)
     wait(client, said["id"])
     said = json.loads(call(service.address, "GET", answer.headers["location"]).body)
@@ -99,6 +100,15 @@ def test_a_job_that_fails_says_why(tmp_path, service, client, folder, recording,
         ("no_result", "found a job that is failed, expected one that is done"),
     )
     assert list((folder / "jobs" / job.id).iterdir()) == []
+    client.delete(job.id)
+
+
+def test_notes_come_with_the_job(tmp_path, client):
+    loud = save(tmp_path / "a.wav", 2 * np.ones((1, 1000), np.float32), subtype="FLOAT").rename(tmp_path / "a.flac")
+    (note,) = client.enhance(loud, tmp_path / "b.flac", model="identity")
+    job = wait(client, client.submit(loud, model="identity").id)
+    assert "samples were beyond full scale" in note
+    assert job.notes == (note,)
     client.delete(job.id)
 
 
@@ -222,7 +232,10 @@ def test_a_folder_has_one_service(tmp_path, recording):
     store = in_the_store(tmp_path / "state", recording)
     with pytest.raises(DataError, match=r"cannot use the jobs in .*end the service that has them"):
         JobStore(tmp_path / "state")
+    store._run("PRAGMA user_version = 2")
     store.close()
+    with pytest.raises(DataError, match="they are of version 2, expected 1"):
+        JobStore(tmp_path / "state")
     (tmp_path / "state" / "jobs.sqlite").write_bytes(b"no database" * 100)
     with pytest.raises(DataError, match="file is not a database"):
         JobStore(tmp_path / "state")

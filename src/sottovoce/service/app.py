@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
+import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -44,8 +45,16 @@ from sottovoce.service.work import Order, Result
 log = logging.getLogger(__name__)
 
 _READ_BYTES = 2**18
+NOTES = "Sottovoce-Notes"
+"""Header with what the client should know of its recording: a list of sentences, as JSON in ASCII."""
 _RECORDING: dict[str, Any] = {
     "description": "The enhanced recording, of the same format.",
+    "headers": {
+        NOTES: {
+            "description": "Sentences worth knowing, such as tags for which there is no place, as a list in JSON.",
+            "schema": {"type": "string"},
+        }
+    },
     "content": {"audio/*": {"schema": {"type": "string", "format": "binary"}}},
 }
 _CODES = {404: "not_found", 405: "method_not_allowed"}
@@ -173,7 +182,7 @@ def _add_enhancements(app: FastAPI, parts: _Parts) -> None:
             recording, fields = await parts.receive(request, folder)
             result = await _unless_gone(request, parts.pool.enhance(parts.order(fields, recording)))
             # What is open can be read after its folder is gone.
-            answer = FileAnswer(result.path)
+            answer = FileAnswer(result.path, result.notes)
         parts.count(fields, result)
         return answer
 
@@ -190,6 +199,7 @@ def _add_jobs(app: FastAPI, parts: _Parts) -> None:
             created=_when(job.created),
             expires=None if expires is None else _when(expires),
             seconds=job.seconds,
+            notes=json.loads(job.notes),
             result=None if job.result is None else f"/v1/jobs/{job.id}/result",
             error=None if job.code is None else ErrorContent(code=job.code, message=job.message or ""),
         )
@@ -228,7 +238,7 @@ def _add_jobs(app: FastAPI, parts: _Parts) -> None:
         if path is None:
             raise ServiceError(409, "no_result", f"found a job that is {jobs.state(found)}, expected one that is done")
         try:
-            return FileAnswer(path)
+            return FileAnswer(path, json.loads(found.notes))
         except FileNotFoundError:
             raise no_job() from None  # it was deleted meanwhile
 
@@ -297,9 +307,10 @@ class FileAnswer(StreamingResponse):
 
     Args:
         path: The file.
+        notes: What the client should know.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, notes: Sequence[str]) -> None:
         self._file = path.open("rb")
         size = path.stat().st_size
         super().__init__(
@@ -308,6 +319,7 @@ class FileAnswer(StreamingResponse):
             headers={
                 "Content-Length": str(size),
                 "Content-Disposition": f'attachment; filename="{path.name}"',
+                NOTES: json.dumps(notes),
                 **_PRIVATE,
             },
         )

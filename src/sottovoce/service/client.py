@@ -82,6 +82,7 @@ class JobInfo:
         state: queued, running, done or failed.
         progress: Share that is done, 0 to 1.
         seconds: Length of the recording; None until it is done.
+        notes: Sentences worth knowing, such as tags for which there is no place.
         code: Why it failed, for programs.
         message: The same for people.
     """
@@ -90,13 +91,16 @@ class JobInfo:
     state: Literal["queued", "running", "done", "failed"]
     progress: float
     seconds: float | None = None
+    notes: tuple[str, ...] = ()
     code: str | None = None
     message: str | None = None
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> "JobInfo":
         """Read what the service says of a job."""
-        return cls(content["id"], content["state"], content["progress"], content["seconds"], **(content["error"] or {}))
+        error = content["error"] or {}
+        state, progress, seconds = content["state"], content["progress"], content["seconds"]
+        return cls(content["id"], state, progress, seconds, tuple(content["notes"]), **error)
 
 
 class Client:
@@ -141,7 +145,7 @@ class Client:
         *,
         overwrite: bool = False,
         **fields: Unpack[EnhancementKeywords],
-    ) -> None:
+    ) -> list[str]:
         """Enhance a recording, and wait for it.
 
         Args:
@@ -149,6 +153,9 @@ class Client:
             target: The file for its enhanced version, of the same kind.
             overwrite: Replace an existing file.
             **fields: How to enhance.
+
+        Returns:
+            Sentences worth knowing, such as tags for which there is no place.
 
         Raises:
             RefusedError: The service refuses, or cannot enhance it.
@@ -158,6 +165,8 @@ class Client:
         """
         with self._upload("/v1/audio/enhancements", Path(recording), fields) as answer:
             _save(answer, Path(target), overwrite)
+            notes: list[str] = json.loads(answer.getheader("Sottovoce-Notes", "[]"))
+            return notes
 
     def submit(self, recording: Path | str, **fields: Unpack[EnhancementKeywords]) -> JobInfo:
         """Send a recording that is enhanced while nobody waits.

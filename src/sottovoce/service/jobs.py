@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import logging
 import secrets
 import shutil
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 _SWEEP_SECONDS = 60.0
 # A recording during which the service itself was killed again and again is not tried for ever.
 _MAX_ATTEMPTS = 3
+_VERSION = 1
+_FIND = "SELECT * FROM jobs WHERE id = ?"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
     id TEXT PRIMARY KEY,
@@ -34,6 +37,7 @@ CREATE TABLE IF NOT EXISTS jobs (
     ended REAL,
     result TEXT,
     seconds REAL,
+    notes TEXT NOT NULL DEFAULT '[]',
     code TEXT,
     message TEXT
 )
@@ -56,6 +60,7 @@ class Job:
         ended: When it was finished; None before.
         result: Name of the file that came of it.
         seconds: Length of the recording.
+        notes: What whoever sent it should know, as JSON.
         code: Why there is no result, for programs.
         message: The same for people.
     """
@@ -68,6 +73,7 @@ class Job:
     ended: float | None
     result: str | None
     seconds: float | None
+    notes: str
     code: str | None
     message: str | None
 
@@ -93,6 +99,10 @@ class JobStore:
             self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
             self._database.execute("BEGIN EXCLUSIVE")
             self._database.execute(_SCHEMA)
+            ((version,),) = self._database.execute("PRAGMA user_version").fetchall()
+            if version not in (0, _VERSION):
+                raise sqlite3.DatabaseError(f"they are of version {version}, expected {_VERSION}")
+            self._database.execute(f"PRAGMA user_version = {_VERSION}")
             self._database.execute("COMMIT")
             known = {job.id for job in self.all()}
         except (sqlite3.Error, OSError) as error:
@@ -115,7 +125,7 @@ class JobStore:
 
     def find(self, name: str) -> Job | None:
         """The job of this name, if there is one."""
-        return next((Job(*row) for row in self._run("SELECT * FROM jobs WHERE id = ?", name)), None)
+        return next((Job(*row) for row in self._run(_FIND, name)), None)
 
     def count(self) -> int:
         """Number of jobs, finished ones included."""
@@ -130,11 +140,12 @@ class JobStore:
             recording: Name of the file.
             fields: What is to be done, as JSON.
         """
-        job = Job(secrets.token_urlsafe(24), time.time(), recording, fields, 0, None, None, None, None, None)
-        folder.rename(self._folder / job.id)
+        name = secrets.token_urlsafe(24)
+        folder.rename(self._folder / name)
         insert = "INSERT INTO jobs (id, created, recording, fields) VALUES (?, ?, ?, ?)"
-        self._run(insert, job.id, job.created, recording, fields)
-        return job
+        self._run(insert, name, time.time(), recording, fields)
+        (row,) = self._run(_FIND, name)
+        return Job(*row)
 
     def begin(self, name: str) -> Job | None:
         """Count an attempt, and take away what an earlier one left."""
@@ -152,8 +163,8 @@ class JobStore:
 
     def finish(self, job: Job, result: Result) -> None:
         """Note the result; the recording is needed no more."""
-        update = "UPDATE jobs SET ended = ?, result = ?, seconds = ? WHERE id = ?"
-        self._run(update, time.time(), result.path.name, result.seconds, job.id)
+        update = "UPDATE jobs SET ended = ?, result = ?, seconds = ?, notes = ? WHERE id = ?"
+        self._run(update, time.time(), result.path.name, result.seconds, json.dumps(result.notes), job.id)
         (self.folder_of(job) / job.recording).unlink(missing_ok=True)
 
     def fail(self, job: Job, error: ServiceError) -> None:

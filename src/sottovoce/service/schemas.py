@@ -170,6 +170,7 @@ class JobAnswer(BaseModel):
     created: datetime
     expires: datetime | None = Field(description="When it is deleted; null until it has ended.")
     seconds: float | None = Field(description="Length of the recording; null until it is done.")
+    notes: list[str] = Field(description="Sentences worth knowing, such as tags for which there is no place.")
     result: str | None = Field(description="Where the result is; null until it is done.")
     error: ErrorContent | None = Field(description="Why there is no result, if it failed.")
 

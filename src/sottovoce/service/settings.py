@@ -62,7 +62,7 @@ class ServiceSettings:
         token_file: File that holds the token which every request must carry; SOTTOVOCE_TOKEN is the token itself.
         models: Further models that may be named, each as NAME=PATH: the folder of a training or an adaptation, or the
             model.onnx in it.
-        workers: Number of recordings that are enhanced at once, each in a process of its own of about 100 MiB.
+        workers: Number of recordings that are enhanced at once, each in a process of its own of about 90 MiB.
         queue: Number of recordings that may wait or be received beyond those; others are refused (429).
         max_megabytes: The largest upload.
         max_minutes: The longest recording, counted while it is decoded, all channels together.

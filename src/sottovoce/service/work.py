@@ -1,5 +1,6 @@
 """What a worker process does with one recording; it knows nothing of HTTP."""
 
+import logging
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -9,13 +10,16 @@ from pathlib import Path
 from sottovoce.engine.enhancer import Enhancer
 from sottovoce.engine.files import enhance_file
 from sottovoce.engine.options import EnhanceOptions
-from sottovoce.errors import AudioError, ModelError, StorageError
+from sottovoce.errors import AudioError, ModelError, StorageError, printable
 from sottovoce.service.kinds import output_suffix
 from sottovoce.signal.audio import probe
 from sottovoce.signal.output import OutputOptions
 
 RESERVE_BYTES = 2**28
 """What stays free on the disk: a service that fills it would take others down."""
+
+
+_MAX_NOTES, _MAX_NOTE_CHARACTERS = 16, 300
 
 
 class TooLongError(AudioError):
@@ -48,10 +52,12 @@ class Result:
     Attributes:
         path: The result.
         seconds: Length of the recording.
+        notes: What whoever sent the recording should know, such as tags for which there is no place.
     """
 
     path: Path
     seconds: float
+    notes: tuple[str, ...] = ()
 
 
 def enhance_upload(enhancers: Mapping[str, Enhancer], order: Order, *, advance: Callable[[float], None]) -> Result:
@@ -73,6 +79,13 @@ def enhance_upload(enhancers: Mapping[str, Enhancer], order: Order, *, advance: 
         ModelError: The network fails.
     """
     folder = order.recording.parent
+
+    def without_place(sentence: object) -> str:
+        # Where the recording lies is nobody else's business.
+        return str(sentence).replace(f"{folder}{os.sep}", "")
+
+    warnings = _Warnings()
+    logging.getLogger("sottovoce").addHandler(warnings)
     try:
         recording = probe(order.recording)
         taken_seconds = 0.0
@@ -99,9 +112,22 @@ def enhance_upload(enhancers: Mapping[str, Enhancer], order: Order, *, advance: 
             advance=count,
         )
     except (AudioError, ModelError) as error:
-        # Where it lies is nobody else's business.
-        raise type(error)(str(error).replace(f"{folder}{os.sep}", "")) from None
-    return Result(target, seconds)
+        raise type(error)(without_place(error)) from None
+    finally:
+        logging.getLogger("sottovoce").removeHandler(warnings)
+    return Result(target, seconds, tuple(map(without_place, warnings.sentences)))
+
+
+class _Warnings(logging.Handler):
+    """Keeps what the engine warns of."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.sentences: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if len(self.sentences) < _MAX_NOTES:
+            self.sentences.append(printable(record.getMessage())[:_MAX_NOTE_CHARACTERS])
 
 
 def require_space(folder: Path) -> None:
