@@ -221,7 +221,8 @@ def test_refuses_what_is_no_form(service):
         answer = call(service.address, "POST", PATH, body, headers)
         assert (answer.status, answer.error[0]) == (415, "no_form")
     whole = form(FILE)
-    for body in (b"", whole[:-20], b"--other--\r\n", b"\r\n" * 10, whole.replace(b"form-data", b"")):
+    endless = f"--{BOUNDARY}\r\nX-Much: {'x' * 100_000}".encode()
+    for body in (b"", whole[:-20], b"--other--\r\n", b"\r\n" * 10, whole.replace(b"form-data", b""), endless):
         answer = call(service.address, "POST", PATH, body, FORM)
         assert (answer.status, answer.error[0]) == (422, "invalid_form")
     answer = call(service.address, "POST", PATH, whole, {"Content-Type": f"multipart/form-data; boundary={'b' * 5000}"})
