@@ -4,8 +4,8 @@
     python benchmarks/generalisation.py data
 
 Speech and noise of the training and of the development set, each with each, at equal ratios and without a room. Noise
-is what a mixture has beside its speech, which lies in `hidden`: no training reads that folder. A gain that is as high on
-new voices and noises as on known ones is limited by the network and its training, and not by what it was trained on.
+is what a mixture has beside its speech, which lies in `hidden`: no training reads that folder. A gain that is as high
+on new voices and noises as on known ones is limited by the network and its training, and not by what it was trained on.
 """
 
 import argparse
@@ -74,9 +74,10 @@ def main() -> int:
     lines = [
         "# Known and new voices and noises",
         "",
-        f"PESQ wb of {len(items)} mixtures a row at {', '.join(f'{ratio:g}' for ratio in RATIOS_DB)} dB, without a room: "
-        "speech and noise of the bundled models' training against those of the development set `dry`, whose speakers "
-        f"and kinds of noise it does not have. Seed {SEED}, 95 % confidence intervals (`benchmarks/generalisation.py`).",
+        f"PESQ wb of {len(items)} mixtures a row at {', '.join(f'{ratio:g}' for ratio in RATIOS_DB)} dB, without a "
+        "room: speech and noise of the bundled models' training against those of the development set `dry`, whose "
+        "speakers and kinds of noise it does not have. "
+        f"Seed {SEED}, 95 % confidence intervals (`benchmarks/generalisation.py`).",
         "",
         *markdown_table(rows),
     ]
