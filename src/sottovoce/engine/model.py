@@ -167,8 +167,8 @@ def _open_session(content: bytes) -> "onnxruntime.InferenceSession":
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Exported graphs are optimised: doing it again takes 20 ms at every start, and no frame gets cheaper. Nor are
-    # constants folded then, which might become large.
+    # Exported graphs are optimised with operators of the standard. The runtime's own would make a frame cheaper by 2 %
+    # (by 6 % if frames come one by one), but take 20 ms at every start; and constants that it folds might become large.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     # The bytes were checked as those of an ONNX model, and are to be read as nothing else.
     options.add_session_config_entry("session.load_model_format", "ONNX")
