@@ -27,6 +27,7 @@ from sottovoce.service.jobs import Job, Jobs, JobStore, no_job
 from sottovoce.service.kinds import media_type
 from sottovoce.service.metrics import Metrics, Observer
 from sottovoce.service.pool import Pool
+from sottovoce.service.refusals import Refusals
 from sottovoce.service.schemas import (
     EnhancementFields,
     ErrorAnswer,
@@ -161,6 +162,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
     app.state.pool = parts.pool
     app.add_middleware(Guard, settings=settings)
     app.add_middleware(Observer, metrics=parts.metrics)
+    app.add_middleware(Refusals)
     _answer_errors(app)
     _add_enhancements(app, parts)
     _add_jobs(app, parts)
