@@ -345,4 +345,4 @@ sys.exit(main())
         assert process.stdout.readline() == "loading\n"
         process.send_signal(getattr(signal, name))
         errors = process.stderr.read()
-    assert (process.returncode, errors) == (code, f"sottovoce: interrupted: {saved}.\n")
+    assert (process.returncode, errors) == (code, f"sottovoce: interrupted: {saved}\n")

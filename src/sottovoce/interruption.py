@@ -95,7 +95,7 @@ def ending_at_once(saved: str = "") -> Iterator[None]:
     Args:
         saved: What is saved and how to go on, half a sentence, or nothing.
     """
-    sentence = f"sottovoce: {': '.join(filter(None, ['interrupted', saved]))}.\n".encode(errors="backslashreplace")
+    sentence = f"sottovoce: {': '.join(filter(None, ['interrupted', saved]))}\n".encode(errors="backslashreplace")
 
     def handle(number: int, _: FrameType | None) -> NoReturn:
         # Not through the stream's buffer, within which the signal may have come.

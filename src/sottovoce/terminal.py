@@ -53,7 +53,10 @@ def print_table(rows: Sequence[Sequence[str]], *, title: str) -> None:
     for cells in lines:
         table.add_row(*cells)
     # Brackets and colons in names are no markup.
-    Console(markup=False, emoji=False, highlight=False).print(table)
+    console = Console(markup=False, emoji=False, highlight=False)
+    with console.capture() as capture:  # printed by rich, a closed pipe would end the process
+        console.print(table)
+    print(capture.get(), end="", flush=True)
 
 
 class _Sentences(logging.Formatter):

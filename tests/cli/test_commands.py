@@ -205,7 +205,7 @@ def test_an_interruption_that_a_library_swallows_ends_the_command_all_the_same(
     folder = recording.parent
     code, out, err = run(monkeypatch, capsys, "enhance", recording, "-o", folder, "--model", identity_model)
     assert (code, out) == (143, "")
-    assert err == "sottovoce: interrupted: what is finished is kept; --resume goes on from there.\n"
+    assert err == "sottovoce: interrupted: what is finished is kept; --resume goes on from there\n"
 
 
 def test_warnings_are_sentences_in_every_command(monkeypatch, capsys, tmp_path):
@@ -225,4 +225,10 @@ def test_verbose(monkeypatch, capsys, recording, identity_model):
 
 def test_exit_codes_are_documented(monkeypatch, capsys):
     _, out, _ = run(monkeypatch, capsys, "--help")
-    assert [line.split()[0] for line in out.partition("Exit codes:")[2].splitlines()[1:]] == ["0", "1", "2", "130"]
+    assert [line.split()[0] for line in out.partition("Exit codes:")[2].splitlines()[1:]] == [
+        "0",
+        "1",
+        "2",
+        "130",
+        "141",
+    ]

@@ -231,7 +231,7 @@ def test_interruption_leaves_nothing_half_written(tmp_path, identity_model, name
     process.send_signal(getattr(signal, name))
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 128 + getattr(signal, name)
-    assert errors == "sottovoce: interrupted: what is finished is kept; --resume goes on from there.\n"
+    assert errors == "sottovoce: interrupted: what is finished is kept; --resume goes on from there\n"
     assert list((tmp_path / "out").iterdir()) == []
 
 

@@ -106,9 +106,12 @@ def test_mix(folder, sottovoce):
     save(folder.parent / "noise" / "hum.wav")
     arguments = ("--speech", folder, "--noise", folder.parent / "noise", "--count", 2, "-o", folder.parent / "out")
     code, out, err = sottovoce("mix", *arguments)
-    assert code == 0
+    assert code == 1
     assert out.startswith("Mixed 2 files")
     reasons(err)
+    assert sottovoce("mix", *arguments, "--overwrite", "--quiet") == (1, "", err)
+    sound = folder.parent / "noise"
+    assert sottovoce("mix", *arguments, "--overwrite", "--speech", sound, "--quiet") == (0, "", "")
 
 
 def test_evaluate(folder, sottovoce):
@@ -184,6 +187,16 @@ def test_what_nobody_may_read(tmp_path, unprivileged):
         f"sottovoce: cannot read {tmp_path}/in/{name} (Permission denied): check its name, and that you may read it"
         for name in ("secret.wav", "unenterable/c.wav", "unreadable")
     ]
+
+
+def test_a_folder_that_nobody_may_enter_is_no_model(tmp_path, unprivileged):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "model.onnx").touch()
+    (tmp_path / "run").chmod(0o644)
+    process = unprivileged("info", tmp_path / "run")
+    assert (process.returncode, process.stdout) == (1, "")
+    reason = "(Permission denied): check that you may enter it"
+    assert process.stderr == f"sottovoce: cannot read the folder {tmp_path / 'run'} {reason}\n"
 
 
 def test_what_nobody_may_write(tmp_path, unprivileged):

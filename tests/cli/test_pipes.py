@@ -152,7 +152,7 @@ def test_interruption(command):
         process.stdin.flush()
         assert receive(process, 1000, 30)
         process.send_signal(signal.SIGINT)
-        assert process.stderr.read() == b"sottovoce: interrupted.\n"
+        assert process.stderr.read() == b"sottovoce: interrupted\n"
     assert process.returncode == 130
 
 
@@ -201,20 +201,41 @@ def test_closed_streams_are_reported(tmp_path, command, side, arguments):
     assert "standard input is closed" in line or "standard output is closed" in line
 
 
-@pytest.mark.parametrize(
-    ("end", "words"), [("| true", "was closed before its end"), ("> /dev/full", "cannot be written (No space left")]
-)
-@pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_a_report_that_nobody_reads(tmp_path, command, end, words, unbuffered):
-    if end.startswith(">") and not Path("/dev/full").exists():
-        pytest.skip("this system has no /dev/full")
-    sf.write(tmp_path / "a.wav", tone(), RATE)
-    script = f'{{ sleep 0.5; "$@"; }} {end}'
+def report_to(end, words, folder, unbuffered=""):
+    """Run a command whose report goes to what a shell calls so; gives its exit code and standard error."""
+    (folder / "code").unlink(missing_ok=True)
+    script = f'{{ sleep 0.5; "$@"; echo $? >code; }} {end}'
     environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
-    process = run(["sh", "-c", script, "sh", *command("a.wav", "-o", "b.flac")], cwd=tmp_path, env=environment)
-    (line,) = process.stderr.decode().splitlines()
+    process = run(["sh", "-c", script, "sh", *words], cwd=folder, env=environment)
+    return int((folder / "code").read_text()), process.stderr.decode()
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_report_that_nobody_reads(tmp_path, command, unbuffered):
+    """As behind `head`, which has seen enough."""
+    sf.write(tmp_path / "a.wav", tone(), RATE)
+    assert report_to("| true", command("a.wav", "-o", "b.flac"), tmp_path, unbuffered) == (141, "")
+    assert sf.info(tmp_path / "b.flac").frames == RATE
+    assert report_to("| true", [sys.executable, "-m", "sottovoce", "mix", "--help"], tmp_path, unbuffered) == (141, "")
+
+
+def test_scores_are_written_though_nobody_reads_them(tmp_path):
+    pytest.importorskip("scipy")
+    sf.write(tmp_path / "a.wav", tone(), RATE)
+    arguments = ("evaluate", "--estimate", "a.wav", "--measures", "speech_dbfs", "-o", "scores", "--jobs", "1")
+    assert report_to("| true", [sys.executable, "-m", "sottovoce", *arguments], tmp_path) == (141, "")
+    assert sorted(path.name for path in (tmp_path / "scores").iterdir()) == ["scores.csv", "scores.md"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_report_that_cannot_be_written(tmp_path, command, unbuffered):
+    sf.write(tmp_path / "a.wav", tone(), RATE)
+    code, errors = report_to("> /dev/full", command("a.wav", "-o", "b.flac"), tmp_path, unbuffered)
+    (line,) = errors.splitlines()
+    assert code == 1
     assert line.startswith("sottovoce: standard output ")
-    assert words in line
+    assert "cannot be written (No space left" in line
     assert sf.info(tmp_path / "b.flac").frames == RATE
 
 

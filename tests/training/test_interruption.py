@@ -110,7 +110,7 @@ def train(folders, tmp_path):
 def test_before_the_first_step_nothing_is_saved(train, tmp_path, phase, name):
     code, errors = Command(train(), tmp_path / "errors", phase).stopped_by(name)
     assert code == SIGNALS[name]
-    assert errors[-1] == f"sottovoce: interrupted: {NOTHING}."
+    assert errors[-1] == f"sottovoce: interrupted: {NOTHING}"
     assert not any("Traceback" in line for line in errors)
     assert not list((tmp_path / "run").rglob(".*"))
 
@@ -130,7 +130,7 @@ def test_a_stage_is_saved_after_a_whole_step(train, tmp_path, stage, name):
     assert saved_until(tmp_path / "run") == until
     assert errors[-1] == (
         f"sottovoce: interrupted: the training is saved in {tmp_path / 'run'} up to {until}: the same command goes on "
-        "from there."
+        "from there"
     )
     assert not any("Traceback" in line for line in errors)
 
@@ -166,6 +166,6 @@ def test_an_adaptation_is_stopped_in_the_same_way(folders, tmp_path, phase, name
         (checkpoint,) = (out / "stages" / "joint").iterdir()
         until = f"step {step_of(checkpoint)} of the joint stage"
         kept = f"the training is saved in {out} up to {until}: the same command goes on from there"
-    assert errors[-1] == f"sottovoce: interrupted: {kept}."
+    assert errors[-1] == f"sottovoce: interrupted: {kept}"
     assert not any("Traceback" in line for line in errors)
     assert not list(out.rglob(".*"))

@@ -96,7 +96,11 @@ Exit codes:
   1    Something was not: a sentence on standard error says what and why. The rest was done.
   2    The command line cannot be understood.
   130  Interrupted by Ctrl-C; 143 by SIGTERM, 129 by SIGHUP.
+  141  Nobody reads standard output any more, as behind `| head`.
 """
+
+# What a shell gives of a program that SIGPIPE has ended: 128 and the signal's number.
+_NOBODY_READS = 141
 
 
 def main() -> int:
@@ -108,14 +112,18 @@ def main() -> int:
     logging.getLogger("matplotlib").addHandler(logging.NullHandler())
     try:
         with interruption.raised(), terminal.own_words_only(), terminal.sentences():
-            code = _run(sys.argv[1:])
-            if sys.stdout is not None:
-                sys.stdout.flush()
+            try:
+                code = _run(sys.argv[1:])
+            finally:
+                if sys.stdout is not None:
+                    sys.stdout.flush()
     except KeyboardInterrupt as interrupt:
-        terminal.warn(f"{': '.join(['interrupted', *getattr(interrupt, '__notes__', [])])}.")
+        terminal.warn(": ".join(["interrupted", *getattr(interrupt, "__notes__", [])]))
         return interruption.exit_code(interrupt)
     except BrokenPipeError:
-        failure = "standard output was closed before its end"
+        # Its reader has seen enough, as `head` does: no fault, and nothing to say.
+        _write_nothing_more()
+        return _NOBODY_READS
     except OSError as error:
         if error.filename is not None:
             terminal.warn(
@@ -125,15 +133,19 @@ def main() -> int:
             return 1
         if error.errno != errno.ENOSPC:
             raise
-        failure = f"standard output or a file cannot be written ({error.strerror})"
-    else:
-        return code
+        _write_nothing_more()
+        terminal.warn(
+            f"standard output or a file cannot be written ({error.strerror}); what was finished before is kept"
+        )
+        return 1
+    return code
+
+
+def _write_nothing_more() -> None:
+    """The interpreter would write the rest at its end, and fail again."""
     if sys.stdout is not None:
-        # The interpreter would write the rest at its end, and fail again.
         with Path(os.devnull).open("w") as nowhere:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
-    terminal.warn(f"{failure}; what was finished before is kept.")
-    return 1
 
 
 def _run(arguments: list[str]) -> int:
@@ -149,7 +161,7 @@ def _run(arguments: list[str]) -> int:
             terminal.print_line(line)
         return 0
     if name not in (*COMMANDS, "--version"):
-        terminal.warn(f"found the command {name!r}, expected one of {', '.join(COMMANDS)}; see `sottovoce --help`.")
+        terminal.warn(f"found the command {name!r}, expected one of {', '.join(COMMANDS)}; see `sottovoce --help`")
         return 2
     if "--version" in arguments:
         _print_versions()

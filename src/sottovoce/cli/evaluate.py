@@ -78,6 +78,17 @@ def evaluate(
     if not results:
         raise DataError(f"found no recording in {estimate} that can be scored: see above")
     notes = [*scores.notes(measures), *scores.silent_channels(results)]
+    if output:
+        texts = {
+            "csv": report.to_csv(results, measures),
+            "md": report.to_markdown(results, measures, notes=notes),
+        }
+        for name, text in texts.items():
+            with replacing(targets[name], overwrite=overwrite) as path:
+                path.write_text(text, encoding="utf-8")
+        if draws:
+            chart = plots.score_chart(report.summarise(results, measures), title=estimate.name)
+            plots.save(chart, targets["png"], overwrite=overwrite)
     if json:
         rows = [
             {"file": result.file, "system": result.system}
@@ -91,16 +102,6 @@ def evaluate(
     for note in notes:
         terminal.say(f"note: {note}", to_stderr=True)
     if output:
-        texts = {
-            "csv": report.to_csv(results, measures),
-            "md": report.to_markdown(results, measures, notes=notes),
-        }
-        for name, text in texts.items():
-            with replacing(targets[name], overwrite=overwrite) as path:
-                path.write_text(text, encoding="utf-8")
-        if draws:
-            chart = plots.score_chart(report.summarise(results, measures), title=estimate.name)
-            plots.save(chart, targets["png"], overwrite=overwrite)
         # Behind JSON, a sentence on standard output would make it unreadable.
         terminal.say(f"Wrote {', '.join(str(path) for path in targets.values())}.", to_stderr=json)
     return 1 if problems else 0

@@ -25,11 +25,12 @@ def mix(
     sample_rate: int = 16000,
     seed: int = 0,
     overwrite: bool = False,
-) -> None:
+) -> int:
     """Make noisy mixtures with known clean speech, to test with.
 
     Writes noisy/, clean/ and mixtures.csv, which says how each mixture was made. Equal arguments give equal files. The
     first folder below --speech names the speaker, that below --noise the kind of noise; both are dealt out evenly.
+    Recordings that cannot be used are named and left out, and the exit code is then 1.
 
     Example:
         sottovoce mix --speech clean/ --noise noise/ --count 90 --snr-db 0 5 10 -o test/
@@ -77,8 +78,10 @@ def mix(
             overwrite=overwrite,
             progress=part(show, "mixing"),
         )
-    for unusable in (*speakers.unusable, *noises.unusable):
-        terminal.say(f"left out: {unusable.reason}", to_stderr=True)
+    left_out = (*speakers.unusable, *noises.unusable)
+    for unusable in left_out:
+        terminal.warn(f"left out: {unusable.reason}")
     seconds_in_all = sum(row.seconds for row in rows)
     files = "1 file" if len(rows) == 1 else f"{len(rows)} files"
     terminal.say(f"Mixed {files}, {terminal.duration(seconds_in_all)} of sound; see {output / TABLE}.")
+    return 1 if left_out else 0

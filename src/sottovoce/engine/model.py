@@ -84,10 +84,16 @@ class Model:
         """
         path = Path(path)
         if is_folder(path):
-            path /= "model.onnx"
-            if not path.is_file():
+            folder, path = path, path / "model.onnx"
+            try:
+                is_there = path.is_file()
+            except OSError as error:
                 raise ModelError(
-                    f"found no model.onnx in the folder {path.parent}: give the folder that `sottovoce train` or "
+                    f"cannot read the folder {folder} ({error.strerror}): check that you may enter it"
+                ) from error
+            if not is_there:
+                raise ModelError(
+                    f"found no model.onnx in the folder {folder}: give the folder that `sottovoce train` or "
                     "`sottovoce adapt` wrote, when its run has finished, or a model file"
                 )
         return cls(read_content(path), origin or str(path))

@@ -199,7 +199,7 @@ def read_score_csv(text: str, columns: Sequence[str], make: Callable[[Sequence[s
     if heading != expected:
         raise DataError(
             f"found a table with the columns {', '.join(heading) or '(none)'}, expected {', '.join(expected)}: "
-            "make it again."
+            "make it again"
         )
     values = []
     try:
@@ -211,7 +211,7 @@ def read_score_csv(text: str, columns: Sequence[str], make: Callable[[Sequence[s
             values.append(make(whose, scores))
     except (ValueError, csv.Error) as error:
         raise DataError(
-            f"found a damaged line {rows.line_num} in a table of scores ({error}): remove it or make it again."
+            f"found a damaged line {rows.line_num} in a table of scores ({error}): remove it or make it again"
         ) from error
     return values
 

@@ -318,8 +318,8 @@ def score_jobs(
                     on_done()
             except BrokenProcessPool as error:
                 raise DataError(
-                    "A scoring process ended abruptly: repeat with `--jobs 1` to see which recording it was, or with "
-                    "fewer jobs if memory ran out."
+                    "a scoring process ended abruptly: repeat with `--jobs 1` to see which recording it was, or with "
+                    "fewer jobs if memory ran out"
                 ) from error
             finally:
                 # After an interrupt or an error the rest is of no use.
@@ -373,13 +373,13 @@ def _score_channels(reference: Path, estimate: Path, measures: Collection[str]) 
     clean, noisy = (_read_16k(path) for path in (reference, estimate))
     if len(clean) != len(noisy):
         raise AudioError(
-            f"{estimate}: found {len(noisy)} channel(s), expected {len(clean)} as in its reference {reference}."
+            f"{estimate}: found {len(noisy)} channel(s), expected {len(clean)} as in its reference {reference}"
         )
     length = min(clean.shape[-1], noisy.shape[-1])
     if max(clean.shape[-1], noisy.shape[-1]) - length > _LENGTH_TOLERANCE:
         raise AudioError(
             f"{estimate}: found {noisy.shape[-1] / SAMPLE_RATE:.3f} s, expected {clean.shape[-1] / SAMPLE_RATE:.3f} s "
-            f"as in its reference {reference}; cut both to the same aligned stretch."
+            f"as in its reference {reference}; cut both to the same aligned stretch"
         )
     silent = tuple(number for number, channel in enumerate(clean, 1) if is_silent(channel))
     if len(silent) == len(clean):

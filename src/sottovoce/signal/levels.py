@@ -144,7 +144,7 @@ def noise_gain_for_snr(
     noise_db = rms_db(noise)
     for name, level_db in (("speech", speech_db), ("noise", noise_db)):
         if level_db <= SILENCE_DB:
-            raise AudioError(f"found silent {name}, expected a signal to mix at {snr_db:g} dB: leave it out.")
+            raise AudioError(f"found silent {name}, expected a signal to mix at {snr_db:g} dB: leave it out")
     return float(from_db(speech_db - snr_db - noise_db))
 
 

@@ -140,7 +140,7 @@ def adapt(
         ConfigError: `steps` is not above 0.
     """
     if steps < 1:
-        raise ConfigError(f"found {steps} steps, expected 1 or more.")
+        raise ConfigError(f"found {steps} steps, expected 1 or more")
     require_apart(checkpoint, out)
     old, original = load_checkpoint(checkpoint)
     rate = original.frontend.sample_rate

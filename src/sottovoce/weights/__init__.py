@@ -36,6 +36,6 @@ def find_checkpoint(model: str) -> Path:
     if checkpoint.suffix == ".onnx":
         raise DataError(
             f"found the exported model {checkpoint}, expected a training checkpoint: give the checkpoint.safetensors "
-            "that lies beside it in its run's folder."
+            "that lies beside it in its run's folder"
         )
     return checkpoint

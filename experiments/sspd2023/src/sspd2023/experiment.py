@@ -160,11 +160,11 @@ def conduct(experiment: Experiment, output: Path, *, jobs: int = 1, on_progress:
     """
     rows, left_out = _rows(experiment.systems)
     if len(set(experiment.conditions)) < len(experiment.conditions):
-        raise ConfigError(f"found the conditions {', '.join(experiment.conditions)}, expected each of them once.")
+        raise ConfigError(f"found the conditions {', '.join(experiment.conditions)}, expected each of them once")
     if not experiment.seeds or len(set(experiment.seeds)) < len(experiment.seeds):
-        raise ConfigError(f"found the seeds {experiment.seeds}, expected one or more that differ.")
+        raise ConfigError(f"found the seeds {experiment.seeds}, expected one or more that differ")
     if jobs < 1:
-        raise ConfigError(f"found {jobs} jobs, expected 1 or more.")
+        raise ConfigError(f"found {jobs} jobs, expected 1 or more")
     settings = {name: _settings(name, experiment) for row in rows if (name := SYSTEMS[row].settings) is not None}
     sources, unusable = _sources(experiment.sources)
     with _only_one(output):
@@ -194,17 +194,17 @@ def _only_one(output: Path) -> Iterator[None]:
 
     try:
         if output.is_dir() and any(output.iterdir()) and not (output / "protocol").exists():
-            raise DataError(f"found files in {output} that are no benchmark, expected a new folder: choose another.")
+            raise DataError(f"found files in {output} that are no benchmark, expected a new folder: choose another")
         output.mkdir(parents=True, exist_ok=True)
         lock = FileLock(output / ".lock")
         lock.acquire(timeout=0)
     except Timeout as error:
         raise DataError(
-            f"found another benchmark at work in {output}: wait for it, or choose another folder."
+            f"found another benchmark at work in {output}: wait for it, or choose another folder"
         ) from error
     except OSError as error:
         raise DataError(
-            f"found no folder to write to at {output} ({error.strerror or error}): choose another."
+            f"found no folder to write to at {output} ({error.strerror or error}): choose another"
         ) from error
     with lock:
         yield
@@ -219,7 +219,7 @@ def _rows(names: Sequence[str]) -> tuple[list[str], list[str]]:
     }
     wanted = {row for name in names for row in sets.get(name, [name])} | {"unprocessed"}
     if unknown := sorted(wanted - SYSTEMS.keys()):
-        raise ConfigError(f"found the system {unknown[0]!r}, expected one of {', '.join([*sets, *SYSTEMS])}.")
+        raise ConfigError(f"found the system {unknown[0]!r}, expected one of {', '.join([*sets, *SYSTEMS])}")
     chosen = [row for row in SYSTEMS if row in wanted]
     missing = [row for row in chosen if SYSTEMS[row].missing]
     sentences = [
@@ -238,7 +238,7 @@ def _settings(name: str, experiment: Experiment) -> ExperimentSettings:
     update: dict[str, object] = {"data": data}
     if experiment.steps is not None:
         if min(experiment.steps) < 1:
-            raise ConfigError(f"found the steps {experiment.steps}, expected 1 or more for each stage.")
+            raise ConfigError(f"found the steps {experiment.steps}, expected 1 or more for each stage")
         speech_steps, joint_steps = experiment.steps
         update |= {"speech_steps": speech_steps, "joint_steps": joint_steps}
     return changed(settings, {"training": update}, "--steps")
@@ -249,7 +249,7 @@ def _sources(names: SourceNames) -> tuple[Sources, list[str]]:
     if names == SourceNames():
         names = _examples()
     if not (names.speech and names.noise):
-        raise ConfigError("found no speech or no noise, expected both: give --speech and --noise, and --rooms.")
+        raise ConfigError("found no speech or no noise, expected both: give --speech and --noise, and --rooms")
     unusable: list[str] = []
 
     def read(arguments: Sequence[str], holds: Kind) -> Manifest | None:
@@ -275,7 +275,7 @@ def _examples() -> SourceNames:
     """The recordings of a checkout; an installed package has none."""
     examples = Path(__file__).parents[4] / "examples"
     if not (examples / "benchmark").is_dir():
-        raise DataError("found no corpora, and no examples beside this package: give --speech, --noise and --rooms.")
+        raise DataError("found no corpora, and no examples beside this package: give --speech, --noise and --rooms")
     return SourceNames(
         (str(examples / "unpaired" / "speech"),),
         (str(examples / "benchmark" / "noise"),),

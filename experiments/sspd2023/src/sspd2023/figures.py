@@ -148,7 +148,7 @@ def before_after(
     """
     systems = [system for system in _present(summary, condition, labels) if system != UNPROCESSED]
     if not systems:
-        raise DataError(f"found no results of {', '.join(labels)} in {condition}, expected those of a system: run one.")
+        raise DataError(f"found no results of {', '.join(labels)} in {condition}, expected those of a system: run one")
     columns = min(_COLUMNS, len(systems))
     lines = math.ceil(len(systems) / columns)
     figure = new_figure(0.6 + 2.0 * columns, 0.7 + 2.4 * lines)  # panels are about square

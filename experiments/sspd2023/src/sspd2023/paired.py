@@ -55,12 +55,12 @@ def match_pairs(mixtures: Manifest, folder: Path, clean: Path) -> tuple[Training
     for mixture in mixtures.recordings:
         name = mixture.path.relative_to(folder).with_suffix("")
         if name not in found:
-            raise DataError(f"found no clean version of {mixture.path} in {clean}, expected {name} there.")
+            raise DataError(f"found no clean version of {mixture.path} in {clean}, expected {name} there")
         info = audio.probe(found[name])
         if (info.frames, info.sample_rate) != (mixture.frames, mixture.sample_rate):
             raise DataError(
                 f"found {info.frames} samples at {info.sample_rate} Hz in {found[name]}, expected {mixture.frames} at "
-                f"{mixture.sample_rate} Hz as in its mixture {mixture.path}."
+                f"{mixture.sample_rate} Hz as in its mixture {mixture.path}"
             )
         pairs.append(TrainingPair(mixture, found[name]))
     return tuple(pairs)

@@ -68,7 +68,7 @@ class Counts:
         if wrong or not ratios:
             raise ConfigError(
                 f"found {', '.join(wrong) or 'no signal-to-noise ratio'}, expected counts and lengths above 0 and at "
-                "least one ratio: change them."
+                "least one ratio: change them"
             )
 
 
@@ -183,7 +183,7 @@ def build(
         AudioError: A file cannot be read.
     """
     if condition not in CONDITIONS:
-        raise ConfigError(f"found the condition {condition!r}, expected one of {', '.join(CONDITIONS)}: choose one.")
+        raise ConfigError(f"found the condition {condition!r}, expected one of {', '.join(CONDITIONS)}: choose one")
     chosen = CONDITIONS[condition]
     split = split_sources(sources, chosen, seed)
     _claim(folder, sources, counts, seed)
@@ -299,7 +299,7 @@ def check_disjoint(entries: Sequence[Entry], condition: Condition) -> None:
             if shared and must_differ:
                 raise DataError(
                     f"found the {what} {shared[0]} in {one} and in {other} ({len(shared)} in all), expected parts that "
-                    "share none: see that every recording stands under one name only."
+                    "share none: see that every recording stands under one name only"
                 )
 
 
@@ -317,11 +317,11 @@ def _claim(folder: Path, sources: Sources, counts: Counts, seed: int) -> None:
         if json.loads(recorded.read_text(encoding="utf-8")) != json.loads(text):
             raise DataError(
                 f"found a protocol of another seed, other counts or other recordings in {folder}: give another folder, "
-                "or repeat what it was built from."
+                "or repeat what it was built from"
             )
         return
     if folder.exists() and (not folder.is_dir() or any(not path.name.startswith(".") for path in folder.iterdir())):
-        raise DataError(f"found something else than a protocol at {folder}, expected a new folder: choose another.")
+        raise DataError(f"found something else than a protocol at {folder}, expected a new folder: choose another")
     with replacing(recorded) as temporary:
         temporary.write_text(text, encoding="utf-8")
 

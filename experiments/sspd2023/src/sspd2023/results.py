@@ -122,7 +122,7 @@ class Summary:
             if key in scores:
                 raise DataError(
                     f"found two results of the system {result.system} with seed {result.seed} for the mixture "
-                    f"{result.file} at {result.snr_db:g} dB in {result.condition}, expected one: remove the other."
+                    f"{result.file} at {result.snr_db:g} dB in {result.condition}, expected one: remove the other"
                 )
             scores[key] = result.scores
         self._scored = {name: _arrange(scores) for name, scores in grouped.items()}
@@ -271,7 +271,7 @@ class Summary:
 
     def _find(self, condition: str, system: str) -> _Scored:
         if (condition, system) not in self._scored:
-            raise DataError(f"found no results of the system {system} in {condition}, expected some: run it there.")
+            raise DataError(f"found no results of the system {system} in {condition}, expected some: run it there")
         return self._scored[condition, system]
 
     def _mixtures(self, condition: str) -> set[Mixture]:

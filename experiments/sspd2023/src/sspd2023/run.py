@@ -210,8 +210,8 @@ def run(
         failures = _execute(list({t.folder: t for t in trainings.values()}.values()), scorings, jobs, tracker)
     if failures:
         raise DataError(
-            f"found {len(failures)} tasks that failed, the first: {failures[0]}. All others are done and kept: repeat "
-            "the command, or leave these systems out."
+            f"found {len(failures)} tasks that failed, the first: {failures[0]}; all others are done and kept: repeat "
+            "the command, or leave these systems out"
         )
     return _collect(scorings, trainings)
 
@@ -324,8 +324,8 @@ def _execute(trainings: list[Training], scorings: list[Scoring], jobs: int, trac
                 _drain(messages, tracker)
         except BrokenProcessPool as error:
             raise DataError(
-                "A process of the benchmark ended abruptly, perhaps for want of memory: repeat the same command, which "
-                "goes on where it stopped, with fewer jobs."
+                "a process of the benchmark ended abruptly, perhaps for want of memory: repeat the same command, which "
+                "goes on where it stopped, with fewer jobs"
             ) from error
         except KeyboardInterrupt:
             stop.set()

@@ -118,7 +118,7 @@ def make_signals(
         if not rows:
             raise DataError(
                 f"found no utterance of {_MIN_SECONDS:g} s or more of {', '.join(speech.groups)}, expected speech "
-                "for clean or test signals: add longer recordings."
+                "for clean or test signals: add longer recordings"
             )
         write_table(work / TABLE, rows)
     return rows

@@ -130,7 +130,7 @@ def split_sources(sources: Sources, condition: Condition, seed: int) -> Split:
     if len(training.groups) < needed:
         raise DataError(
             f"found {len(training.groups)} speakers, expected at least {needed}, for clean signals, mixtures and test: "
-            "give each speaker a sub-folder, or add speakers."
+            "give each speaker a sub-folder, or add speakers"
         )
     if test is None:
         speech, mixtures, test = _divide(training, _SPEAKER_SHARES, draws)
@@ -181,7 +181,7 @@ def _training_and_test(
         if len(source.groups) < len(_KIND_SHARES):
             raise DataError(
                 f"found {len(source.groups)} {what}, expected at least {len(_KIND_SHARES)}, for training and test: "
-                "give each a sub-folder, or add some."
+                "give each a sub-folder, or add some"
             )
         training, test = _divide(source, _KIND_SHARES, rng)
         return training, test
@@ -189,7 +189,7 @@ def _training_and_test(
     if not training.groups:
         raise DataError(
             f"found 0 {what} for training besides the {len(test.groups)} of the test, expected at least 1: add some "
-            "that the test does not have."
+            "that the test does not have"
         )
     return training, test
 

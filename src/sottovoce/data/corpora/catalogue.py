@@ -124,7 +124,7 @@ def read_corpus(argument: str, holds: Kind, *, progress: TaskProgress | None = N
         return scan(folder, min_seconds=_MIN_SECONDS[holds], progress=progress)
     if corpus.holds != holds:
         fitting = ", ".join(other.name for other in CORPORA.values() if other.holds == holds)
-        raise DataError(f"found {argument}, which holds {corpus.holds}, expected {holds}: give one of {fitting}.")
+        raise DataError(f"found {argument}, which holds {corpus.holds}, expected {holds}: give one of {fitting}")
     return corpus.read(folder, progress)
 
 
@@ -143,7 +143,7 @@ def pairs(argument: str) -> list[Pair]:
     corpus, folder = _parse(argument)
     if corpus is None or corpus.pair is None:
         paired = ", ".join(f"{other.name}:FOLDER" for other in CORPORA.values() if other.pair)
-        raise DataError(f"found {argument}, which is no corpus of pairs, expected one of {paired}.")
+        raise DataError(f"found {argument}, which is no corpus of pairs, expected one of {paired}")
     return corpus.pair(folder)
 
 
@@ -160,9 +160,9 @@ def fetch(name: str, folder: Path, *, progress: TaskProgress | None = None) -> N
         MissingExtraError: The package pooch is not installed.
     """
     if name not in ARCHIVES:
-        raise DataError(f"found no archive {name!r} to fetch, expected one of {', '.join(ARCHIVES)}.")
+        raise DataError(f"found no archive {name!r} to fetch, expected one of {', '.join(ARCHIVES)}")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DataError(f"found something at {folder} already, expected a new folder: choose another.")
+        raise DataError(f"found something at {folder} already, expected a new folder: choose another")
     require("corpora", "Fetching a corpus", "pooch")
     import pooch
 
@@ -181,7 +181,7 @@ def fetch(name: str, folder: Path, *, progress: TaskProgress | None = None) -> N
             _unpack(Path(file), content)
         except (OSError, ValueError, tarfile.TarError, zipfile.BadZipFile) as error:
             raise DataError(
-                f"found no good copy of {name} at {archive.address} ({error}): try again, or download it by hand."
+                f"found no good copy of {name} at {archive.address} ({error}): try again, or download it by hand"
             ) from error
         if folder.exists():
             folder.rmdir()
@@ -227,7 +227,7 @@ def _parse(argument: str) -> tuple[Corpus | None, Path]:
     folder = Path(argument).expanduser()
     # One letter before the colon is a drive.
     if colon and re.fullmatch(r"[\w-]{2,}", name) and not folder.exists():
-        raise DataError(f"found {argument!r}, expected FOLDER or NAME:FOLDER, with NAME one of {', '.join(CORPORA)}.")
+        raise DataError(f"found {argument!r}, expected FOLDER or NAME:FOLDER, with NAME one of {', '.join(CORPORA)}")
     return None, folder
 
 
@@ -320,7 +320,7 @@ def _part(name: str, folder: Path, *places: str) -> Path:
     for place in places:
         if (folder / place).is_dir():
             return folder / place
-    raise DataError(f"found no {places[0]}/ in {folder}, expected the folders of {name} ({CORPORA[name].address}).")
+    raise DataError(f"found no {places[0]}/ in {folder}, expected the folders of {name} ({CORPORA[name].address})")
 
 
 def _names(folder: Path) -> list[tuple[str, Path]]:
@@ -367,7 +367,7 @@ def _listing(files: list[str]) -> str:
 
 
 def _mend(name: str, folder: Path) -> str:
-    return f"get it from {CORPORA[name].address}, or give {folder} without a name to take what is there as it lies."
+    return f"get it from {CORPORA[name].address}, or give {folder} without a name to take what is there as it lies"
 
 
 def _group(manifest: Manifest, folder: Path, pattern: str) -> Manifest:
@@ -388,7 +388,7 @@ def _without(manifest: Manifest, folder: Path, pattern: str) -> Manifest:
 
     kept = Manifest(tuple(filter(belongs, manifest.recordings)), tuple(filter(belongs, manifest.unusable)))
     if not kept.recordings:
-        raise DataError(f"found only other sounds in {folder}, expected responses of rooms.")
+        raise DataError(f"found only other sounds in {folder}, expected responses of rooms")
     return kept
 
 
@@ -400,7 +400,7 @@ def _pair(name: str, noisy: Path, clean: Path, pattern: str) -> list[Pair]:
         if alone:
             raise DataError(
                 f"found no counterpart in {folder} of {len(alone)} of {len(files)} files ({_listing(alone)}), "
-                f"expected {name} as it was published: get it from {CORPORA[name].address}."
+                f"expected {name} as it was published: get it from {CORPORA[name].address}"
             )
     return [Pair(path.stem, path, clean_files[key]) for key, path in noisy_files.items()]
 
@@ -409,7 +409,7 @@ def _by_key(name: str, folder: Path, pattern: str) -> dict[str, Path]:
     files: dict[str, Path] = {}
     for key, path in _require_pattern(name, folder, pattern):
         if key in files:
-            raise DataError(f"found {files[key].name} and {path.name} in {folder}, expected one of them: remove one.")
+            raise DataError(f"found {files[key].name} and {path.name} in {folder}, expected one of them: remove one")
         files[key] = path
     return files
 

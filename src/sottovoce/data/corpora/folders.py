@@ -40,7 +40,7 @@ def new_folder(output: Path, earlier: Collection[str] = ()) -> Iterator[Path]:
             try:
                 work.replace(output)
             except OSError as error:
-                raise DataError(f"cannot make the folder {output} ({error.strerror}): choose another.") from error
+                raise DataError(f"cannot make the folder {output} ({error.strerror}): choose another") from error
             return
         # What lies higher comes first. That is the table: whoever repeats an interrupted run finds in it what is ours.
         made = sorted(
@@ -48,7 +48,7 @@ def new_folder(output: Path, earlier: Collection[str] = ()) -> Iterator[Path]:
         )
         for path in made:
             if path.as_posix() not in earlier and (output / path).exists():
-                raise DataError(f"found {output / path}, which no earlier run made: move it, or choose another folder.")
+                raise DataError(f"found {output / path}, which no earlier run made: move it, or choose another folder")
         for name in set(earlier) - {path.as_posix() for path in made}:
             (output / name).unlink(missing_ok=True)
         for path in made:
@@ -142,7 +142,7 @@ def read_table(path: Path, row: type[_Row]) -> list[_Row]:
                 for cells in csv.DictReader(file, strict=True)
             ]
     except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
-        raise DataError(f"found no table of {row.__name__} rows at {path} ({error}): make it again.") from error
+        raise DataError(f"found no table of {row.__name__} rows at {path} ({error}): make it again") from error
 
 
 def _renamed(cells: dict[str, str]) -> dict[str, str]:

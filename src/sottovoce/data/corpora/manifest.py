@@ -114,9 +114,9 @@ class Manifest:
                 else:
                     recordings.append(Recording(**entry))
         except FileNotFoundError:
-            raise DataError(f"found no manifest {path}: make one with `scan`.") from None
+            raise DataError(f"found no manifest {path}: make one with `scan`") from None
         except (ValueError, TypeError, KeyError) as error:
-            raise DataError(f"found {path}, which is no manifest of sottovoce ({error}): make it again.") from error
+            raise DataError(f"found {path}, which is no manifest of sottovoce ({error}): make it again") from error
         return cls(tuple(recordings), tuple(unusable))
 
 
@@ -170,12 +170,12 @@ def split(manifest: Manifest, fractions: Sequence[float], rng: np.random.Generat
         DataError: The fractions are not shares, or there are fewer groups than parts.
     """
     if not fractions or min(fractions) <= 0 or not math.isclose(sum(fractions), 1.0, abs_tol=1e-6):
-        raise DataError(f"found the fractions {list(fractions)}, expected positive shares that add up to 1.")
+        raise DataError(f"found the fractions {list(fractions)}, expected positive shares that add up to 1")
     seconds = dict.fromkeys(manifest.groups, 0.0)
     if len(seconds) < len(fractions):
         raise DataError(
             f"found {len(seconds)} speakers or sessions to divide into {len(fractions)} parts: "
-            "give each speaker or session a sub-folder of its own, or ask for fewer parts."
+            "give each speaker or session a sub-folder of its own, or ask for fewer parts"
         )
     for recording in manifest.recordings:
         seconds[recording.group] += recording.seconds
@@ -203,7 +203,7 @@ def _examine(path: Path, folder: Path, min_seconds: float) -> Recording:
             f"`ffmpeg -i {path.name} {path.stem}.flac`"
         )
     if info.frames < min_seconds * info.sample_rate:
-        raise AudioError(f"{path} lasts {info.frames / info.sample_rate:.2f} s, expected at least {min_seconds:g} s.")
+        raise AudioError(f"{path} lasts {info.frames / info.sample_rate:.2f} s, expected at least {min_seconds:g} s")
     window = round(_WINDOW_SECONDS * info.sample_rate)
     energy = 0.0
     for start in range(0, info.frames, window):
@@ -211,7 +211,7 @@ def _examine(path: Path, folder: Path, min_seconds: float) -> Recording:
         energy += float(np.square(waveform, dtype=np.float64).mean(axis=0).sum())
     level_db = float(levels.to_db(math.sqrt(energy / info.frames)))
     if level_db <= levels.SILENCE_DB:
-        raise AudioError(f"{path} is silent: leave it out.")
+        raise AudioError(f"{path} is silent: leave it out")
     below = path.relative_to(folder)
     group = below.parts[0] if len(below.parts) > 1 else below.stem
     return Recording(path, group, info.sample_rate, info.channels, info.frames, level_db)

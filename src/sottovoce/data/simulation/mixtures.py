@@ -265,24 +265,24 @@ def make_mixtures(
     if not 1 <= count <= _MAX_COUNT or not snr_db or not 0.0 <= room_share <= 1.0 or seed < 0:
         raise DataError(
             f"found {count} mixtures, {len(snr_db)} ratios, {room_share:g} of them in rooms, and the seed {seed}: "
-            f"expected 1 to {_MAX_COUNT:,} mixtures, at least one ratio, a share from 0 to 1, and a seed of 0 or more."
+            f"expected 1 to {_MAX_COUNT:,} mixtures, at least one ratio, a share from 0 to 1, and a seed of 0 or more"
         )
     if not (seconds is None or 0.0 < seconds <= _MAX_SECONDS):
-        raise DataError(f"found mixtures of {seconds} seconds, expected more than 0 and at most {_MAX_SECONDS:g}.")
+        raise DataError(f"found mixtures of {seconds} seconds, expected more than 0 and at most {_MAX_SECONDS:g}")
     wrong = implausible(sample_rate, 1)
     if wrong is not None:
-        raise DataError(f"found the {wrong}.")
+        raise DataError(f"found the {wrong}")
     if not all(-_MAX_RATIO_DB <= ratio_db <= _MAX_RATIO_DB for ratio_db in snr_db):
-        raise DataError(f"found the ratios {tuple(snr_db)}, expected -{_MAX_RATIO_DB:g} to {_MAX_RATIO_DB:g} dB.")
+        raise DataError(f"found the ratios {tuple(snr_db)}, expected -{_MAX_RATIO_DB:g} to {_MAX_RATIO_DB:g} dB")
     if not 0.0 <= noise_part[0] < noise_part[1] <= 1.0:
         raise DataError(
             f"found the part from {noise_part[0]:g} to {noise_part[1]:g} of each noise recording, expected two shares "
-            "from 0 to 1, the smaller one first: change them."
+            "from 0 to 1, the smaller one first: change them"
         )
     if not 0.0 <= lead_in_seconds[0] <= lead_in_seconds[1] <= 0.9 * (seconds or math.inf):
         raise DataError(
             f"found a lead-in of {lead_in_seconds[0]:g} to {lead_in_seconds[1]:g} seconds, expected a range from 0 to "
-            "nine tenths of the mixture's length: change it."
+            "nine tenths of the mixture's length: change it"
         )
     earlier = _require_free(output, overwrite)
     deal = np.random.default_rng(seed)
@@ -340,12 +340,12 @@ def make_mixtures(
 def _require_free(output: Path, overwrite: bool) -> set[str]:
     """Files of an earlier run, by their paths in the folder, that may be replaced."""
     if output.exists() and not output.is_dir():
-        raise DataError(f"found a file at {output}, expected a new folder: choose another name.")
+        raise DataError(f"found a file at {output}, expected a new folder: choose another name")
     if output.exists() and any(output.iterdir()):
         if not overwrite:
-            raise DataError(f"found files in {output}, expected a new folder: choose another, or allow overwriting.")
+            raise DataError(f"found files in {output}, expected a new folder: choose another, or allow overwriting")
         if not (output / TABLE).exists():
-            raise DataError(f"found files in {output} that are no mixtures, so it is not replaced: choose another.")
+            raise DataError(f"found files in {output} that are no mixtures, so it is not replaced: choose another")
         # Whoever wrote the table may have written any path in it.
         names = [Path(row.file).name for row in read_table(output / TABLE, Mixture)]
         return {TABLE, *(f"{part}/{name}" for part in ("noisy", "clean") for name in names)}
@@ -386,7 +386,7 @@ def _draw_noise(
             return taken, recording, first + start
     raise AudioError(
         f"found silence in {recording.path} and whatever else was drawn of the noise {recording.group!r}, expected a "
-        "sound to mix: leave it out."
+        "sound to mix: leave it out"
     )
 
 

@@ -96,7 +96,7 @@ class Room:
             DataError: The room's own reverberation time is not known.
         """
         if self.t60_seconds is None:
-            raise DataError("found a room of unknown reverberation time, expected a simulated one to damp.")
+            raise DataError("found a room of unknown reverberation time, expected a simulated one to damp")
         start = direct_sample(self.sample_rate) + round(early_ms / 1000.0 * self.sample_rate)
         late_seconds = np.maximum(np.arange(self.response.size) - start, 0) / self.sample_rate
         faster = max(0.0, 1.0 / t60_seconds - 1.0 / self.t60_seconds)
@@ -189,7 +189,7 @@ def simulate_room(
         return Room(_with_diffuse_tail(early, t60_seconds, sample_rate, rng), sample_rate, t60_seconds)
     raise DataError(
         f"found no room of usual size with a reverberation time between {t60_range_seconds[0]:g} and "
-        f"{t60_range_seconds[1]:g} s: expected something from 0.15 s up."
+        f"{t60_range_seconds[1]:g} s: expected something from 0.15 s up"
     )
 
 
@@ -229,7 +229,7 @@ def read_room(path: Path, sample_rate: int) -> Room:
     """
     channels, rate = audio.read(path)
     if not channels[0].any():
-        raise DataError(f"found a silent room response in {path}: leave it out.")
+        raise DataError(f"found a silent room response in {path}: leave it out")
     return Room(align(resample(channels[0], rate, sample_rate), sample_rate), sample_rate)
 
 

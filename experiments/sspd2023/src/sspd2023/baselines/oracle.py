@@ -53,7 +53,7 @@ class OracleMask:
         if waveform.shape != self.reference.shape:
             raise AudioError(
                 f"found a mixture of shape {waveform.shape} for a reference of shape {self.reference.shape}, expected "
-                "two aligned signals (samples,) of equal length: give each mixture its own clean speech."
+                "two aligned signals (samples,) of equal length: give each mixture its own clean speech"
             )
         mixture, speech = self._spectrum(waveform), self._spectrum(self.reference)
         if self.kind == "irm":

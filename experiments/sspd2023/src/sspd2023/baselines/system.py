@@ -45,4 +45,4 @@ def require_sample_rate(sample_rate: int) -> None:
         ConfigError: It is not 16000 Hz.
     """
     if sample_rate != SAMPLE_RATE:
-        raise ConfigError(f"found a rate of {sample_rate} Hz, expected {SAMPLE_RATE} Hz: resample the recording first.")
+        raise ConfigError(f"found a rate of {sample_rate} Hz, expected {SAMPLE_RATE} Hz: resample the recording first")
