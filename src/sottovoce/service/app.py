@@ -4,12 +4,12 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Request, Response, WebSocket
 from fastapi.responses import StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
@@ -40,12 +40,14 @@ from sottovoce.service.schemas import (
     unknown_model,
 )
 from sottovoce.service.settings import ServiceSettings
+from sottovoce.service.streams import Streams
 from sottovoce.service.uploads import receive_upload
 from sottovoce.service.work import Order, Result
 
 log = logging.getLogger(__name__)
 
 _READ_BYTES = 2**18
+STREAM_PATH = "/v1/audio/enhancements/stream"
 NOTES = "Sottovoce-Notes"
 """Header with what the client should know of its recording: a list of sentences, as JSON in ASCII."""
 _RECORDING: dict[str, Any] = {
@@ -88,6 +90,13 @@ class _Parts:
             on_finish=lambda fields, result: self.count(EnhancementFields.model_validate_json(fields), result),
         )
         self.metrics = Metrics(self.pool, self.jobs)
+        self.streams = Streams(
+            self.enhancers,
+            self.metrics,
+            limit=settings.streams,
+            threads=settings.workers,
+            is_stopping=self.pool.is_stopping,
+        )
 
     @contextlib.asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
@@ -101,6 +110,7 @@ class _Parts:
             await asyncio.gather(starting, return_exceptions=True)
             await self.pool.stop(self.settings.grace_seconds)
             await self.jobs.stop()
+            self.streams.stop()
 
     async def _start_pool(self) -> None:
         try:
@@ -165,6 +175,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
     app.add_middleware(Refusals)
     _answer_errors(app)
     _add_enhancements(app, parts)
+    app.add_api_websocket_route(STREAM_PATH, _stream_of(parts))
     _add_jobs(app, parts)
     _add_descriptions(app, parts)
     return app
@@ -187,6 +198,13 @@ def _add_enhancements(app: FastAPI, parts: _Parts) -> None:
             answer = FileAnswer(result.path, result.notes)
         parts.count(fields, result)
         return answer
+
+
+def _stream_of(parts: _Parts) -> Callable[[WebSocket], Awaitable[None]]:
+    async def stream(socket: WebSocket) -> None:
+        await parts.streams.serve(socket)
+
+    return stream
 
 
 def _add_jobs(app: FastAPI, parts: _Parts) -> None:

@@ -5,21 +5,27 @@ import http.client
 import json
 import secrets
 import shutil
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypedDict, Unpack
 from urllib.parse import quote, urlsplit
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sottovoce.atomic import replacing
 from sottovoce.errors import AudioError, ConfigError, SottovoceError
+from sottovoce.extras import require
 
 _CHUNK_BYTES = 2**18
+_STREAM_FRAME_BYTES = 2**17
 
 
-class EnhancementKeywords(TypedDict, total=False):
-    """What may be asked of a recording: the fields of the form, as /openapi.json describes them."""
+class StreamKeywords(TypedDict, total=False):
+    """What may be asked of live sound."""
 
     model: str
     limit_db: float
@@ -27,6 +33,11 @@ class EnhancementKeywords(TypedDict, total=False):
     full_band: bool
     linked: bool
     output: Literal["enhanced", "removed"]
+
+
+class EnhancementKeywords(StreamKeywords, total=False):
+    """What may be asked of a recording: the fields of the form, as /openapi.json describes them."""
+
     metadata: bool
     quality: float
     bitrate: float
@@ -40,7 +51,7 @@ class RefusedError(SottovoceError):
     """The service has answered with an error.
 
     Attributes:
-        status: HTTP status.
+        status: HTTP status; 0 in a stream.
         code: The service's word for it, which stays the same when the sentence is improved.
         retry_seconds: When to try again, if the service says so.
     """
@@ -250,6 +261,75 @@ class Client:
         with self._call("DELETE", f"/v1/jobs/{quote(name, safe='')}"):
             pass
 
+    def stream(
+        self,
+        blocks: Iterable[NDArray[np.floating]],
+        sample_rate: int,
+        *,
+        channels: int = 1,
+        **fields: Unpack[StreamKeywords],
+    ) -> Iterator[NDArray[np.float32]]:
+        """Enhance live sound as it comes. Needs the extra `serve`.
+
+        Args:
+            blocks: Blocks `(channels, n)`, or `(n,)` for one channel, full scale ±1, which another thread takes as fast
+                as the service does; any n.
+            sample_rate: Rate in Hz.
+            channels: Number of channels.
+            **fields: How to enhance.
+
+        Yields:
+            Enhanced blocks `(channels, m)` as they are ready; joined, they are as long as the signal and aligned to it.
+
+        Raises:
+            RefusedError: The service refuses, or fails.
+            UnreachableError: It cannot be reached, or the connection breaks.
+            MissingExtraError: The package websockets is not installed.
+        """
+        require("serve", "A stream", "websockets")
+        from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+        from websockets.sync.client import connect
+
+        failures: list[BaseException] = []
+
+        def send() -> None:
+            try:
+                for block in blocks:
+                    samples = np.atleast_2d(block).T.astype("<f4")
+                    step = max(1, _STREAM_FRAME_BYTES // (4 * channels))
+                    for start in range(0, len(samples), step):
+                        socket.send(samples[start : start + step].tobytes())
+                socket.send('{"type": "CloseStream"}')
+            except ConnectionClosed:  # whoever receives sees why
+                pass
+            except BaseException as failure:
+                failures.append(failure)
+                socket.close()
+
+        begin = {"rate": sample_rate, "channels": channels, "format": "f32le", **fields}
+        address = f"ws{self._address.removeprefix('http').rstrip('/')}/v1/audio/enhancements/stream"
+        try:
+            with connect(address, additional_headers=self._headers, compression=None, proxy=None) as socket:
+                socket.send(json.dumps(begin))
+                for message in socket:
+                    content = {} if isinstance(message, bytes) else json.loads(message)
+                    if isinstance(message, bytes):
+                        yield np.frombuffer(message, "<f4").reshape(-1, channels).T
+                    elif content.get("type") == "Started":
+                        threading.Thread(target=send, name="send", daemon=True).start()
+                    elif "error" in content:
+                        error = content["error"]
+                        raise RefusedError(0, error["code"], error["message"])
+        except InvalidStatus as error:
+            raise _refusal(error.response.status_code, bytes(error.response.body)) from None
+        except (OSError, WebSocketException) as error:
+            raise UnreachableError(
+                f"cannot reach the service at {self._address}, or no longer ({error}): see whether `sottovoce serve` "
+                "runs there"
+            ) from error
+        if failures:
+            raise failures[0]
+
     @contextlib.contextmanager
     def _upload(self, path: str, recording: Path, fields: Mapping[str, object]) -> Iterator[http.client.HTTPResponse]:
         try:
@@ -326,10 +406,13 @@ def _save(answer: http.client.HTTPResponse, target: Path, overwrite: bool) -> No
 
 
 def _refused(answer: http.client.HTTPResponse) -> RefusedError:
+    return _refusal(answer.status, answer.read(2**16), answer.getheader("Retry-After", ""))
+
+
+def _refusal(status: int, body: bytes, retry: str = "") -> RefusedError:
     try:
-        error = json.loads(answer.read(2**16))["error"]
+        error = json.loads(body)["error"]
         code, message = str(error["code"]), str(error["message"])
     except (ValueError, KeyError, TypeError):  # something else listens there
-        code, message = "foreign", f"found an answer of status {answer.status} that is none of this service"
-    retry = answer.getheader("Retry-After", "")
-    return RefusedError(answer.status, code, message, float(retry) if retry.isdecimal() else None)
+        code, message = "foreign", f"found an answer of status {status} that is none of this service"
+    return RefusedError(status, code, message, float(retry) if retry.isdecimal() else None)

@@ -6,9 +6,17 @@ import time
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
 
 # Until the headers of a request are whole, from the beginning of a connection or the end of the answer before.
 HEADER_SECONDS = 10.0
+# A WebSocket whose client reads nothing, or does not close when it is to.
+STALLED_SECONDS = 10.0
+_CLOSING_SECONDS = 2.0
+# What may wait for a client beside the sound: answers to its pings.
+_MAX_WAITING_BYTES = 2**21
+_MAX_FRAGMENTS = 1024
 
 
 class Connection(H11Protocol):
@@ -23,16 +31,18 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection, in place of the one that has been idle for longest if there are too many."""
         super().connection_made(transport)
-        self._waiting_since = time.monotonic()
+        self.waiting_since = time.monotonic()
         self._waits_for = "request"
         if len(self.connections) <= self.limit:
             return
         idle = [
             connection
             for connection in self.connections
-            if isinstance(connection, Connection) and connection is not self and connection.waits_for == "request"
+            if isinstance(connection, Connection | Socket)
+            and connection is not self
+            and connection.waits_for == "request"
         ]
-        longest = min(idle, key=lambda connection: connection._waiting_since, default=self)
+        longest = min(idle, key=lambda connection: connection.waiting_since, default=self)
         longest.transport.abort()
 
     @property
@@ -49,7 +59,7 @@ class Connection(H11Protocol):
 
     def on_response_complete(self) -> None:
         """Give the client its time for the next request."""
-        self._waiting_since = time.monotonic()
+        self.waiting_since = time.monotonic()
         super().on_response_complete()
 
     def check(self) -> None:
@@ -57,9 +67,9 @@ class Connection(H11Protocol):
         waits_for = self.waits_for
         now = time.monotonic()
         if waits_for != self._waits_for:
-            self._waits_for, self._waiting_since = waits_for, now
+            self._waits_for, self.waiting_since = waits_for, now
         seconds = HEADER_SECONDS if waits_for in ("request", "close") else self.transfer_seconds
-        if waits_for and now - self._waiting_since > seconds:
+        if waits_for and now - self.waiting_since > seconds:
             self.transport.abort()
 
     def send_400_response(self, msg: str) -> None:
@@ -70,3 +80,58 @@ class Connection(H11Protocol):
         for event in events:
             self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
+
+
+class Socket(WebSocketsSansIOProtocol):
+    """A WebSocket that is closed when its client does not read, and takes bounded memory whatever it sends.
+
+    uvicorn itself stops to read while the application has not taken the frame before.
+    """
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take a connection from HTTP."""
+        super().connection_made(transport)
+        self.close_timeout = _CLOSING_SECONDS
+        self.waiting_since = time.monotonic()
+        self._is_spoken = False
+        self._stalled_since: float | None = None
+
+    @property
+    def waits_for(self) -> str:
+        """What the client has to do, as of `Connection`: say what it wants, or nothing in particular."""
+        return "" if self._is_spoken else "request"
+
+    def check(self) -> None:
+        """Close the connection if its client has not read for too long; to be called about once a second."""
+        if self.writable.is_set() and not self.transport.is_closing():
+            self._stalled_since = None
+        elif self._stalled_since is None:
+            self._stalled_since = time.monotonic()
+        elif time.monotonic() - self._stalled_since > STALLED_SECONDS:
+            self.transport.abort()
+
+    def shutdown(self) -> None:
+        """Let the application say that the service stops, which closes the connection soon in any case."""
+        if self.handshake_complete and not self.close_sent:
+            self.loop.call_later(2 * _CLOSING_SECONDS, self.transport.abort)
+        else:
+            super().shutdown()
+
+    def send_receive_event_to_app(self) -> None:
+        """Pass a message on."""
+        self._is_spoken = True
+        super().send_receive_event_to_app()
+
+    def handle_cont(self, event: Frame) -> None:
+        """Take a part of a message."""
+        if len(self.frames) < _MAX_FRAGMENTS:
+            super().handle_cont(event)
+        else:
+            self.transport.abort()
+
+    def handle_ping(self) -> None:
+        """Answer, unless the client reads no answers."""
+        if self.transport.get_write_buffer_size() < _MAX_WAITING_BYTES:
+            super().handle_ping()
+        else:
+            self.transport.abort()

@@ -43,9 +43,13 @@ class ServiceError(Exception):
         self.message = printable(message)
         self.headers = dict(headers or {})
 
+    def content(self) -> dict[str, dict[str, str]]:
+        """What all errors hold."""
+        return {"error": {"code": self.code, "message": self.message}}
+
     def response(self) -> JSONResponse:
         """Make the answer."""
-        return JSONResponse({"error": {"code": self.code, "message": self.message}}, self.status, self.headers)
+        return JSONResponse(self.content(), self.status, self.headers)
 
 
 def service_error(error: SottovoceError) -> ServiceError:

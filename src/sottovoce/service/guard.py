@@ -1,6 +1,8 @@
 """Who may call: hosts against DNS rebinding, origins against other pages of a browser, a token beyond this machine."""
 
+import base64
 import hmac
+from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -11,6 +13,11 @@ from sottovoce.service.settings import ServiceSettings, is_loopback
 
 OPEN_PATHS = ("/healthz", "/readyz")
 """What supervisors ask by an address that nobody configures; it says nothing about anybody."""
+
+SUBPROTOCOL = "sottovoce"
+"""What a WebSocket may offer, and is answered."""
+TOKEN_SUBPROTOCOL = "sottovoce.token."
+"""A page cannot set a WebSocket's headers: it offers this with the token behind it, as base64url without padding."""
 
 
 class Guard:
@@ -28,7 +35,7 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer with an error, or let pass."""
-        refusal = self._refusal(scope) if scope["type"] == "http" else None
+        refusal = self._refusal(scope) if scope["type"] in ("http", "websocket") else None
         await (self._app if refusal is None else refusal.response())(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> ServiceError | None:
@@ -51,7 +58,7 @@ class Guard:
                 "origin_refused",
                 f"found a request from a page of {origin[:100]!r}, expected one of the service itself",
             )
-        if self._token is not None and not self._carries_token(headers):
+        if self._token is not None and not self._carries_token(headers, scope.get("subprotocols", ())):
             return ServiceError(
                 401,
                 "token_needed",
@@ -64,11 +71,19 @@ class Guard:
         name = _host(host)
         return name != "" and (is_loopback(name) or name in self._hosts)
 
-    def _carries_token(self, headers: Headers) -> bool:
+    def _carries_token(self, headers: Headers, subprotocols: Iterable[str]) -> bool:
         scheme, _, token = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            return self._is_token(token.strip().encode(errors="replace"))
+        return any(
+            self._is_token(_from_base64url(name.removeprefix(TOKEN_SUBPROTOCOL)))
+            for name in subprotocols
+            if name.startswith(TOKEN_SUBPROTOCOL)
+        )
+
+    def _is_token(self, found: bytes) -> bool:
         # In constant time, so that nobody finds it letter by letter.
-        is_right = hmac.compare_digest(token.strip().encode(errors="replace"), self._token or b"")
-        return is_right and scheme.lower() == "bearer"
+        return hmac.compare_digest(found, self._token or b"")
 
 
 def _place(origin: str) -> str | None:
@@ -78,6 +93,13 @@ def _place(origin: str) -> str | None:
     except ValueError:
         return None
     return parts.netloc.lower() if parts.scheme in ("http", "https") else None
+
+
+def _from_base64url(text: str) -> bytes:
+    try:
+        return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    except ValueError:
+        return b""
 
 
 def _host(text: str) -> str:

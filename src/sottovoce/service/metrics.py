@@ -15,6 +15,8 @@ log = logging.getLogger(__name__)
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 # nginx's word for a client that went away before its answer.
 CLIENT_GONE = 499
+# Blocks of live sound: most come every 8 to 100 ms.
+_BLOCK_SECONDS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 1)
 _METHODS = ("GET", "HEAD", "POST", "DELETE")
 
 
@@ -40,8 +42,15 @@ class Metrics:
         self.received = Counter("sottovoce_received_bytes", "Bytes of uploads.", registry=self.registry)
         self.sound = Counter(
             "sottovoce_sound_seconds",
-            "Length of the recordings that were enhanced.",
+            "Length of the recordings and streams that were enhanced.",
             ("model",),
+            registry=self.registry,
+        )
+        self.streams = Gauge("sottovoce_streams", "Streams that are open.", registry=self.registry)
+        self.block_seconds = Histogram(
+            "sottovoce_stream_block_seconds",
+            "Time from a block of live sound until what is ready was sent, at most 0.1 s of sound each.",
+            buckets=_BLOCK_SECONDS,
             registry=self.registry,
         )
         for name, meaning, value in (

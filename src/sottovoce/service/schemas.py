@@ -10,13 +10,21 @@ from sottovoce.engine.options import EnhanceOptions
 from sottovoce.errors import ConfigError
 from sottovoce.service.errors import ServiceError, service_error
 from sottovoce.service.uploads import FILE_FIELD
+from sottovoce.signal.limits import implausible
 from sottovoce.signal.output import OutputOptions
 
-_EXPECTED = {"float_parsing": "a number", "bool_parsing": "true or false", "literal_error": "enhanced or removed"}
+_EXPECTED = {
+    **dict.fromkeys(
+        ("int_parsing", "int_parsing_size", "int_type", "int_from_float", "finite_number"), "a whole number"
+    ),
+    **dict.fromkeys(("float_parsing", "float_type"), "a number"),
+    **dict.fromkeys(("bool_parsing", "bool_type"), "true or false"),
+    "string_type": "text",
+}
 
 
-class EnhancementFields(BaseModel):
-    """What may be asked of a recording, beside the recording; ranges are checked by the options of the engine."""
+class _Fields(BaseModel):
+    """What may be asked of sound; ranges are checked by the options of the engine."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -36,6 +44,21 @@ class EnhancementFields(BaseModel):
     output: Literal["enhanced", "removed"] = Field(
         "enhanced", description="The enhanced sound, or what was removed from the recording."
     )
+
+    def options(self) -> EnhanceOptions:
+        """How to enhance."""
+        return EnhanceOptions(
+            limit_db=self.limit_db,
+            mix=self.mix,
+            full_band=self.full_band,
+            linked=self.linked,
+            removed=self.output == "removed",
+        )
+
+
+class EnhancementFields(_Fields):
+    """What may be asked of a recording, beside the recording."""
+
     metadata: bool = Field(True, description="Keep tags, covers, chapters, markers and time references.")
     quality: float | None = Field(
         None,
@@ -67,26 +90,52 @@ class EnhancementFields(BaseModel):
             found.options()
             found.output_options()
         except ValidationError as error:
-            raise _invalid_field(error, sorted(cls.model_fields)) from None
+            raise _invalid_field(error, [FILE_FIELD, *sorted(cls.model_fields)]) from None
         except ConfigError as error:
             raise service_error(error) from None
         if found.model not in models:
             raise unknown_model(found.model, models)
         return found
 
-    def options(self) -> EnhanceOptions:
-        """How to enhance."""
-        return EnhanceOptions(
-            limit_db=self.limit_db,
-            mix=self.mix,
-            full_band=self.full_band,
-            linked=self.linked,
-            removed=self.output == "removed",
-        )
-
     def output_options(self) -> OutputOptions:
         """What is kept beside the sound."""
         return OutputOptions(metadata=self.metadata, quality=self.quality, bitrate=self.bitrate)
+
+
+class StreamFields(_Fields):
+    """What the first frame of a stream says."""
+
+    rate: int
+    channels: int = 1
+    format: Literal["s16le", "f32le"]
+
+    @classmethod
+    def checked(cls, fields: dict[str, Any], models: list[str]) -> "StreamFields":
+        """Read what a client has sent.
+
+        Args:
+            fields: Values by name.
+            models: Models that may be named.
+
+        Returns:
+            The fields.
+
+        Raises:
+            ServiceError: One is missing, unknown, of another type or out of its range.
+        """
+        try:
+            found = cls.model_validate(fields)
+            found.options()
+        except ValidationError as error:
+            raise _invalid_field(error, sorted(cls.model_fields)) from None
+        except ConfigError as error:
+            raise service_error(error) from None
+        if found.model not in models:
+            raise unknown_model(found.model, models)
+        wrong = implausible(found.rate, found.channels)
+        if wrong is not None:
+            raise ServiceError(422, "invalid_field", f"found {wrong}")
+        return found
 
 
 def unknown_model(name: str, models: list[str]) -> ServiceError:
@@ -107,7 +156,11 @@ def _invalid_field(error: ValidationError, known: list[str]) -> ServiceError:
     first = error.errors()[0]
     name, found = str(first["loc"][0])[:100], str(first["input"])[:100]
     if first["type"] == "extra_forbidden":
-        sentence = f"found the field {name!r}, expected one of {', '.join([FILE_FIELD, *known])}"
+        sentence = f"found the field {name!r}, expected one of {', '.join(known)}"
+    elif first["type"] == "missing":
+        sentence = f"found no {name}, expected one"
+    elif first["type"] == "literal_error":
+        sentence = f"found {name} {found!r}, expected {first['ctx']['expected'].replace(chr(39), '')}"
     else:
         sentence = f"found {name} {found!r}, expected {_EXPECTED[first['type']]}"
     return ServiceError(422, "invalid_field", sentence)

@@ -11,9 +11,10 @@ import uvicorn
 
 from sottovoce.errors import ConfigError
 from sottovoce.service.app import create_app
-from sottovoce.service.connections import Connection
+from sottovoce.service.connections import Connection, Socket
 from sottovoce.service.pool import Pool
 from sottovoce.service.settings import ServiceSettings
+from sottovoce.service.streams import MAX_FRAME_BYTES
 
 _TICKS_PER_CHECK = 10
 # asyncio takes as many connections at once, before it looks at any of them.
@@ -56,7 +57,12 @@ class Service:
         config = uvicorn.Config(
             app,
             http=connection,
-            ws="none",
+            ws=Socket,
+            ws_max_size=4 * MAX_FRAME_BYTES,
+            # What a client sends is not read while it is slowed down, answers to pings included: see `streams`.
+            ws_ping_interval=None,
+            # A few bytes may hold a frame of any size, and sound does not get smaller.
+            ws_per_message_deflate=False,
             lifespan="on",
             log_config=None,
             access_log=False,
@@ -90,7 +96,7 @@ class _Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         if counter % _TICKS_PER_CHECK == 0:
             for connection in list(self.server_state.connections):
-                if isinstance(connection, Connection):
+                if isinstance(connection, Connection | Socket):
                     connection.check()
         return await super().on_tick(counter)
 

@@ -67,6 +67,7 @@ class ServiceSettings:
         max_megabytes: The largest upload.
         max_minutes: The longest recording, counted while it is decoded, all channels together.
         transfer_seconds: The longest time that an upload, or a download, may take.
+        streams: The most channels of live streams, all streams together; others are refused.
         connections: The most open connections. The one that has been idle for longest makes room for a new one.
         grace_seconds: How long a service that is to stop waits for what it is enhancing.
         jobs: The most jobs, finished ones included; others are refused (429).
@@ -90,6 +91,7 @@ class ServiceSettings:
     max_megabytes: float = _setting("MAX_MEGABYTES", 512.0, float, "a number")
     max_minutes: float = _setting("MAX_MINUTES", 240.0, float, "a number")
     transfer_seconds: float = _setting("TRANSFER_SECONDS", 600.0, float, "a number")
+    streams: int = _setting("STREAMS", 32, int, "a whole number")
     connections: int = _setting("CONNECTIONS", 512, int, "a whole number")
     grace_seconds: float = _setting("GRACE_SECONDS", 30.0, float, "a number")
     jobs: int = _setting("JOBS", 256, int, "a whole number")
@@ -172,6 +174,7 @@ _RANGES = {
     "max_megabytes": (0.001, 1e6),
     "max_minutes": (0.001, 1e6),
     "transfer_seconds": (1, 86_400),
+    "streams": (0, 10_000),
     "connections": (1, 100_000),
     "grace_seconds": (0, 3600),
     "jobs": (0, 1_000_000),

@@ -1,0 +1,278 @@
+"""Live sound over a WebSocket: blocks of a signal come in, its enhanced blocks go out."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import math
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from fastapi import WebSocket
+from starlette.websockets import WebSocketDisconnect, WebSocketState
+
+from sottovoce.engine.enhancer import Enhancer, Stream
+from sottovoce.engine.model import Float32Array
+from sottovoce.errors import SottovoceError
+from sottovoce.service.errors import ServiceError, service_error
+from sottovoce.service.guard import SUBPROTOCOL
+from sottovoce.service.metrics import Metrics
+from sottovoce.service.schemas import StreamFields
+
+log = logging.getLogger(__name__)
+
+MAX_FRAME_BYTES = 2**18
+"""The largest frame that is taken or sent: eight seconds of one channel of 16 bits at 16 kHz."""
+# Without any frame for so long, a client is gone: TCP alone would not say so for hours.
+FIRST_FRAME_SECONDS = 10.0
+IDLE_SECONDS = 30.0
+# What one stream has enhanced at once while the others wait.
+_PIECE_SECONDS = 0.1
+_MAX_TEXT_CHARACTERS = 4096
+# A client that reads nothing gets no farewell.
+_FAREWELL_SECONDS = 2.0
+_CLOSE_CODES = {408: 1008, 413: 1009, 422: 1007, 429: 1013, 500: 1011, 503: 1012}
+_GONE = 1006
+
+
+class Streams:
+    """The open streams of one service, whose sound is worked on in threads.
+
+    Args:
+        enhancers: The engines by name.
+        metrics: Where streams are counted.
+        limit: The most channels of all streams together.
+        threads: Number of blocks that are enhanced at once.
+        is_stopping: Set when the service is about to stop.
+    """
+
+    def __init__(
+        self,
+        enhancers: Mapping[str, Enhancer],
+        metrics: Metrics,
+        *,
+        limit: int,
+        threads: int,
+        is_stopping: asyncio.Event,
+    ) -> None:
+        self._enhancers = enhancers
+        self._metrics = metrics
+        self._limit = limit
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="stream")
+        self._is_stopping = is_stopping
+        self._channels = 0
+
+    def stop(self) -> None:
+        """End the threads."""
+        self._threads.shutdown(cancel_futures=True)
+
+    async def serve(self, socket: WebSocket) -> None:
+        """Talk with one client until one of the two closes.
+
+        Args:
+            socket: A WebSocket that was not accepted yet.
+        """
+        await socket.accept(SUBPROTOCOL if SUBPROTOCOL in socket.scope["subprotocols"] else None)
+        begun = time.monotonic()
+        session = _Session(socket)
+        talking = asyncio.ensure_future(self._talk(session))
+        stopping = asyncio.ensure_future(self._is_stopping.wait())
+        code = 1000
+        try:
+            await asyncio.wait({talking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if talking.done():
+                talking.result()
+                await _close(socket, code, "")
+            else:
+                raise ServiceError(503, "stopping", "the service is about to stop: connect again later")
+        except WebSocketDisconnect:
+            code = _GONE
+        except ServiceError as error:
+            code = await _refuse(socket, error)
+        except Exception:
+            log.exception("a stream failed")
+            code = await _refuse(socket, ServiceError(500, "internal", "the service failed: see its log"))
+        finally:
+            for task in (talking, stopping):
+                task.cancel()
+            await asyncio.gather(talking, stopping, return_exceptions=True)
+            fields = {"code": code, "sound": round(session.seconds, 3), "seconds": round(time.monotonic() - begun, 3)}
+            log.info("a stream has ended", extra={"fields": fields})
+
+    async def _talk(self, session: "_Session") -> None:
+        text = await session.receive(FIRST_FRAME_SECONDS)
+        if not isinstance(text, str):
+            raise _unreadable("found sound in the first frame, expected text with rate, channels and format")
+        fields = StreamFields.checked(_read(text), list(self._enhancers))
+        with self._admitted(fields.channels):
+            stream = Stream(self._enhancers[fields.model], fields.rate, fields.channels, fields.options(), live=True)
+            latency = stream.latency_seconds
+            started = {
+                "type": "Started",
+                # JSON has no infinity: a limit of that is none, and null.
+                **json.loads(fields.model_dump_json()),
+                "latency_samples": math.ceil(round(latency * fields.rate, 6)),
+                "latency_ms": round(1000 * latency, 3),
+            }
+            await session.say(started)
+            await self._enhance(session, stream, fields)
+
+    async def _enhance(self, session: "_Session", stream: Stream, fields: StreamFields) -> None:
+        codec = _Codec(fields.format, fields.channels)
+        piece = max(1, int(_PIECE_SECONDS * fields.rate))
+        sound = self._metrics.sound.labels(fields.model)
+        samples = 0
+        while True:
+            message = await session.receive(IDLE_SECONDS)
+            if isinstance(message, bytes):
+                block = codec.decode(message)
+                for start in range(0, block.shape[1], piece):
+                    begun = time.perf_counter()
+                    part = block[:, start : start + piece]
+                    await session.send(codec.encode(await self._in_thread(stream.push, part)))
+                    self._metrics.block_seconds.observe(time.perf_counter() - begun)
+                samples += block.shape[1]
+                session.seconds += block.shape[1] / fields.rate
+                sound.inc(block.shape[1] / fields.rate)
+                continue
+            command = _read(message).get("type")
+            if command == "KeepAlive":
+                continue
+            if command not in ("Finalize", "CloseStream"):
+                raise _unreadable(
+                    f"found a text frame of type {str(command)[:100]!r}, expected KeepAlive, Finalize or CloseStream"
+                )
+            await session.send(codec.encode(await self._in_thread(stream.flush)))
+            await session.say({"type": "Finalized", "samples": samples})
+            if command == "CloseStream":
+                return
+            stream.reset()
+            samples = 0
+
+    async def _in_thread(self, function: Any, *arguments: Float32Array) -> Float32Array:
+        try:
+            enhanced: Float32Array = await asyncio.get_running_loop().run_in_executor(
+                self._threads, function, *arguments
+            )
+        except SottovoceError as error:
+            raise service_error(error) from error
+        return enhanced
+
+    @contextlib.contextmanager
+    def _admitted(self, channels: int) -> Iterator[None]:
+        if self._channels + channels > self._limit:
+            raise ServiceError(
+                429,
+                "too_many_streams",
+                f"found {self._channels} channels in open streams and {channels} more, expected {self._limit} at most: "
+                "try again later",
+            )
+        self._channels += channels
+        self._metrics.streams.inc()
+        try:
+            yield
+        finally:
+            self._channels -= channels
+            self._metrics.streams.dec()
+
+
+class _Session:
+    """Frames of one client, within limits of size and time."""
+
+    def __init__(self, socket: WebSocket) -> None:
+        self.seconds = 0.0
+        self._socket = socket
+
+    async def receive(self, seconds: float) -> str | bytes:
+        try:
+            async with asyncio.timeout(seconds):
+                message = await self._socket.receive()
+        except TimeoutError:
+            raise ServiceError(
+                408,
+                "stream_idle",
+                f'found no frame for {seconds:g} s: send sound, or {{"type": "KeepAlive"}} in a pause',
+            ) from None
+        if message["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect(message["code"])
+        data: bytes | None = message.get("bytes")
+        if data is None:
+            text: str = message["text"]
+            if len(text) > _MAX_TEXT_CHARACTERS:
+                raise _too_large(f"{len(text)} characters of text", f"{_MAX_TEXT_CHARACTERS}")
+            return text
+        if len(data) > MAX_FRAME_BYTES:
+            raise _too_large(f"a frame of {len(data)} bytes", f"{MAX_FRAME_BYTES}")
+        return data
+
+    async def say(self, content: Mapping[str, object]) -> None:
+        await self._socket.send_text(json.dumps(content))
+
+    async def send(self, frames: Iterator[bytes]) -> None:
+        for frame in frames:
+            await self._socket.send_bytes(frame)
+
+
+class _Codec:
+    """Samples as bytes: interleaved, little-endian."""
+
+    def __init__(self, name: str, channels: int) -> None:
+        self._type: np.dtype[Any] = np.dtype({"s16le": "<i2", "f32le": "<f4"}[name])
+        self._scale = 2**15 if self._type.kind == "i" else 1
+        self._channels = channels
+        self._frame_bytes = channels * self._type.itemsize
+
+    def decode(self, data: bytes) -> Float32Array:
+        if len(data) % self._frame_bytes:
+            raise _unreadable(
+                f"found a frame of {len(data)} bytes, expected a multiple of {self._frame_bytes}: one sample of each "
+                "channel"
+            )
+        samples = np.frombuffer(data, self._type).reshape(-1, self._channels).T
+        return np.ascontiguousarray(samples, np.float32) / np.float32(self._scale)
+
+    def encode(self, block: Float32Array) -> Iterator[bytes]:
+        if self._scale > 1:
+            block = np.clip(np.rint(block * self._scale), -self._scale, self._scale - 1)
+        step = MAX_FRAME_BYTES // self._frame_bytes
+        for start in range(0, block.shape[1], step):
+            yield block[:, start : start + step].T.astype(self._type).tobytes()
+
+
+def _read(text: str) -> dict[str, Any]:
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict):
+        raise _unreadable("found a text frame that is no JSON object")
+    return content
+
+
+async def _refuse(socket: WebSocket, error: ServiceError) -> int:
+    """Send an error, and close; gives the code with which."""
+    code = _CLOSE_CODES[error.status]
+    # The client may be gone, or read nothing.
+    with contextlib.suppress(WebSocketDisconnect, RuntimeError, TimeoutError):
+        async with asyncio.timeout(_FAREWELL_SECONDS):
+            await socket.send_text(json.dumps(error.content()))
+    await _close(socket, code, error.code)
+    return code
+
+
+async def _close(socket: WebSocket, code: int, reason: str) -> None:
+    with contextlib.suppress(WebSocketDisconnect, RuntimeError, TimeoutError):
+        async with asyncio.timeout(_FAREWELL_SECONDS):
+            if socket.application_state is WebSocketState.CONNECTED:
+                await socket.close(code, reason)
+
+
+def _unreadable(sentence: str) -> ServiceError:
+    return ServiceError(422, "invalid_frame", sentence)
+
+
+def _too_large(found: str, limit: str) -> ServiceError:
+    return ServiceError(413, "frame_too_large", f"found {found}, expected {limit} at most: send smaller frames")
