@@ -37,6 +37,7 @@ MAY_KNOW = {
     "training": {"signal", "config", "engine", "models", "objectives", "data", "metrics"},
     "metrics": {"signal"},
     "service": {"signal", "engine", "weights"},
+    "integrations": {"signal", "engine"},
     "cli": {
         "signal",
         "config",
@@ -55,6 +56,7 @@ MAY_KNOW = {
 }
 
 LIGHTNING = {"lightning", "pytorch_lightning"}
+AGENTS = {"pipecat", "livekit"}
 SERVER = {"fastapi", "starlette", "uvicorn", "h11", "python_multipart", "prometheus_client"}
 MUST_NOT_KNOW = {
     "signal": {"torch", "onnxruntime", "matplotlib", "scipy", "librosa"},
@@ -65,17 +67,21 @@ MUST_NOT_KNOW = {
     "metrics": {"torch"},
 }
 
-HEAVY = SERVER | {
-    "torch",
-    "lightning",
-    "matplotlib",
-    "scipy",
-    "librosa",
-    "pandas",
-    "tensorboard",
-    "onnx",
-    "pyroomacoustics",
-}
+HEAVY = (
+    SERVER
+    | AGENTS
+    | {
+        "torch",
+        "lightning",
+        "matplotlib",
+        "scipy",
+        "librosa",
+        "pandas",
+        "tensorboard",
+        "onnx",
+        "pyroomacoustics",
+    }
+)
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
@@ -109,6 +115,7 @@ def test_imports_run_one_way(module):
     assert not {name for name in names if name.split(".")[0] == "sspd2023"}  # it stands on this package
     forbidden = MUST_NOT_KNOW.get(part, set()) | (LIGHTNING if part not in ("training", "cli") else set())
     forbidden |= SERVER if part != "service" else set()
+    forbidden |= AGENTS if part != "integrations" else set()
     assert not {name for name in names if name in forbidden or name.split(".")[0] in forbidden}
 
 

@@ -1,0 +1,1 @@
+"""Enhancement inside the frameworks of voice agents, one module each; each needs the extra of its name."""
