@@ -1,5 +1,7 @@
 """The frame processor with LiveKit's own frames."""
 
+import asyncio
+
 import numpy as np
 import pytest
 
@@ -42,6 +44,44 @@ def test_another_format_begins_a_new_signal(processor, enhancer):
         output = joined(processor._process(frame) for frame in frames(samples, rate, rate // 50))
         np.testing.assert_array_equal(output, expected(enhancer, samples, rate, rate // 50)[: len(output)])
         assert processor.latency_seconds * 1000 == pytest.approx(latency_ms)
+
+
+def test_a_real_stream_gives_what_the_processor_makes(processor, enhancer):
+    """Sound of a local track, as LiveKit's own code brings it."""
+    samples = recording(16000)[:16000]
+    received = []
+    process = processor._process
+
+    def noted(frame):
+        received.append(np.array(frame.data).reshape(-1, 1))
+        return process(frame)
+
+    processor._process = noted
+
+    async def listen():
+        source = rtc.AudioSource(16000, 1)
+        track = rtc.LocalAudioTrack.create_audio_track("voice", source)
+        stream = rtc.AudioStream(track, sample_rate=16000, num_channels=1, noise_cancellation=processor)
+
+        async def speak():
+            for frame in frames(samples, 16000, 160):
+                await source.capture_frame(frame)
+
+        speaking = asyncio.create_task(speak())
+        given = []
+        async for event in stream:
+            given.append(event.frame)
+            if len(given) == 90:
+                break
+        speaking.cancel()
+        await stream.aclose()
+        return joined(given)
+
+    output = asyncio.run(asyncio.wait_for(listen(), 30))
+    sound = np.concatenate(received)
+    assert np.abs(sound).max() > 1000
+    size = len(received[0])
+    np.testing.assert_array_equal(output, expected(enhancer, sound, 16000, size)[: len(output)])
 
 
 @pytest.mark.parametrize("end", ["enabled", "_on_stream_info_cleared", "_close"])
