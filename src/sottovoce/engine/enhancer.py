@@ -122,9 +122,10 @@ class Stream:
     """One signal on its way through a model: blocks in, blocks out, then `flush`.
 
     The blocks that come out, joined, have the length of those that went in and are aligned to them; each comes as soon
-    as model and resamplers allow, and no cut into blocks changes a sample. A sample within full scale stays within:
-    every output is cut at ±1, or at the size of its own input sample where that is larger, which needs no memory of
-    other samples and so no look-ahead. `Enhancer.stream` makes one.
+    as model and resamplers allow. Other blocks give the same samples but for the network's rounding, which depends on
+    how many frames it is given at once. A sample within full scale stays within: every output is cut at ±1, or at the
+    size of its own input sample where that is larger, which needs no memory of other samples and so no look-ahead.
+    `Enhancer.stream` makes one.
 
     Args:
         enhancer: The engine.
