@@ -6,6 +6,7 @@
 Speech and noise of the training and of the development set, each with each, at equal ratios and without a room. Noise
 is what a mixture has beside its speech, which lies in `hidden`: no training reads that folder. A gain that is as high
 on new voices and noises as on known ones is limited by the network and its training, and not by what it was trained on.
+The data must be those of the measured model: for the bundled ones, as made by the recipe of commit 6c3e4f8.
 """
 
 import argparse

@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 from sottovoce.engine.enhancer import Enhancer
 from sottovoce.engine.options import EnhanceOptions
 from sottovoce.errors import ModelError
+from sottovoce.signal.pcm import PcmFormat
 from sottovoce.signal.queue import SampleQueue
 
 log = logging.getLogger(__name__)
-
-FULL_SCALE = 32768
 
 
 def loaded(model: Enhancer | Path | str) -> Enhancer:
@@ -58,7 +57,7 @@ class PcmStream:
         # No sample waits longer than this, however the frames of model and framework meet.
         self.latency = math.ceil(self._stream.latency_seconds * sample_rate)
         self.bypass = False
-        self._channels = channels
+        self._format = PcmFormat("s16le", channels)
         self._failed = False
         self._dry = SampleQueue(channels)
         self._enhanced = SampleQueue(channels)
@@ -79,17 +78,10 @@ class PcmStream:
         Raises:
             ValueError: The block ends within a sample, or has not the same number of samples in every channel.
         """
-        if len(data) % (2 * self._channels):
-            raise ValueError(
-                f"found a block of {len(data)} bytes, expected a multiple of {2 * self._channels}: 16-bit samples of "
-                f"{self._channels} channel(s)"
-            )
-        samples = np.frombuffer(data, np.int16).reshape(-1, self._channels).T
-        block: NDArray[np.float32] = samples.astype(np.float32) / np.float32(FULL_SCALE)
+        block = self._format.decode(data)
         self._dry.append(block)
         self._enhance(block)
-        mixed = self._mixed(block.shape[1])
-        return _to_int16(mixed).T.tobytes()
+        return self._format.encode(self._mixed(block.shape[1]))
 
     def _enhance(self, block: NDArray[np.float32]) -> None:
         if self._failed:
@@ -110,10 +102,3 @@ class PcmStream:
             return dry if self.bypass else enhanced
         fade = np.linspace(before, self._dry_share, count, dtype=np.float32)
         return enhanced + fade * (dry - enhanced)
-
-
-def _to_int16(samples: NDArray[np.float32]) -> NDArray[np.int16]:
-    scaled = np.rint(samples * np.float32(FULL_SCALE))
-    np.clip(scaled, -FULL_SCALE, FULL_SCALE - 1, out=scaled)
-    rounded: NDArray[np.int16] = scaled.astype(np.int16)
-    return rounded

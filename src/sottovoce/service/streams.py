@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
 from fastapi import WebSocket
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
@@ -21,6 +20,7 @@ from sottovoce.service.errors import ServiceError, service_error
 from sottovoce.service.guard import SUBPROTOCOL
 from sottovoce.service.metrics import Metrics
 from sottovoce.service.schemas import StreamFields
+from sottovoce.signal.pcm import PcmFormat
 
 log = logging.getLogger(__name__)
 
@@ -121,18 +121,19 @@ class Streams:
             await self._enhance(session, stream, fields)
 
     async def _enhance(self, session: "_Session", stream: Stream, fields: StreamFields) -> None:
-        codec = _Codec(fields.format, fields.channels)
+        pcm = PcmFormat(fields.format, fields.channels)
+        most = MAX_FRAME_BYTES - MAX_FRAME_BYTES % pcm.frame_bytes
         piece = max(1, int(_PIECE_SECONDS * fields.rate))
         sound = self._metrics.sound.labels(fields.model)
         samples = 0
         while True:
             message = await session.receive(IDLE_SECONDS)
             if isinstance(message, bytes):
-                block = codec.decode(message)
+                block = _decoded(message, pcm)
                 for start in range(0, block.shape[1], piece):
                     begun = time.perf_counter()
                     part = block[:, start : start + piece]
-                    await session.send(codec.encode(await self._in_thread(stream.push, part)))
+                    await session.send(pcm.encode(await self._in_thread(stream.push, part)), most)
                     self._metrics.block_seconds.observe(time.perf_counter() - begun)
                 samples += block.shape[1]
                 session.seconds += block.shape[1] / fields.rate
@@ -145,7 +146,7 @@ class Streams:
                 raise _unreadable(
                     f"found a text frame of type {str(command)[:100]!r}, expected KeepAlive, Finalize or CloseStream"
                 )
-            await session.send(codec.encode(await self._in_thread(stream.flush)))
+            await session.send(pcm.encode(await self._in_thread(stream.flush)), most)
             await session.say({"type": "Finalized", "samples": samples})
             if command == "CloseStream":
                 return
@@ -211,35 +212,16 @@ class _Session:
     async def say(self, content: Mapping[str, object]) -> None:
         await self._socket.send_text(json.dumps(content))
 
-    async def send(self, frames: Iterator[bytes]) -> None:
-        for frame in frames:
-            await self._socket.send_bytes(frame)
+    async def send(self, sound: bytes, most: int) -> None:
+        for start in range(0, len(sound), most):
+            await self._socket.send_bytes(sound[start : start + most])
 
 
-class _Codec:
-    """Samples as bytes: interleaved, little-endian."""
-
-    def __init__(self, name: str, channels: int) -> None:
-        self._type: np.dtype[Any] = np.dtype({"s16le": "<i2", "f32le": "<f4"}[name])
-        self._scale = 2**15 if self._type.kind == "i" else 1
-        self._channels = channels
-        self._frame_bytes = channels * self._type.itemsize
-
-    def decode(self, data: bytes) -> Float32Array:
-        if len(data) % self._frame_bytes:
-            raise _unreadable(
-                f"found a frame of {len(data)} bytes, expected a multiple of {self._frame_bytes}: one sample of each "
-                "channel"
-            )
-        samples = np.frombuffer(data, self._type).reshape(-1, self._channels).T
-        return np.ascontiguousarray(samples, np.float32) / np.float32(self._scale)
-
-    def encode(self, block: Float32Array) -> Iterator[bytes]:
-        if self._scale > 1:
-            block = np.clip(np.rint(block * self._scale), -self._scale, self._scale - 1)
-        step = MAX_FRAME_BYTES // self._frame_bytes
-        for start in range(0, block.shape[1], step):
-            yield block[:, start : start + step].T.astype(self._type).tobytes()
+def _decoded(data: bytes, pcm: PcmFormat) -> Float32Array:
+    try:
+        return pcm.decode(data)
+    except ValueError as error:
+        raise _unreadable(str(error)) from None
 
 
 def _read(text: str) -> dict[str, Any]:
