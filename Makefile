@@ -88,7 +88,7 @@ $(VENV)/.installed-metrics: $(VENV)/.installed-core $(RECIPE)
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/pyvenv.cfg $(RECIPE)
-	@.ci/system-packages.sh compiler ffmpeg
+	@.ci/system-packages.sh compiler ffmpeg chromium
 	@echo "Installing everything that developing needs in $(VENV) (extra: dev): about 2 GB on disk, two to ten minutes ..."
 	@$(INSTALL) -e '.[dev]' -e experiments/sspd2023
 	@touch $@ $(VENV)/.installed-core $(VENV)/.installed-metrics

@@ -4,6 +4,7 @@
 #   .ci/system-packages.sh venv        what `python3 -m venv` needs
 #   .ci/system-packages.sh compiler    what the `pesq` package needs to be built
 #   .ci/system-packages.sh ffmpeg      what the tests of pipes need
+#   .ci/system-packages.sh chromium    what the tests of the service's page need
 #
 # It needs root and apt-get. Without them it says what is missing and goes on: some machines do without.
 set -euo pipefail
@@ -26,8 +27,11 @@ for group in "$@"; do
     ffmpeg)
         command -v ffmpeg >/dev/null || missing+=(ffmpeg)
         ;;
+    chromium)
+        command -v chromium >/dev/null || missing+=(chromium)
+        ;;
     *)
-        echo "system-packages.sh: found $group, expected venv, compiler or ffmpeg." >&2
+        echo "system-packages.sh: found $group, expected venv, compiler, ffmpeg or chromium." >&2
         exit 2
         ;;
     esac
@@ -41,7 +45,7 @@ if [[ $(id -u) -ne 0 ]] || ! command -v apt-get >/dev/null; then
     exit 0
 fi
 
-echo "Installing missing system packages (up to 150 MB, about a minute): ${missing[*]}"
+echo "Installing missing system packages (up to 500 MB, a minute or two): ${missing[*]}"
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
 apt-get install -y -qq --no-install-recommends "${missing[@]}" </dev/null >/dev/null

@@ -94,3 +94,14 @@ def test_a_name_that_was_configured(guarded):
 
 def test_supervisors_need_neither_name_nor_token(guarded):
     assert call(guarded.address, "GET", "/healthz", headers={"Host": "10.0.0.7:8000"}).status == 200
+
+
+def test_the_page_itself_needs_no_token_and_yet_a_name_of_the_service(guarded):
+    """It is the page that asks for the token."""
+    for path in ("/", "/page/main.js"):
+        assert call(guarded.address, "GET", path).status == 200
+        answer = call(guarded.address, "GET", path, headers={"Host": "evil.example"})
+        assert (answer.status, answer.error[0]) == (403, "host_refused")
+        answer = call(guarded.address, "GET", path, headers={"Origin": "http://evil.example"})
+        assert (answer.status, answer.error[0]) == (403, "origin_refused")
+    assert call(guarded.address, "GET", "/page/no_such.js").error[0] == "token_needed"

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -26,6 +26,7 @@ from sottovoce.service.guard import Guard
 from sottovoce.service.jobs import Job, Jobs, JobStore, no_job
 from sottovoce.service.kinds import media_type
 from sottovoce.service.metrics import Metrics, Observer
+from sottovoce.service.page import Asset, read_assets
 from sottovoce.service.pool import Pool
 from sottovoce.service.refusals import Refusals
 from sottovoce.service.schemas import (
@@ -63,6 +64,17 @@ _RECORDING: dict[str, Any] = {
 _CODES = {404: "not_found", 405: "method_not_allowed"}
 # Nobody takes an answer for another kind of file, and no cache keeps what somebody said.
 _PRIVATE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+# The page loads nothing from elsewhere, runs no script but its own files, and is shown in no other page.
+_PAGE_HEADERS = {
+    "Cache-Control": "no-cache",
+    "Content-Security-Policy": (
+        "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
 
 T = TypeVar("T")
 
@@ -170,7 +182,8 @@ def create_app(settings: ServiceSettings) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.pool = parts.pool
-    app.add_middleware(Guard, settings=settings)
+    assets = read_assets()
+    app.add_middleware(Guard, settings=settings, public=frozenset(assets))
     app.add_middleware(Observer, metrics=parts.metrics)
     app.add_middleware(Refusals)
     _answer_errors(app)
@@ -178,6 +191,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
     app.add_api_websocket_route(STREAM_PATH, _stream_of(parts))
     _add_jobs(app, parts)
     _add_descriptions(app, parts)
+    _add_page(app, assets)
     return app
 
 
@@ -290,6 +304,21 @@ def _add_descriptions(app: FastAPI, parts: _Parts) -> None:
     async def prometheus() -> Response:
         """Counters in the text format of Prometheus."""
         return Response(generate_latest(parts.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def _add_page(app: FastAPI, assets: Mapping[str, Asset]) -> None:
+    async def page(request: Request) -> Response:
+        asset = assets.get(request.scope["path"])
+        if asset is None:
+            raise HTTPException(404)
+        headers = {"ETag": asset.etag, **_PAGE_HEADERS}
+        known = request.headers.get("if-none-match", "").replace("W/", "").replace(" ", "").split(",")
+        if asset.etag in known:
+            return Response(status_code=304, headers=headers)
+        return Response(asset.content, headers=headers, media_type=asset.media_type)
+
+    for path in ("/", "/page/{name}"):
+        app.add_api_route(path, page, methods=["GET", "HEAD"], include_in_schema=False)
 
 
 def prepare_folder(folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 import base64
 import hmac
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -26,10 +26,12 @@ class Guard:
     Args:
         app: What is behind it.
         settings: Names and token.
+        public: Paths that are read without a token, such as the page that asks for it.
     """
 
-    def __init__(self, app: ASGIApp, settings: ServiceSettings) -> None:
+    def __init__(self, app: ASGIApp, settings: ServiceSettings, public: Collection[str] = ()) -> None:
         self._app = app
+        self._public = public
         self._hosts = {_host(name) for name in (settings.host, *settings.hosts)}
         self._token = None if settings.token is None else settings.token.encode()
 
@@ -58,6 +60,8 @@ class Guard:
                 "origin_refused",
                 f"found a request from a page of {origin[:100]!r}, expected one of the service itself",
             )
+        if scope["path"] in self._public:
+            return None
         if self._token is not None and not self._carries_token(headers, scope.get("subprotocols", ())):
             return ServiceError(
                 401,

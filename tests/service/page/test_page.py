@@ -1,0 +1,67 @@
+"""The page as a whole: how it is served, and that everybody can use it."""
+
+import re
+
+import pytest
+
+from sottovoce.service.page import read_assets
+
+from ..calls import call
+
+WIDTHS = {"phone": 360, "desktop": 1280}
+
+
+def test_files_are_served_with_their_kind_and_nothing_else_may_run(page_service):
+    assert {"/", "/page/main.js", "/page/page.css"} <= set(read_assets())
+    for path, asset in read_assets().items():
+        answer = call(page_service.address, "GET", path)
+        assert (answer.status, answer.body) == (200, asset.content)
+        assert answer.headers["content-type"] == asset.media_type
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["cache-control"] == "no-cache"
+        assert "default-src 'self'" in answer.headers["content-security-policy"]
+        assert "unsafe" not in answer.headers["content-security-policy"]
+        same = call(page_service.address, "GET", path, headers={"If-None-Match": answer.headers["etag"]})
+        assert (same.status, same.body) == (304, b"")
+        other = call(page_service.address, "GET", path, headers={"If-None-Match": '"0"'})
+        assert other.status == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["/page/__init__.py", "/page/", "/page/..%2fapp.py", "/page/index.html", "/index.html"]
+)
+def test_nothing_else_is_served(page_service, path):
+    assert call(page_service.address, "GET", path).status == 404
+
+
+def test_no_file_names_another_place():
+    for path, asset in read_assets().items():
+        found = re.findall(r"https?://[^\s\"'<>]+", asset.content.decode())
+        assert [address for address in found if address != "http://www.w3.org/2000/svg"] == [], path
+
+
+def test_sections_are_chosen_by_keyboard_and_address(open_page):
+    page = open_page("/#live")
+    assert page.locator("main > section:visible").get_attribute("id") == "live"
+    page.get_by_role("tab", name="Live").press("ArrowRight")
+    assert page.locator("main > section:visible").get_attribute("id") == "adapt"
+    assert page.url.endswith("#adapt")
+    assert page.get_by_role("tab", name="Adapt").evaluate("tab => tab === document.activeElement")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS)
+def test_nobody_is_kept_out(open_page, scheme, width):
+    page = open_page(color_scheme=scheme, viewport={"width": width, "height": 800})
+    for section in ("enhance", "live", "adapt"):
+        page.locator(f"#tab-{section}").click()
+        check_accessibility(page)
+
+
+def check_accessibility(page):
+    """axe finds nothing serious, and nothing stands out of the page's width."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page).response["violations"]
+    assert [f"{rule['id']}: {rule['nodes'][0]['html']}" for rule in found] == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
