@@ -87,16 +87,31 @@ def band_limited(clip: Float32Array, cutoff_hz: float, sample_rate: int) -> Floa
 
     Args:
         clip: Samples `(T,)`.
-        cutoff_hz: The frequency in Hz.
+        cutoff_hz: The frequency in Hz; from half the rate on, the clip stays as it is.
         sample_rate: Rate in Hz.
 
     Returns:
         Samples `(T,)`.
     """
+    if cutoff_hz >= sample_rate / 2:
+        return clip
     size = transform_size(clip.size)
     below = (cutoff_hz - np.fft.rfftfreq(size, 1.0 / sample_rate)) / (_EDGE_SHARE * cutoff_hz)
     gain = np.square(np.sin(0.5 * np.pi * np.clip(below, 0.0, 1.0))).astype(np.float32)
     return np.fft.irfft(np.fft.rfft(clip, size) * gain, size)[: clip.size].astype(np.float32)
+
+
+def log_uniform(limits: tuple[float, float], rng: np.random.Generator) -> float:
+    """Draw a number whose logarithm is uniform: every octave is equally likely.
+
+    Args:
+        limits: Smallest and largest, above 0.
+        rng: Source of the draw.
+
+    Returns:
+        A number between them.
+    """
+    return float(np.exp(rng.uniform(*np.log(limits))))
 
 
 def transform_size(samples: int) -> int:

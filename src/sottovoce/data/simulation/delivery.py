@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from sottovoce.data.simulation.augmentation import transform_size
+from sottovoce.data.simulation.augmentation import log_uniform, transform_size
 from sottovoce.signal import levels
 
 Float32Array = NDArray[np.float32]
@@ -63,7 +63,7 @@ def with_pause(
         return clip
     start = int(rng.choice(starts))
     onset = int(rng.integers(earliest, latest))
-    pause = round(float(np.exp(rng.uniform(*np.log(pause_seconds)))) * sample_rate)
+    pause = round(log_uniform(pause_seconds, rng) * sample_rate)
     before, after = clip[:start].copy(), clip[start:].copy()
     fade = round(_FADE_SECONDS * sample_rate)
     ramp = np.linspace(0, 1, fade, dtype=np.float32)

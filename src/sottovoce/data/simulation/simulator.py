@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sottovoce.config import SimulationSettings
 from sottovoce.data.corpora.clips import NoiseClips, SpeechClips
-from sottovoce.data.simulation.augmentation import at_random_level, band_limited, coloured, played
+from sottovoce.data.simulation.augmentation import at_random_level, band_limited, coloured, log_uniform, played
 from sottovoce.data.simulation.delivery import with_effort, with_held_vowel, with_pause, without_room_noise
 from sottovoce.data.simulation.rooms import Room, in_hall
 from sottovoce.data.simulation.synthetic import SOURCE_KINDS, swell, synthetic_noise
@@ -112,7 +112,7 @@ class Simulator:
         if self._rooms and mix_rng.random() < settings.room.share:
             room = self._rooms[int(mix_rng.integers(len(self._rooms)))]
             if settings.room.far_share and mix_rng.random() < settings.room.far_share:
-                room = room.from_further_away(float(np.exp(mix_rng.uniform(*np.log(_FURTHER)))))
+                room = room.from_further_away(log_uniform(_FURTHER, mix_rng))
             reverberant = room.apply(reverberant)
             if settings.room.target_t60_seconds:
                 target = room.apply_damped(dry, settings.room.target_t60_seconds, settings.room.early_ms)
@@ -129,10 +129,9 @@ class Simulator:
         cutoff_hz = min(speed * self._speech.highest_hz(speaker), noise_highest_hz)
         if mix_rng.random() < settings.band_limited_share:
             cutoff_hz = min(cutoff_hz, mix_rng.uniform(*_CUTOFF_HZ))
-        if cutoff_hz < self._rate / 2:
-            target, reverberant, noise = (
-                band_limited(clip, cutoff_hz, self._rate) for clip in (target, reverberant, noise)
-            )
+        target, reverberant, noise = (
+            band_limited(clip, cutoff_hz, self._rate) for clip in (target, reverberant, noise)
+        )
         try:
             mixture = reverberant + noise * np.float32(
                 levels.noise_gain_for_snr(reverberant, noise, snr_db, self._rate)
@@ -154,7 +153,7 @@ class Simulator:
         if settings.microphone_share and rng.random() < settings.microphone_share:
             error = microphone_error(clips[0], self._rate, rng)
             # Nor must what is added give away where the voice ends.
-            clips[0] += band_limited(error, cutoff_hz, self._rate) if cutoff_hz < self._rate / 2 else error
+            clips[0] += band_limited(error, cutoff_hz, self._rate)
         if settings.codec_share and rng.random() < settings.codec_share:
             clips = coded(clips, cutoff_hz, self._rate, rng)
         return clips

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sottovoce.data.simulation.augmentation import transform_size
+from sottovoce.data.simulation.augmentation import log_uniform, transform_size
 
 NoiseKind = Literal["steady", "swelling", "bursts", "tones", "calls", "impacts"]
 NOISE_KINDS: tuple[NoiseKind, ...] = ("steady", "swelling", "bursts", "tones", "calls", "impacts")
@@ -94,16 +94,11 @@ def swell(samples: int, sample_rate: int, rng: np.random.Generator) -> NDArray[n
     Returns:
         Gains `(samples,)`, above 0, with a mean of some 0 dB.
     """
-    step = sample_rate / (2.0 * _between(_SWELL_HZ, rng))
+    step = sample_rate / (2.0 * log_uniform(_SWELL_HZ, rng))
     knots_db = _SWELL_DEVIATION_DB * rng.standard_normal(int(samples / step) + 3)
     position = (np.arange(samples) + rng.uniform(0.0, step)) / step
     gain_db: NDArray[np.float64] = np.interp(position, np.arange(knots_db.size), knots_db)
     return 10.0 ** (gain_db / 20.0)
-
-
-def _between(limits: tuple[float, float], rng: np.random.Generator) -> float:
-    """A draw whose logarithm is uniform."""
-    return float(np.exp(rng.uniform(*np.log(limits))))
 
 
 def _placed(
@@ -134,8 +129,8 @@ def _coloured_gaussian(samples: int, sample_rate: int, rng: np.random.Generator)
 
 def _bursts(samples: int, sample_rate: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """Gain that rises, at random times, and dies away."""
-    count = 1 + int(rng.poisson(samples / sample_rate * _between(_BURSTS_PER_SECOND, rng)))
-    rise, decay = _between(_BURST_RISE_SECONDS, rng), _between(_BURST_DECAY_SECONDS, rng)
+    count = 1 + int(rng.poisson(samples / sample_rate * log_uniform(_BURSTS_PER_SECOND, rng)))
+    rise, decay = log_uniform(_BURST_RISE_SECONDS, rng), log_uniform(_BURST_DECAY_SECONDS, rng)
     seconds = np.arange(1, 2 + min(samples, int((rise + 7.0 * decay) * sample_rate))) / sample_rate
     shape = np.minimum(seconds / rise, np.exp((rise - seconds) / decay))
     return np.maximum(_placed(shape, rng.integers(samples, size=count), samples, rng), 0.0)
@@ -143,7 +138,7 @@ def _bursts(samples: int, sample_rate: int, rng: np.random.Generator) -> NDArray
 
 def _tones(samples: int, sample_rate: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """Partials of one steady fundamental."""
-    fundamental_hz = _between(_FUNDAMENTAL_HZ, rng)
+    fundamental_hz = log_uniform(_FUNDAMENTAL_HZ, rng)
     most = min(_MAX_PARTIALS, int(0.45 * sample_rate / fundamental_hz))
     phase = 2.0 * np.pi * fundamental_hz * np.arange(samples) / sample_rate
     partials = np.arange(1, 1 + int(rng.integers(1, most + 1)))
@@ -158,13 +153,13 @@ def _tones(samples: int, sample_rate: int, rng: np.random.Generator) -> NDArray[
 
 def _calls(samples: int, sample_rate: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """Short tones that glide and warble."""
-    pitch_hz, sweep = _between(_CALL_HZ, rng), _CALL_SWEEP_OCTAVES * rng.standard_normal()
+    pitch_hz, sweep = log_uniform(_CALL_HZ, rng), _CALL_SWEEP_OCTAVES * rng.standard_normal()
     most = int(rng.integers(1, _MAX_CALL_PARTIALS + 1))
 
     def call(seconds: float) -> NDArray[np.float64]:
         time = np.arange(max(int(seconds * sample_rate), 2)) / sample_rate
         octaves = sweep * rng.uniform(0.5, 1.0) * (time / seconds - 0.5)
-        warble = 2.0 * np.pi * (_between(_CALL_WARBLE_HZ, rng) * time + rng.random())
+        warble = 2.0 * np.pi * (log_uniform(_CALL_WARBLE_HZ, rng) * time + rng.random())
         octaves += _CALL_WARBLE_OCTAVES * rng.random() * np.sin(warble)
         frequency_hz = pitch_hz * 2.0 ** (0.2 * rng.standard_normal() + octaves)
         phase = 2.0 * np.pi * np.cumsum(frequency_hz) / sample_rate
@@ -181,14 +176,14 @@ def _calls(samples: int, sample_rate: int, rng: np.random.Generator) -> NDArray[
 
 def _impacts(samples: int, sample_rate: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """Bodies that are struck and ring."""
-    click = int(_between((0.0003, 0.005), rng) * sample_rate) + 1
+    click = int(log_uniform((0.0003, 0.005), rng) * sample_rate) + 1
     click_gain = rng.exponential(0.5)
 
     def impact(seconds: float) -> NDArray[np.float64]:
         time = np.arange(max(int(seconds * sample_rate), 2)) / sample_rate
         sound = np.zeros_like(time)
         for _ in range(int(rng.integers(1, _MAX_MODES + 1))):
-            mode_hz, decay = _between(_MODE_HZ, rng), _between(_MODE_DECAY_SECONDS, rng)
+            mode_hz, decay = log_uniform(_MODE_HZ, rng), log_uniform(_MODE_DECAY_SECONDS, rng)
             sound += rng.exponential(1.0) * np.exp(-time / decay) * np.sin(2.0 * np.pi * mode_hz * time)
         knock = min(click, time.size)
         sound[:knock] += click_gain * rng.standard_normal(knock)
@@ -201,7 +196,7 @@ def _series(
     sound: Callable[[float], NDArray[np.float64]], samples: int, sample_rate: int, rng: np.random.Generator
 ) -> NDArray[np.float64]:
     """A few sounds of one source, again and again: evenly as of a cricket, or when they like."""
-    per_second = _between(_SOUNDS_PER_SECOND, rng)
+    per_second = log_uniform(_SOUNDS_PER_SECOND, rng)
     evenly = rng.random() < _EVEN_SHARE
     series = np.zeros(samples)
     count = int(rng.integers(1, _MAX_SOUNDS + 1))
@@ -231,14 +226,14 @@ def _drifting(
 
 def _engine(samples: int, sample_rate: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """Firings through a muffler, at a speed that drifts, no two cylinders alike."""
-    turns = np.cumsum(_drifting(_between(_ENGINE_HZ, rng), 0.05, samples, sample_rate, rng)) / sample_rate
+    turns = np.cumsum(_drifting(log_uniform(_ENGINE_HZ, rng), 0.05, samples, sample_rate, rng)) / sample_rate
     firings = int(rng.choice(_ENGINE_FIRINGS))
     number = np.floor(firings * turns).astype(np.int64)
     loudness = rng.uniform(0.6, 1.0, firings)[number % firings]
     phase = firings * turns - number
     pulse = loudness * np.exp(-phase * rng.uniform(3.0, 12.0))
     roar = rng.uniform(0.05, 0.5) * pulse * rng.standard_normal(samples)
-    muffler_hz = _between((80.0, 800.0), rng)
+    muffler_hz = log_uniform((80.0, 800.0), rng)
     size = transform_size(samples)
     hertz = np.fft.rfftfreq(size, 1.0 / sample_rate)
     gain = 1.0 / np.hypot(1.0, hertz / muffler_hz) + 10.0 ** (rng.uniform(-40.0, -20.0) / 20.0)
@@ -249,7 +244,7 @@ def _engine(samples: int, sample_rate: int, rng: np.random.Generator) -> NDArray
 def _fan(samples: int, sample_rate: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """Air that blades chop, and the tone of their passing."""
     blades = int(rng.integers(*_FAN_BLADES, endpoint=True))
-    speed_hz = _drifting(_between(_FAN_HZ, rng), 0.005, samples, sample_rate, rng)
+    speed_hz = _drifting(log_uniform(_FAN_HZ, rng), 0.005, samples, sample_rate, rng)
     phase = 2.0 * np.pi * np.cumsum(speed_hz) / sample_rate
     air = _coloured_gaussian(samples, sample_rate, rng)
     air *= 1.0 + rng.uniform(0.0, 0.6) * np.cos(blades * phase) + rng.uniform(0.0, 0.2) * np.cos(phase)
@@ -262,7 +257,7 @@ def _fan(samples: int, sample_rate: int, rng: np.random.Generator) -> NDArray[np
 
 def _keyboard(samples: int, sample_rate: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """Keys that go down and, softer and higher, up again, in the rhythm of somebody who types words."""
-    per_second = _between(_KEYS_PER_SECOND, rng)
+    per_second = log_uniform(_KEYS_PER_SECOND, rng)
     gaps = rng.gamma(4.0, 0.25 / per_second, 4 + int(2 * per_second * samples / sample_rate))
     gaps[rng.random(gaps.size) < 0.12] += rng.uniform(0.3, 1.5)  # between words, and to think
     down = np.cumsum(gaps)
@@ -273,10 +268,10 @@ def _keyboard(samples: int, sample_rate: int, rng: np.random.Generator) -> NDArr
         for moments, higher, gain in ((mine, 1.0, 1.0), (mine + held, 1.4, rng.uniform(0.2, 0.7))):
             starts = (moments * sample_rate).astype(np.int64)
             time = np.arange(int(0.06 * sample_rate)) / sample_rate
-            click = rng.standard_normal(time.size) * np.exp(-time / _between((0.0005, 0.004), rng))
+            click = rng.standard_normal(time.size) * np.exp(-time / log_uniform((0.0005, 0.004), rng))
             for _ in range(4):
-                mode_hz = min(higher * _between((300.0, 6000.0), rng), 0.45 * sample_rate)
-                decay = _between((0.003, 0.02), rng)
+                mode_hz = min(higher * log_uniform((300.0, 6000.0), rng), 0.45 * sample_rate)
+                decay = log_uniform((0.003, 0.02), rng)
                 click += rng.exponential(0.7) * np.exp(-time / decay) * np.sin(2.0 * np.pi * mode_hz * time)
             typing += gain * _placed(click, starts[starts < samples], samples, rng)
     return typing
@@ -284,7 +279,7 @@ def _keyboard(samples: int, sample_rate: int, rng: np.random.Generator) -> NDArr
 
 def _siren(samples: int, sample_rate: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """A horn whose pitch wails, yelps or changes between two tones."""
-    cycle = _between(_SIREN_CYCLES_HZ, rng) * np.arange(samples) / sample_rate + rng.random()
+    cycle = log_uniform(_SIREN_CYCLES_HZ, rng) * np.arange(samples) / sample_rate + rng.random()
     wave = 0.5 - 0.5 * np.cos(2.0 * np.pi * cycle)
     shape = rng.random()
     if shape < 1 / 3:
@@ -292,7 +287,7 @@ def _siren(samples: int, sample_rate: int, rng: np.random.Generator) -> NDArray[
     elif shape < 2 / 3:
         wave = cycle % 1.0
     octaves = rng.uniform(*_SIREN_OCTAVES) * wave
-    hertz = _between(_SIREN_HZ, rng) * 2.0**octaves
+    hertz = log_uniform(_SIREN_HZ, rng) * 2.0**octaves
     phase = 2.0 * np.pi * np.cumsum(hertz) / sample_rate
     horn, slope = np.zeros(samples), rng.uniform(0.5, 2.0)
     for partial in range(1, 1 + int(rng.integers(2, 9))):
@@ -302,10 +297,10 @@ def _siren(samples: int, sample_rate: int, rng: np.random.Generator) -> NDArray[
 
 def _music(samples: int, sample_rate: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """Notes of one scale on a beat, plucked or blown, over a drum."""
-    beat = max(int(sample_rate / _between(_BEATS_PER_SECOND, rng)), 1)
-    tonic_hz, beats = _between(_TONIC_HZ, rng), -(-samples // beat)
+    beat = max(int(sample_rate / log_uniform(_BEATS_PER_SECOND, rng)), 1)
+    tonic_hz, beats = log_uniform(_TONIC_HZ, rng), -(-samples // beat)
     music, partials = np.zeros(samples), int(rng.integers(3, 10))
-    decay, blown, slope = _between((0.1, 1.5), rng), rng.random() < 0.3, rng.uniform(0.7, 2.0)
+    decay, blown, slope = log_uniform((0.1, 1.5), rng), rng.random() < 0.3, rng.uniform(0.7, 2.0)
     time = np.arange(min(2 * beat, samples)) / sample_rate
     # Blown notes last as they are and end with the beat; plucked ones die away.
     shape = np.minimum(time / 0.03, 1.0) if blown else np.minimum(time / 0.003, 1.0) * np.exp(-time / decay)
@@ -317,7 +312,7 @@ def _music(samples: int, sample_rate: int, rng: np.random.Generator) -> NDArray[
             note += rng.uniform(0.5, 1.0) * np.sin(2.0 * np.pi * partial * hertz * time) / partial**slope
         music += _placed(shape * note, beat * np.flatnonzero(rng.random(beats) < 0.3), samples, rng)
     if rng.random() < 0.6:
-        knock = rng.standard_normal(time.size) * np.exp(-time / _between((0.01, 0.1), rng))
+        knock = rng.standard_normal(time.size) * np.exp(-time / log_uniform((0.01, 0.1), rng))
         drum = _placed(knock, beat * np.arange(beats), samples, rng)
         music += rng.uniform(0.1, 0.7) * _rms(music) / _rms(drum) * drum
     return music

@@ -11,7 +11,7 @@ import numpy as np
 import soundfile as sf
 from numpy.typing import NDArray
 
-from sottovoce.data.simulation.augmentation import band_limited, transform_size
+from sottovoce.data.simulation.augmentation import band_limited, log_uniform, transform_size
 from sottovoce.signal import levels
 
 Float32Array = NDArray[np.float32]
@@ -80,7 +80,7 @@ def equalised(clips: Float32Array, sample_rate: int, rng: np.random.Generator) -
     knots_db += rng.uniform(*_TILT_DB_PER_OCTAVE) * (knots - knots.mean())
     gain_db = np.clip(np.interp(octaves, knots, knots_db), -_MAX_GAIN_DB, _MAX_GAIN_DB)
     if rng.random() < _LOW_CUT_SHARE:
-        below = np.log2(np.exp(rng.uniform(*np.log(_LOW_CUT_HZ))) / _LOWEST_HZ) - octaves
+        below = np.log2(log_uniform(_LOW_CUT_HZ, rng) / _LOWEST_HZ) - octaves
         gain_db += _LOW_CUT_DB_PER_OCTAVE * np.maximum(below, 0.0)
     gain = (10.0 ** (gain_db / 20.0)).astype(np.float32)
     return np.fft.irfft(np.fft.rfft(clips, size) * gain, size)[..., :samples].astype(np.float32)
@@ -132,12 +132,9 @@ def coded(
     if not peak:
         return clips
     gain = float(levels.from_db(rng.uniform(*_CODED_PEAK_DB))) / peak
-    if codec.highest_hz < sample_rate / 2:
-        cutoff_hz = min(cutoff_hz, codec.highest_hz)
-        clips = np.stack([band_limited(clip, codec.highest_hz, sample_rate) for clip in clips])
+    clips = np.stack([band_limited(clip, codec.highest_hz, sample_rate) for clip in clips])
     error = _through(codec, gain * clips[0], sample_rate) / np.float32(gain) - clips[0]
-    if cutoff_hz < sample_rate / 2:
-        error = band_limited(error, cutoff_hz, sample_rate)
+    error = band_limited(error, min(cutoff_hz, codec.highest_hz), sample_rate)
     return np.concatenate([(clips[0] + error)[np.newaxis], clips[1:]])
 
 
