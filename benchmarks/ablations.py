@@ -35,8 +35,9 @@ from sottovoce.data.corpora.manifest import scan
 from sottovoce.metrics import plots
 from sottovoce.metrics.report import differences, markdown_table, summarise
 from sottovoce.metrics.scores import MEASURE_NAMES, WITHOUT_DNSMOS, FileScores
+from sottovoce.models.export import Provenance, export_model
 from sottovoce.models.joint import JointAutoencoder
-from sottovoce.training.run import Provenance, export_with, train
+from sottovoce.training.run import train
 from sspd2023.settings import ExperimentSettings, load_row
 from sspd2023.training import load_system, train_system
 
@@ -236,7 +237,7 @@ def train_row(row: Row, data: Path, work: Path) -> None:
         network, _ = load_system(train_system(speech, mixtures, target.parent, settings, clean=data / "hidden"))
         assert isinstance(network, JointAutoencoder)
         exported_as = SystemSettings.model_validate(settings.model_dump(include=set(SystemSettings.model_fields)))
-        export_with(target, network, exported_as, provenance)
+        export_model(target, network, exported_as, provenance)
     else:
         assert isinstance(settings, SystemSettings)
         train(speech, mixtures, target.parent, settings, provenance)

@@ -23,7 +23,7 @@ from torch import nn
 from sottovoce.data.corpora.manifest import scan
 from sottovoce.data.simulation.mixtures import members, read_mono
 from sottovoce.models.checkpoint import load_checkpoint, save_checkpoint
-from sottovoce.models.export import export_model
+from sottovoce.models.export import Provenance, export_model
 from sottovoce.weights import CHECKPOINTS, DEFAULT_SPEECH, MODELS
 
 COMMAND = (
@@ -62,9 +62,7 @@ def main() -> None:
             MODELS[name],
             model,
             settings,
-            licence=LICENCE,
-            training_data=TRAINING_DATA,
-            command=COMMAND.format(name=name),
+            Provenance(LICENCE, TRAINING_DATA, COMMAND.format(name=name)),
         )
         save_checkpoint(CHECKPOINTS[name], model, settings, dtype=torch.float16)
         print(f"Bundled {name}: {metadata.parameters:,} parameters.")

@@ -16,7 +16,7 @@ from sottovoce.engine.frames import FrameStream
 from sottovoce.engine.model import Model
 from sottovoce.engine.upper_band import UpperBand
 from sottovoce.errors import ModelError
-from sottovoce.models.export import export_model
+from sottovoce.models.export import Provenance, export_model
 from sottovoce.signal.levels import active_speech_db, rms_db
 from sottovoce.signal.resampling import PolyphaseResampler, Resampler, resample
 from sottovoce.weights import MODELS
@@ -40,7 +40,7 @@ def small(request, tmp_path_factory):
     """An enhancer with a network of random values; with equal and with unequal windows."""
     wanted = small_settings(frontend=request.param)
     path = tmp_path_factory.mktemp("model") / "small.onnx"
-    export_model(path, build(wanted), wanted, licence="", training_data=[], command="")
+    export_model(path, build(wanted), wanted, Provenance())
     return Enhancer(Model.load(path))
 
 
@@ -53,7 +53,7 @@ def silencer(tmp_path_factory):
         for parameter in system.mask.network.merge.parameters():
             parameter.zero_()
     path = tmp_path_factory.mktemp("model") / "silencer.onnx"
-    export_model(path, system, wanted, licence="", training_data=[], command="")
+    export_model(path, system, wanted, Provenance())
     return Enhancer(Model.load(path))
 
 

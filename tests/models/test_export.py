@@ -12,7 +12,7 @@ from sottovoce.engine.enhancer import Enhancer
 from sottovoce.engine.model import Model
 from sottovoce.engine.model_file import METADATA_KEY
 from sottovoce.models.blocks import Past
-from sottovoce.models.export import export_model
+from sottovoce.models.export import Provenance, export_model
 from sottovoce.models.joint import count_parameters
 
 from ..systems import build, small_settings, speech
@@ -37,9 +37,7 @@ def exported(tmp_path_factory):
             settings = SYSTEMS[name]()
             system = build(settings)
             path = tmp_path_factory.mktemp("export") / "model.onnx"
-            metadata = export_model(
-                path, system, settings, licence="CC0-1.0", training_data=["One.", "Two."], command="sottovoce train"
-            )
+            metadata = export_model(path, system, settings, Provenance("CC0-1.0", ("One.", "Two."), "sottovoce train"))
             assert metadata == Model.load(path).metadata
             cache[name] = settings, system, path
         return cache[name]
@@ -131,7 +129,7 @@ def test_export_leaves_the_system_as_it_is(tmp_path):
     settings = small_settings()
     system = build(settings).train()
     before = {name: value.clone() for name, value in system.state_dict().items()}
-    export_model(tmp_path / "a.onnx", system, settings, licence="", training_data=[], command="")
+    export_model(tmp_path / "a.onnx", system, settings, Provenance())
     assert system.training
     assert all(torch.equal(value, before[name]) for name, value in system.state_dict().items())
     assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"]

@@ -19,7 +19,7 @@ from sottovoce.engine.model import Model
 from sottovoce.errors import ConfigError, DataError
 from sottovoce.metrics.report import Mean
 from sottovoce.models.checkpoint import load_checkpoint, read_checkpoint
-from sottovoce.models.export import export_model
+from sottovoce.models.export import Provenance, export_model
 from sottovoce.signal import audio
 from sottovoce.signal.resampling import resample
 from sottovoce.training import adapt as adapt_module
@@ -54,7 +54,7 @@ def place(folders, checkpoint):
 @pytest.fixture
 def unexported(undrawn, monkeypatch):
     """Adaptations without pictures and models, which take far longer than the steps."""
-    monkeypatch.setattr(adapt_module, "export_with", lambda path, *_, **__: path.touch())
+    monkeypatch.setattr(adapt_module, "export_model", lambda path, *_, **__: path.touch())
     monkeypatch.setattr(adapt_module, "_draw_before_after", lambda *_: None)
 
 
@@ -243,7 +243,7 @@ def test_the_origin_of_the_old_model_is_kept(tmp_path, place, checkpoint, monkey
     run.mkdir()
     shutil.copy(checkpoint, run / "checkpoint.safetensors")
     system, settings = load_checkpoint(checkpoint)
-    export_model(run / "model.onnx", system, settings, licence="CC0", training_data=("Somebody.",), command="train")
+    export_model(run / "model.onnx", system, settings, Provenance("CC0", ("Somebody.",), "train"))
     for comparison, expected in ((WORSE, ("Somebody.",)), (BETTER, ("Somebody.", "Recordings of a place."))):
         judged(monkeypatch, comparison)
         out = tmp_path / f"out_{comparison.is_better}"

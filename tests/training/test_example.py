@@ -8,8 +8,9 @@ import pytest
 import sottovoce
 from sottovoce.config import find_settings, load_settings
 from sottovoce.metrics.intrusive import si_sdr
+from sottovoce.models.export import Provenance
 from sottovoce.signal.audio import find_audio, read
-from sottovoce.training.run import Provenance, train
+from sottovoce.training.run import train
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "unpaired"
 STEPS = {"speech_steps": 40, "joint_steps": 150, "check_every": 150}

@@ -72,11 +72,11 @@ class Command:
             os.write(report, b".")
             exported(*system)
 
-        exported = run_module.export_with
+        exported = run_module.export_model
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(terminal, "progress", progress)
             if phase == "export":
-                patch.setattr(run_module, "export_with", export)
+                patch.setattr(run_module, "export_model", export)
             code = cli.main()
         # As the interpreter does at its end.
         sys.stderr.flush()

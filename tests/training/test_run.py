@@ -20,10 +20,11 @@ from sottovoce.data.corpora.manifest import Manifest
 from sottovoce.engine.model import Model
 from sottovoce.errors import ConfigError, DataError
 from sottovoce.models.checkpoint import load_checkpoint
+from sottovoce.models.export import Provenance
 from sottovoce.models.joint import JointAutoencoder
 from sottovoce.training import run as run_module
 from sottovoce.training.log import read_table
-from sottovoce.training.run import Provenance, train
+from sottovoce.training.run import train
 from sottovoce.training.saved import newest_checkpoint
 from sottovoce.weights import CHECKPOINTS
 

@@ -53,7 +53,7 @@ def train(
         settings = changed(settings, {"training": {"seed": seed}}, "--seed")
 
     with interruption.ending_at_once(when_interrupted(output)):
-        from sottovoce.training.run import Provenance
+        from sottovoce.models.export import Provenance
         from sottovoce.training.run import train as run
 
     terminal.say_every_step()

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sottovoce.engine.model_file import checked_metadata, read_content
 from sottovoce.errors import ModelError
 from sottovoce.paths import is_folder
+from sottovoce.runtime import load_onnxruntime
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -165,8 +166,7 @@ class Model:
 
 def _open_session(content: bytes) -> "onnxruntime.InferenceSession":
     """A session whose memory is bounded, whatever its network computes."""
-    import onnxruntime
-
+    onnxruntime = load_onnxruntime()
     _bound_memory()
     options = onnxruntime.SessionOptions()
     # One thread without spinning: frames are small, threads across files and streams use the cores better.
@@ -191,8 +191,7 @@ def _bound_memory() -> None:
 
     A few allowed operators in a row, such as Expand or Concat, can ask for any number of bytes.
     """
-    import onnxruntime
-
+    onnxruntime = load_onnxruntime()
     kind = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR
     memory = onnxruntime.OrtMemoryInfo("Cpu", kind, 0, onnxruntime.OrtMemType.DEFAULT)
     arena = onnxruntime.OrtArenaCfg({"max_mem": _MAX_TENSOR_BYTES})

@@ -10,6 +10,7 @@ import numpy as np
 
 from sottovoce.extras import require
 from sottovoce.metrics.intrusive import SAMPLE_RATE, FloatArray, is_silent
+from sottovoce.runtime import load_onnxruntime
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -77,8 +78,7 @@ def _session() -> "onnxruntime.InferenceSession":
     package = importlib.util.find_spec("speechmos")
     assert package is not None
     assert package.submodule_search_locations
-    import onnxruntime
-
+    onnxruntime = load_onnxruntime()
     options = onnxruntime.SessionOptions()
     # Files are scored in parallel, one process each.
     options.intra_op_num_threads = 1

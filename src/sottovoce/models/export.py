@@ -3,27 +3,70 @@
 import copy
 import functools
 import logging
+import math
 import tempfile
 import warnings
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnx.numpy_helper
-import onnxruntime
 import torch
 from torch import Tensor, nn
 
 from sottovoce.atomic import replacing
 from sottovoce.config import FrontendSettings, ModelSettings, SystemSettings
 from sottovoce.engine.metadata import ModelMetadata
-from sottovoce.engine.model_file import METADATA_KEY, seal
+from sottovoce.engine.model import Model
+from sottovoce.engine.model_file import METADATA_KEY, read_metadata, seal
+from sottovoce.errors import ModelError
 from sottovoce.models.bands import BandBlock
 from sottovoce.models.blocks import Past
 from sottovoce.models.joint import JointAutoencoder, count_parameters, multiply_adds_per_second
+from sottovoce.runtime import load_onnxruntime
 
 _OPSET = 20
+# The exported network is compared with the system on so much sound.
+_CHECK_SECONDS = 1.0
+# Rounding is 20 dB below this, and another network far above.
+_MAX_DEVIATION_DB = -80.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What a model file says of its origin.
+
+    Attributes:
+        licence: Licence of the weights.
+        training_data: The corpora, one sentence each.
+        command: The command that trained it.
+    """
+
+    licence: str = "not stated"
+    training_data: tuple[str, ...] = ()
+    command: str = ""
+
+
+def recorded_provenance(checkpoint: Path) -> Provenance:
+    """Read what the exported model beside a checkpoint says of its origin.
+
+    Args:
+        checkpoint: Training checkpoint.
+
+    Returns:
+        Its origin; not stated where there is no exported model.
+
+    Raises:
+        ModelError: The exported model cannot be used.
+    """
+    for exported in (checkpoint.with_suffix(".onnx"), checkpoint.with_name("model.onnx")):
+        if exported.exists():
+            metadata = read_metadata(exported)
+            return Provenance(metadata.licence, metadata.training_data, metadata.command)
+    return Provenance()
 
 
 class _FrameGraph(nn.Module):
@@ -136,7 +179,10 @@ def _with_weights(model: onnx.ModelProto, system: _FrameGraph) -> onnx.ModelProt
 
 def _simplified(model: onnx.ModelProto) -> onnx.ModelProto:
     """The graph with its constants folded and its idle nodes gone: less to do at every start of a program."""
+    onnxruntime = load_onnxruntime()
     options = onnxruntime.SessionOptions()
+    # Threads of its own choice are bound to cores that a container may not use, which it would report.
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
     # This level keeps to operators of the standard; those above make graphs for one processor.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.log_severity_level = 3
@@ -185,29 +231,49 @@ def _forget_origin(model: onnx.ModelProto) -> None:
         part.doc_string = ""
 
 
+def _deviation_db(exported: Model, system: JointAutoencoder) -> float:
+    """How far the exported network is from the system, in a piece and frame by frame, against the largest amplitude."""
+    rate = exported.metadata.sample_rate
+    time = torch.arange(round(_CHECK_SECONDS * rate)) / rate
+    noise = torch.randn(len(time), generator=torch.Generator().manual_seed(0))
+    # Like a vowel in noise, and once more softly after silence.
+    voice = 0.1 * sum(torch.sin(2 * math.pi * 140 * harmonic * time) / harmonic for harmonic in range(1, 20))
+    waveforms = torch.stack([voice + 0.02 * noise, 0.01 * voice * (time > _CHECK_SECONDS / 2)])
+    with torch.no_grad():
+        spectra = system.stft.analyse(waveforms)
+        expected = system(spectra, Past()).numpy()
+    mixture = np.ascontiguousarray(spectra.numpy())
+    whole, _ = exported.run(mixture, exported.initial_past(len(mixture)))
+    past, pieces = exported.initial_past(len(mixture)), []
+    for frame in np.split(mixture, mixture.shape[-1], axis=-1):
+        piece, past = exported.run(frame, past)
+        pieces.append(piece)
+    deviation = max(np.abs(found - expected).max() for found in (whole, np.concatenate(pieces, axis=-1)))
+    return float(20 * np.log10(deviation / np.abs(mixture).max() + 1e-12))
+
+
 def export_model(
     path: Path,
     model: JointAutoencoder,
     settings: SystemSettings,
-    *,
-    licence: str,
-    training_data: Sequence[str],
-    command: str,
+    provenance: Provenance,
 ) -> ModelMetadata:
-    """Write the one file that `sottovoce enhance` uses.
+    """Write the one file that `sottovoce enhance` uses, after a comparison of its network with the system.
 
     Args:
         path: File to write, `.onnx`.
         model: A trained system.
         settings: Its settings.
-        licence: Licence of the weights.
-        training_data: The corpora of the training, one sentence each.
-        command: The command which trained it.
+        provenance: What the file shall say of its origin.
 
     Returns:
         The metadata that stand in the file.
+
+    Raises:
+        ModelError: The network gives other values in ONNX Runtime than in PyTorch, or none that are finite.
     """
-    deployed = copy.deepcopy(model).cpu().eval()
+    reference = copy.deepcopy(model).cpu().eval()
+    deployed = copy.deepcopy(reference)
     parts = deployed.run_time_parts()
     parameters, frontend = count_parameters(parts), settings.frontend
     multiply_adds = multiply_adds_per_second(parts, frontend.sample_rate / frontend.hop)
@@ -222,15 +288,29 @@ def export_model(
         past_shapes=tuple((state.shape[1], state.shape[2]) for state in past),
         parameters=parameters,
         multiply_adds_per_second=multiply_adds,
-        licence=licence,
-        training_data=tuple(training_data),
-        command=command,
+        licence=provenance.licence,
+        training_data=provenance.training_data,
+        command=provenance.command,
         settings=settings.model_dump(mode="json"),
     )
     graph = _with_fixed_shapes(_simplified(_with_weights(_trace(frontend, settings.model), system)))
     _forget_origin(graph)
     entry = graph.metadata_props.add()
     entry.key, entry.value = METADATA_KEY, metadata.to_json()
+    content = seal(graph.SerializeToString())
+    deviation_db = _deviation_db(Model(content, str(path)), reference)
+    if not deviation_db <= _MAX_DEVIATION_DB:
+        raise ModelError(
+            f"the exported network of {path} differs from the trained one by {deviation_db:.0f} dB of the largest "
+            f"amplitude, expected {_MAX_DEVIATION_DB:.0f} dB at most: install the tested versions of torch, onnx and "
+            "onnxruntime (`pip install -c constraints.txt`), and export it again"
+        )
+    _log.info(
+        "ONNX Runtime gives what PyTorch gives: they differ by %.0f dB of the largest amplitude at most (allowed: "
+        "%.0f dB), in a piece and frame by frame",
+        deviation_db,
+        _MAX_DEVIATION_DB,
+    )
     with replacing(path) as temporary:
-        temporary.write_bytes(seal(graph.SerializeToString()))
+        temporary.write_bytes(content)
     return metadata

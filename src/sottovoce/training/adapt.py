@@ -16,18 +16,18 @@ from sottovoce.data.corpora.manifest import Manifest
 from sottovoce.data.corpora.place import BAND_CENTRES_HZ, Place, listen, take_excerpts
 from sottovoce.data.sampling import UnpairedClips
 from sottovoce.data.simulation.rooms import simulate_room
-from sottovoce.engine.model_file import read_metadata
 from sottovoce.errors import ConfigError, DataError
 from sottovoce.metrics import plots
 from sottovoce.metrics.report import Mean, mean
 from sottovoce.models.checkpoint import load_checkpoint, save_checkpoint
+from sottovoce.models.export import export_model, recorded_provenance
 from sottovoce.models.joint import JointAutoencoder
 from sottovoce.objectives.joint import UnpairedTensors
 from sottovoce.progress import Progress, named, part
 from sottovoce.signal import audio
 from sottovoce.training.log import plot_run
 from sottovoce.training.preparation import TrainingData, prepare, simulate_rooms
-from sottovoce.training.run import CHECKPOINT, Provenance, export_with, fit, keep_start, require_apart
+from sottovoce.training.run import CHECKPOINT, fit, keep_start, require_apart
 from sottovoce.training.stages import joint_stages
 
 _log = logging.getLogger(__name__)
@@ -181,15 +181,15 @@ def adapt(
             comparison = compare(old, new, data, settings)
         chosen, reason = (new if comparison.is_better else old), _verdict(comparison)
         plot_run(out)
-    origin = _origin(checkpoint)
+    origin = recorded_provenance(checkpoint)
     as_adapted = replace(origin, training_data=(*origin.training_data, "Recordings of a place."), command=command)
     adopted = chosen is not old
     refused = out / "refused.onnx" if comparison is not None and not adopted else None
     with named("exporting the model", on_progress):
-        export_with(out / "model.onnx", chosen, *((settings, as_adapted) if adopted else (original, origin)))
+        export_model(out / "model.onnx", chosen, *((settings, as_adapted) if adopted else (original, origin)))
         save_checkpoint(out / CHECKPOINT, chosen, settings if adopted else original)
         if refused is not None:
-            export_with(refused, new, settings, as_adapted)
+            export_model(refused, new, settings, as_adapted)
     adaptation = Adaptation(out / "model.onnx", adopted, reason, place, comparison, refused)
     with replacing(out / "adaptation.json") as temporary:
         temporary.write_text(json.dumps(_as_json(adaptation), indent=2) + "\n", encoding="utf-8")
@@ -258,15 +258,6 @@ def compare(old: JointAutoencoder, new: JointAutoencoder, data: TrainingData, se
         ]
     speech_change_db, noise_change_db = 10.0 * np.log10((power[:, 1] + 1e-12) / (power[:, 0] + 1e-12))
     return Comparison(mean(gains_db), float(speech_change_db), float(noise_change_db))
-
-
-def _origin(checkpoint: Path) -> Provenance:
-    """What the exported model beside a checkpoint says of its origin."""
-    for exported in (checkpoint.with_suffix(".onnx"), checkpoint.with_name("model.onnx")):
-        if exported.exists():
-            metadata = read_metadata(exported)
-            return Provenance(metadata.licence, metadata.training_data, metadata.command)
-    return Provenance("not stated", (), "")
 
 
 def _settings(settings: SystemSettings, steps: int, seed: int) -> SystemSettings:

@@ -18,7 +18,7 @@ from sottovoce.data.sampling import UnpairedClips
 from sottovoce.errors import ConfigError, DataError
 from sottovoce.interruption import Deferred
 from sottovoce.models.checkpoint import load_checkpoint, save_checkpoint
-from sottovoce.models.export import export_model
+from sottovoce.models.export import Provenance, export_model
 from sottovoce.models.joint import JointAutoencoder
 from sottovoce.progress import Progress, named
 from sottovoce.training.checkpoints import Checkpoints
@@ -42,21 +42,6 @@ _NOT_FOR_THE_USER = (
     r"Found \d+ module\(s\) in eval mode at the start of training",
     r"You're resuming from a checkpoint that ended before the epoch ended",
 )
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """What a model file says of its origin.
-
-    Attributes:
-        licence: Licence of the weights.
-        training_data: The corpora, one sentence each.
-        command: The command that trained it.
-    """
-
-    licence: str
-    training_data: tuple[str, ...]
-    command: str
 
 
 def train(
@@ -99,27 +84,8 @@ def train(
     plot_run(out)
     path = out / "model.onnx"
     with named("exporting the model", on_progress):
-        export_with(path, model, settings, provenance)
+        export_model(path, model, settings, provenance)
     return path
-
-
-def export_with(path: Path, model: JointAutoencoder, settings: SystemSettings, provenance: Provenance) -> None:
-    """Export a system that says where it comes from.
-
-    Args:
-        path: File to write, `.onnx`.
-        model: A trained system.
-        settings: Its settings.
-        provenance: What the file shall say of its origin.
-    """
-    export_model(
-        path,
-        model,
-        settings,
-        licence=provenance.licence,
-        training_data=provenance.training_data,
-        command=provenance.command,
-    )
 
 
 def require_apart(checkpoint: Path, out: Path) -> None:
