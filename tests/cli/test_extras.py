@@ -22,6 +22,7 @@ NEEDS = {
     "live": {"live": EXTRAS["live"]},
     "train --speech {} --mixtures {} -o {}/new": {"train": EXTRAS["train"]},
     "adapt --mixtures {} -o {}/new": {"train": EXTRAS["train"]},
+    "export live -o {}/new.onnx": {"train": ["torch", "safetensors", "onnx", "onnxscript"]},
     "mix --speech {} --noise {} --count 1 -o {}/new": {},
     "mix --speech {} --noise {} --count 1 --simulated-rooms 1 -o {}/new": {"train": ["pyroomacoustics"]},
     "evaluate --reference {} --estimate {}": {"metrics": METRICS},

@@ -110,6 +110,9 @@ def test_file_is_a_valid_onnx_model_and_tells_nothing_else(exported):
     _, _, path = exported("small")
     graph = onnx.load(path)
     onnx.checker.check_model(graph)
+    # A runtime would warn of constants that nobody uses.
+    used = {name for node in graph.graph.node for name in node.input}
+    assert {tensor.name for tensor in graph.graph.initializer} <= used
     properties = {entry.key: entry.value for entry in graph.metadata_props}
     assert set(properties) == {METADATA_KEY, "sottovoce_sha256"}
     assert json.loads(properties[METADATA_KEY])["name"] == "default"

@@ -70,6 +70,9 @@ COMMANDS = {
         "sottovoce.cli.adapt",
         "Make a model better for one place, from noisy recordings of it; no clean version of anything is needed.",
     ),
+    "export": Command(
+        "sottovoce.cli.export", "Write a trained network as an ONNX file, for --model and for other programs."
+    ),
     "benchmark": Command(
         "sspd2023.command",
         "Repeat the published experiment: train all compared systems, score them, write tables and figures.",

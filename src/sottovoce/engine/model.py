@@ -73,8 +73,8 @@ class Model:
         """Load a model file.
 
         Args:
-            path: A file written by `sottovoce train`, `sottovoce adapt` or `sottovoce.models.export`, or the folder of
-                a run, which holds it as model.onnx.
+            path: A file written by `sottovoce train`, `sottovoce adapt` or `sottovoce export`, or the folder of a run,
+                which holds it as model.onnx.
             origin: What messages about the network call it; its path if not given.
 
         Returns:

@@ -62,7 +62,7 @@ def checked_metadata(content: bytes, origin: str) -> ModelMetadata:
     if not _is_sealed(content):
         raise ModelError(
             f"{origin} is not a model exported by sottovoce, or it was cut or altered (its hash does not fit): "
-            "copy it again, or export it again with `sottovoce train`"
+            "copy it again, or export it again with `sottovoce export`"
         )
     try:
         properties = read_properties(content)
@@ -95,7 +95,7 @@ def read_content(path: Path) -> bytes:
         reason = error.strerror if isinstance(error, OSError) else error
         raise ModelError(
             f"found no readable model file at {path} ({reason}): give the path of a model.onnx written by "
-            "`sottovoce train`, or the name of a bundled model: " + ", ".join(MODELS)
+            "`sottovoce train` or `sottovoce export`, or the name of a bundled model: " + ", ".join(MODELS)
         ) from error
     if len(content) > _MAX_FILE_BYTES:
         raise ModelError(f"{path} has more than {_MAX_FILE_BYTES // 2**20} MiB, which no model has: give another file")

@@ -59,7 +59,7 @@ def read_checkpoint(path: Path, kind: type[Kind]) -> tuple[dict[str, torch.Tenso
     except OSError as error:
         raise ModelError(
             f"found no readable training checkpoint at {path} ({error.strerror or error}): give a run's "
-            "checkpoint.safetensors"
+            "checkpoint.safetensors, which is there when its training has finished"
         ) from error
     except SafetensorError as error:
         raise ModelError(foreign) from error

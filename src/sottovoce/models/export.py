@@ -210,16 +210,22 @@ def _with_fixed_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
             shape = np.concatenate([constants.get(part, np.array([-1])) for part in parts])
             node.input[1] = f"{node.output[0]}_shape"
             graph.initializer.append(onnx.numpy_helper.from_array(shape.astype(np.int64), node.input[1]))
-    # What worked those shapes out is idle now; the runtime would go on computing it.
+    _drop_idle(graph)
+    return model
+
+
+def _drop_idle(graph: onnx.GraphProto) -> None:
+    """Remove nodes and constants that lead to no output: a runtime computes such nodes, and warns of the constants."""
     used = {output.name for output in graph.output}
     kept = []
     for node in reversed(graph.node):  # every node stands behind those that it takes from
         if used.intersection(node.output):
             used.update(node.input)
             kept.append(node)
-    del graph.node[:]
+    constants = [tensor for tensor in graph.initializer if tensor.name in used]
+    del graph.node[:], graph.initializer[:]
     graph.node.extend(reversed(kept))
-    return model
+    graph.initializer.extend(constants)
 
 
 def _forget_origin(model: onnx.ModelProto) -> None:
