@@ -1,5 +1,6 @@
 """The reference programs for the ONNX file give what the engine gives, and need nothing of it."""
 
+import dataclasses
 import importlib.util
 import json
 import re
@@ -15,13 +16,15 @@ import soundfile as sf
 
 import sottovoce
 from sottovoce.engine.enhancer import Enhancer
+from sottovoce.engine.metadata import ModelMetadata
 from sottovoce.engine.model import Model
 from sottovoce.weights import MODELS
 
 from .conftest import build_identity_model
 from .systems import speech
 
-FOLDER = Path(__file__).parents[1] / "examples" / "onnx"
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "examples" / "onnx"
 RATE = 16000
 
 
@@ -83,6 +86,60 @@ def test_numpy_follows_the_settings_in_the_file(tmp_path, program, framing, samp
     signal = np.random.default_rng(0).uniform(-0.5, 0.5, (2, samples)).astype(np.float32)
     expected = Enhancer(Model.load(path)).enhance(signal, RATE)
     np.testing.assert_allclose(program.enhance(session, settings, signal), expected, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_sizes_can_be_fixed_for_compilers_that_want_them(tmp_path):
+    pytest.importorskip("onnx")
+    page = (ROOT / "docs" / "onnx.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^ *python (-m onnxruntime\.tools\S+ .*)$", page, re.MULTILINE)
+    assert len(lines) == 2
+    shutil.copy(MODELS["live"], tmp_path / "my_room.onnx")
+    for line in lines:
+        subprocess.run([sys.executable, *line.split()], check=True, cwd=tmp_path, capture_output=True)
+    session = onnxruntime.InferenceSession(str(tmp_path / "fixed.onnx"), providers=["CPUExecutionProvider"])
+    first, *states = session.get_inputs()
+    assert all(isinstance(size, int) for node in (first, *states) for size in node.shape)
+    model = Model.load(MODELS["live"])
+    spectra = np.random.default_rng(0).standard_normal(first.shape).astype(np.float32)
+    past = model.initial_past(1)
+    found = session.run(
+        None, {first.name: spectra} | {node.name: state for node, state in zip(states, past, strict=True)}
+    )
+    expected, following = model.run(spectra, past)
+    for one, other in zip(found, [expected, *following], strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+def test_the_table_of_the_bundled_models_is_theirs():
+    page = (ROOT / "docs" / "onnx.md").read_text(encoding="utf-8")
+    described = [Model.load(path).metadata for path in MODELS.values()]
+    assert list(MODELS) == ["default", "live"]
+    for name, values in (
+        ("sample rate", [f"{m.sample_rate} Hz" for m in described]),
+        (
+            "window W, synthesis window V, hop H",
+            [f"{m.windows[0]}, {m.synthesis_window}, {m.hop} samples" for m in described],
+        ),
+        ("latency V", [f"{1000 * m.latency_seconds:.0f} ms" for m in described]),
+        ("calls per second, one frame each", [f"{m.sample_rate / m.hop:g}" for m in described]),
+        (
+            "states",
+            [f"{len(m.past_shapes)}, together {sum(map(np.prod, m.past_shapes))} values" for m in described],
+        ),
+        ("parameters", [f"{round(m.parameters, -3):,}" for m in described]),
+        (
+            "multiply-adds per second of sound",
+            [f"{m.multiply_adds_per_second / 1e6:.0f} million" for m in described],
+        ),
+    ):
+        assert f"| {name} | {' | '.join(values)} |" in page
+
+
+def test_every_key_of_the_metadata_is_explained():
+    page = (ROOT / "docs" / "onnx.md").read_text(encoding="utf-8")
+    for field in dataclasses.fields(ModelMetadata):
+        assert f"`{field.name}`" in page
 
 
 def test_numpy_imports_nothing_of_the_package():
