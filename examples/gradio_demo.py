@@ -25,7 +25,6 @@ def enhance(recording: str | None, limit_db: float) -> tuple[int, np.ndarray]:
 before, after = gr.Audio(label="Before", type="filepath"), gr.Audio(label="After")
 strength = gr.Slider(0, 60, 40, step=1, label="Strength: remove at most so many dB")
 examples = [[str(path), 40] for path in sorted((Path(__file__).parent / "real").glob("*.flac"))]
-page = gr.Interface(
+gr.Interface(
     enhance, [before, strength], after, examples=examples, flagging_mode="never", analytics_enabled=False
-)
-page.launch()
+).launch()
