@@ -57,7 +57,7 @@ def demo(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("limit_db", [0, 20])
+@pytest.mark.parametrize("limit_db", [3, 20])
 def test_gives_what_the_command_gives(demo, tmp_path, limit_db):
     from gradio_client import handle_file
 
@@ -68,7 +68,7 @@ def test_gives_what_the_command_gives(demo, tmp_path, limit_db):
     assert rate == expected_rate
     np.testing.assert_array_equal(found, expected)
     recording, _ = sf.read(RECORDING, dtype="int16")
-    assert np.array_equal(found, recording) == (limit_db == 0)
+    assert not np.array_equal(found, recording)
 
 
 @pytest.mark.slow
