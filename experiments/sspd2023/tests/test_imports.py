@@ -10,7 +10,7 @@ import sspd2023
 
 PACKAGE = Path(sspd2023.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
-BASELINES = {"signal", "config", "extras", "errors", "models", "objectives"}
+BASELINES = {"signal", "config", "extras", "errors", "models", "objectives", "runtime"}
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())

