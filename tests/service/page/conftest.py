@@ -17,6 +17,8 @@ FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--use-fake-ui-for-media-stream",
+    "--use-fake-device-for-media-stream",
 )
 TIMEOUT_MS = 60_000
 
@@ -55,11 +57,15 @@ def open_page(browser, page_service):
         page = context.new_page()
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", lambda request: complaints.append(request.url) if is_foreign(request.url) else None)
+        page.on("console", lambda message: complaints.append(message.text) if is_violation(message) else None)
         page.goto(f"{address}{path}")
         return page
 
     def is_foreign(url):
         return not url.startswith(("http://127.0.0.1:", "blob:http://127.0.0.1:", "data:"))
+
+    def is_violation(message):
+        return message.type == "error" and "Content Security Policy" in message.text
 
     yield open_
     for context in contexts:

@@ -72,8 +72,7 @@ function send(method, path, { body, signal, onUpload } = {}) {
     const call = new XMLHttpRequest();
     call.open(method, path);
     call.responseType = "blob";
-    const found = token();
-    if (found !== null) call.setRequestHeader("Authorization", `Bearer ${found}`);
+    for (const [name, value] of Object.entries(authorization())) call.setRequestHeader(name, value);
     if (onUpload) {
       call.upload.addEventListener("progress", (event) => {
         if (event.lengthComputable) onUpload(event.loaded / event.total);
@@ -135,4 +134,56 @@ export function askForToken() {
     );
   });
   return asking;
+}
+
+// What takes longer than a moment is worth a job, which says how far it is.
+const JOB_BYTES = 4e6;
+const POLL_MS = 300;
+
+/**
+ * Where a recording is on its way.
+ * @typedef {{stage: "upload" | "wait" | "enhance", share: number | null}} Progress
+ */
+
+/**
+ * Enhances a recording: a short one at once, a long one as a job.
+ * @param {Blob} file
+ * @param {string} name Its ending says which kind of file comes back.
+ * @param {Record<string, string | number | boolean>} fields As of `POST /v1/audio/enhancements`.
+ * @param {{signal?: AbortSignal, onProgress?: (progress: Progress) => void}} [options] A job is deleted once there is
+ *   the result, or the signal.
+ * @returns {Promise<Answer>}
+ * @throws {ServiceError} The service refuses.
+ */
+export async function enhance(file, name, fields, { signal, onProgress = () => {} } = {}) {
+  const body = new FormData();
+  for (const [field, value] of Object.entries(fields)) body.append(field, String(value));
+  body.append("file", file, name);
+  /** @param {number} share */
+  const onUpload = (share) => onProgress(share < 1 ? { stage: "upload", share } : { stage: "wait", share: null });
+  onProgress({ stage: "upload", share: 0 });
+  if (file.size < JOB_BYTES) return request("POST", "v1/audio/enhancements", { body, signal, onUpload });
+  const { id } = await requestJson("POST", "v1/jobs", { body, signal, onUpload });
+  const path = `v1/jobs/${id}`;
+  // Nobody else can delete it when this page is gone.
+  const leave = () => void fetch(path, { method: "DELETE", keepalive: true, headers: authorization() });
+  addEventListener("pagehide", leave);
+  try {
+    for (;;) {
+      const job = await requestJson("GET", path, { signal });
+      if (job.state === "failed") throw new ServiceError(422, job.error.code, job.error.message);
+      if (job.state === "done") return await request("GET", `${path}/result`, { signal });
+      onProgress(job.state === "queued" ? { stage: "wait", share: null } : { stage: "enhance", share: job.progress });
+      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    }
+  } finally {
+    removeEventListener("pagehide", leave);
+    await request("DELETE", path).catch(() => {});
+  }
+}
+
+/** @returns {Record<string, string>} */
+function authorization() {
+  const found = token();
+  return found === null ? {} : { Authorization: `Bearer ${found}` };
 }

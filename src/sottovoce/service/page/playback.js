@@ -18,10 +18,9 @@ export class Playback extends EventTarget {
   #buffer;
   /** @type {GainNode[][]} By track and channel. */
   #gains = [];
-  #master;
   #splitter;
-  /** @type {AudioBufferSourceNode | null} */
-  #source = null;
+  /** @type {{source: AudioBufferSourceNode, envelope: GainNode} | null} */
+  #sound = null;
   #startTime = 0;
   #offset = 0;
   /** @type {{start: number, end: number} | null} */
@@ -38,9 +37,7 @@ export class Playback extends EventTarget {
     this.#buffer = context.createBuffer(tracks.length * channels, length, sampleRate);
     this.#splitter = context.createChannelSplitter(tracks.length * channels);
     const merger = context.createChannelMerger(channels);
-    this.#master = context.createGain();
-    this.#master.gain.value = 0;
-    merger.connect(this.#master).connect(context.destination);
+    merger.connect(context.destination);
     for (const [number, track] of tracks.entries()) {
       const row = [];
       for (let channel = 0; channel < channels; channel++) {
@@ -61,7 +58,7 @@ export class Playback extends EventTarget {
   }
 
   get isPlaying() {
-    return this.#source !== null;
+    return this.#sound !== null;
   }
 
   /** Region that is repeated, in seconds; null if none is. */
@@ -71,7 +68,7 @@ export class Playback extends EventTarget {
 
   /** Place in seconds. */
   get position() {
-    if (this.#source === null) return this.#offset;
+    if (this.#sound === null) return this.#offset;
     const place = this.#offset + Math.max(0, this.#context.currentTime - this.#startTime);
     if (this.#loop === null || place < this.#loop.end) return Math.min(place, this.duration);
     const { start, end } = this.#loop;
@@ -100,7 +97,7 @@ export class Playback extends EventTarget {
 
   /** Plays from where it is; from the beginning if that is the end. */
   play() {
-    if (this.#source !== null) return;
+    if (this.#sound !== null) return;
     if (this.#context instanceof AudioContext) void this.#context.resume();
     if (this.#offset >= this.duration) this.#offset = this.#loop?.start ?? 0;
     const source = this.#context.createBufferSource();
@@ -110,28 +107,27 @@ export class Playback extends EventTarget {
       source.loopStart = this.#loop.start;
       source.loopEnd = this.#loop.end;
     }
-    source.connect(this.#splitter);
+    const envelope = this.#context.createGain();
+    envelope.gain.value = 0;
+    source.connect(envelope).connect(this.#splitter);
     source.addEventListener("ended", () => {
-      source.disconnect();
-      if (source !== this.#source) return;
-      this.#source = null;
+      envelope.disconnect();
+      if (source !== this.#sound?.source) return;
+      this.#sound = null;
       this.#offset = this.duration;
       this.#changed();
     });
-    this.#source = source;
+    this.#sound = { source, envelope };
     this.#startTime = this.#context.currentTime;
     source.start(this.#startTime, this.#offset);
-    fade(this.#master.gain, 1, this.#startTime);
+    fade(envelope.gain, 1, this.#startTime);
     this.#changed();
   }
 
   /** Stops where it is. */
   pause() {
-    if (this.#source === null) return;
-    this.#offset = this.position;
-    fade(this.#master.gain, 0, this.#context.currentTime);
-    this.#source.stop(this.#context.currentTime + 5 * FADE_SECONDS);
-    this.#source = null;
+    if (!this.isPlaying) return;
+    this.#silence();
     this.#changed();
   }
 
@@ -141,7 +137,7 @@ export class Playback extends EventTarget {
    */
   seek(seconds) {
     const { start, end } = this.#loop ?? { start: 0, end: this.duration };
-    this.#moved(() => {
+    this.#move(() => {
       this.#offset = Math.min(Math.max(seconds, start), end);
       if (this.#loop !== null && this.#offset >= end) this.#offset = start;
     });
@@ -152,24 +148,29 @@ export class Playback extends EventTarget {
    * @param {{start: number, end: number} | null} region In seconds; start is before end.
    */
   setLoop(region) {
-    this.#moved(() => {
+    this.#move(() => {
       this.#loop = region;
       if (region !== null && (this.#offset < region.start || this.#offset >= region.end)) this.#offset = region.start;
     });
   }
 
-  /** @param {() => void} move */
-  #moved(move) {
+  /** @param {() => void} set */
+  #move(set) {
     const wasPlaying = this.isPlaying;
-    // The old source ends at once: two would be heard as an echo.
-    if (this.#source !== null) {
-      this.#offset = this.position;
-      this.#source.stop();
-      this.#source = null;
-    }
-    move();
-    if (wasPlaying) this.play();
+    this.#silence();
+    set();
+    if (wasPlaying && this.#offset < this.duration) this.play();
     else this.#changed();
+  }
+
+  #silence() {
+    if (this.#sound === null) return;
+    this.#offset = this.position;
+    const { source, envelope } = this.#sound;
+    const { currentTime } = this.#context;
+    fade(envelope.gain, 0, currentTime);
+    source.stop(currentTime + 5 * FADE_SECONDS);
+    this.#sound = null;
   }
 
   #changed() {
