@@ -227,7 +227,7 @@ def _cause_of_death(code: int) -> str:
 
 def serve() -> None:
     """Be a worker: take functions from standard input and answer on standard output until the input ends."""
-    _heed_signals()
+    heed_signals()
     tasks = sys.stdin.buffer
     # Compiled code that prints something would print it between the answers.
     answers = os.fdopen(os.dup(1), "wb")
@@ -265,7 +265,7 @@ class _Forwarding(logging.Handler):
         self._answer("log", (record.name, record.levelno, record.getMessage()))
 
 
-def _heed_signals() -> None:
+def heed_signals() -> None:
     """Ctrl-C is for the process that this one works for, which then ends this one."""
 
     def end(number: int, frame: FrameType | None) -> NoReturn:

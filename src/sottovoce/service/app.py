@@ -106,7 +106,7 @@ class _Parts:
             self.enhancers,
             self.metrics,
             limit=settings.streams,
-            threads=settings.workers,
+            workers=settings.workers,
             is_stopping=self.pool.is_stopping,
         )
 
@@ -122,7 +122,7 @@ class _Parts:
             await asyncio.gather(starting, return_exceptions=True)
             await self.pool.stop(self.settings.grace_seconds)
             await self.jobs.stop()
-            self.streams.stop()
+            await self.streams.stop()
 
     async def _start_pool(self) -> None:
         try:

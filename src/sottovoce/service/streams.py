@@ -7,19 +7,17 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from fastapi import WebSocket
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
-from sottovoce.engine.enhancer import Enhancer, Stream
-from sottovoce.engine.model import Float32Array
-from sottovoce.errors import SottovoceError
-from sottovoce.service.errors import ServiceError, service_error
+from sottovoce.engine.enhancer import Enhancer
+from sottovoce.service.errors import ServiceError
 from sottovoce.service.guard import SUBPROTOCOL
 from sottovoce.service.metrics import Metrics
 from sottovoce.service.schemas import StreamFields
+from sottovoce.service.stream_workers import RemoteStream, StreamOrder, StreamWorkers
 from sottovoce.signal.pcm import PcmFormat
 
 log = logging.getLogger(__name__)
@@ -39,13 +37,13 @@ _GONE = 1006
 
 
 class Streams:
-    """The open streams of one service, whose sound is worked on in threads.
+    """The open streams of one service, whose sound is worked on in other processes.
 
     Args:
         enhancers: The engines by name.
         metrics: Where streams are counted.
         limit: The most channels of all streams together.
-        threads: Number of blocks that are enhanced at once.
+        workers: The most processes for streams.
         is_stopping: Set when the service is about to stop.
     """
 
@@ -55,19 +53,19 @@ class Streams:
         metrics: Metrics,
         *,
         limit: int,
-        threads: int,
+        workers: int,
         is_stopping: asyncio.Event,
     ) -> None:
         self._enhancers = enhancers
         self._metrics = metrics
         self._limit = limit
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="stream")
+        self._workers = StreamWorkers(workers)
         self._is_stopping = is_stopping
         self._channels = 0
 
-    def stop(self) -> None:
-        """End the threads."""
-        self._threads.shutdown(cancel_futures=True)
+    async def stop(self) -> None:
+        """End the processes."""
+        await self._workers.stop()
 
     async def serve(self, socket: WebSocket) -> None:
         """Talk with one client until one of the two closes.
@@ -107,37 +105,40 @@ class Streams:
         if not isinstance(text, str):
             raise _unreadable("found sound in the first frame, expected text with rate, channels and format")
         fields = StreamFields.checked(_read(text), list(self._enhancers))
+        order = StreamOrder(fields.model, fields.rate, fields.channels, fields.format, fields.options())
         with self._admitted(fields.channels):
-            stream = Stream(self._enhancers[fields.model], fields.rate, fields.channels, fields.options(), live=True)
-            latency = stream.latency_seconds
-            started = {
-                "type": "Started",
-                # JSON has no infinity: a limit of that is none, and null.
-                **json.loads(fields.model_dump_json()),
-                "latency_samples": math.ceil(round(latency * fields.rate, 6)),
-                "latency_ms": round(1000 * latency, 3),
-            }
-            await session.say(started)
-            await self._enhance(session, stream, fields)
+            async with self._workers.open(self._enhancers[fields.model], order) as stream:
+                await self._greet(session, stream, fields)
+                await self._enhance(session, stream, fields)
 
-    async def _enhance(self, session: "_Session", stream: Stream, fields: StreamFields) -> None:
+    async def _greet(self, session: "_Session", stream: RemoteStream, fields: StreamFields) -> None:
+        latency = stream.latency_seconds
+        started = {
+            "type": "Started",
+            # JSON has no infinity: a limit of that is none, and null.
+            **json.loads(fields.model_dump_json()),
+            "latency_samples": math.ceil(round(latency * fields.rate, 6)),
+            "latency_ms": round(1000 * latency, 3),
+        }
+        await session.say(started)
+
+    async def _enhance(self, session: "_Session", stream: RemoteStream, fields: StreamFields) -> None:
         pcm = PcmFormat(fields.format, fields.channels)
         most = MAX_FRAME_BYTES - MAX_FRAME_BYTES % pcm.frame_bytes
-        piece = max(1, int(_PIECE_SECONDS * fields.rate))
+        piece = max(1, int(_PIECE_SECONDS * fields.rate)) * pcm.frame_bytes
         sound = self._metrics.sound.labels(fields.model)
         samples = 0
         while True:
             message = await session.receive(IDLE_SECONDS)
             if isinstance(message, bytes):
-                block = _decoded(message, pcm)
-                for start in range(0, block.shape[1], piece):
+                count = _samples(message, pcm)
+                for start in range(0, len(message), piece):
                     begun = time.perf_counter()
-                    part = block[:, start : start + piece]
-                    await session.send(pcm.encode(await self._in_thread(stream.push, part)), most)
+                    await session.send(await stream.push(message[start : start + piece]), most)
                     self._metrics.block_seconds.observe(time.perf_counter() - begun)
-                samples += block.shape[1]
-                session.seconds += block.shape[1] / fields.rate
-                sound.inc(block.shape[1] / fields.rate)
+                samples += count
+                session.seconds += count / fields.rate
+                sound.inc(count / fields.rate)
                 continue
             command = _read(message).get("type")
             if command == "KeepAlive":
@@ -146,21 +147,11 @@ class Streams:
                 raise _unreadable(
                     f"found a text frame of type {str(command)[:100]!r}, expected KeepAlive, Finalize or CloseStream"
                 )
-            await session.send(pcm.encode(await self._in_thread(stream.flush)), most)
+            await session.send(await stream.flush(), most)
             await session.say({"type": "Finalized", "samples": samples})
             if command == "CloseStream":
                 return
-            stream.reset()
             samples = 0
-
-    async def _in_thread(self, function: Any, *arguments: Float32Array) -> Float32Array:
-        try:
-            enhanced: Float32Array = await asyncio.get_running_loop().run_in_executor(
-                self._threads, function, *arguments
-            )
-        except SottovoceError as error:
-            raise service_error(error) from error
-        return enhanced
 
     @contextlib.contextmanager
     def _admitted(self, channels: int) -> Iterator[None]:
@@ -217,9 +208,9 @@ class _Session:
             await self._socket.send_bytes(sound[start : start + most])
 
 
-def _decoded(data: bytes, pcm: PcmFormat) -> Float32Array:
+def _samples(data: bytes, pcm: PcmFormat) -> int:
     try:
-        return pcm.decode(data)
+        return pcm.samples(data)
     except ValueError as error:
         raise _unreadable(str(error)) from None
 

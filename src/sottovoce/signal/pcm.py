@@ -28,6 +28,22 @@ class PcmFormat:
         self._channels = channels
         self.frame_bytes = channels * self._type.itemsize
 
+    def samples(self, data: bytes | memoryview) -> int:
+        """Count the samples of each channel.
+
+        Args:
+            data: Any number of samples of each channel.
+
+        Raises:
+            ValueError: The bytes end within a sample, or have not the same number of samples in every channel.
+        """
+        count, rest = divmod(len(data), self.frame_bytes)
+        if rest:
+            raise ValueError(
+                f"found {len(data)} bytes, expected a multiple of {self.frame_bytes}: one sample of each channel"
+            )
+        return count
+
     def decode(self, data: bytes | memoryview) -> NDArray[np.float32]:
         """Read samples.
 
@@ -40,10 +56,7 @@ class PcmFormat:
         Raises:
             ValueError: The bytes end within a sample, or have not the same number of samples in every channel.
         """
-        if len(data) % self.frame_bytes:
-            raise ValueError(
-                f"found {len(data)} bytes, expected a multiple of {self.frame_bytes}: one sample of each channel"
-            )
+        self.samples(data)
         samples = np.frombuffer(data, self._type).reshape(-1, self._channels).T
         return np.ascontiguousarray(samples, np.float32) / self._full_scale
 

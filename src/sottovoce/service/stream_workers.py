@@ -1,0 +1,289 @@
+"""Processes that work on live streams, so that all cores are used and the event loop only receives and sends."""
+
+import asyncio
+import contextlib
+import gc
+import itertools
+import logging
+import os
+import pickle
+import struct
+import sys
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, NamedTuple
+
+from sottovoce.engine.enhancer import Enhancer, Stream
+from sottovoce.engine.options import EnhanceOptions
+from sottovoce.engine.workers import heed_signals
+from sottovoce.errors import SottovoceError
+from sottovoce.service.errors import ServiceError, service_error
+from sottovoce.signal.pcm import PcmFormat, PcmName
+
+log = logging.getLogger(__name__)
+
+# Started like this, a process does not run the main program of this one again.
+_PROGRAM = "import sys; sys.path[:] = {path!r}; from sottovoce.service.stream_workers import serve; serve()"
+_LENGTH = struct.Struct("<I")
+_READ_BYTES = 2**18
+_END_SECONDS = 2.0
+
+
+class StreamOrder(NamedTuple):
+    """What a stream is to do: model, rate in Hz, format of its samples, options."""
+
+    model: str
+    rate: int
+    channels: int
+    format: PcmName
+    options: EnhanceOptions
+
+
+class StreamWorkers:
+    """Processes that share the streams; each is started when it is needed.
+
+    Args:
+        count: The most processes.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._workers: list[_Worker] = []
+        self._starting = asyncio.Lock()
+
+    @contextlib.asynccontextmanager
+    async def open(self, enhancer: Enhancer, order: StreamOrder) -> "AsyncIterator[RemoteStream]":
+        """Begin a stream in the process that has the fewest channels.
+
+        Args:
+            enhancer: The engine.
+            order: What is to be done.
+
+        Yields:
+            The stream.
+
+        Raises:
+            ServiceError: The process does not start, or ends.
+        """
+        worker = await self._least_busy()
+        worker.channels += order.channels
+        stream = RemoteStream(worker)
+        try:
+            await stream.begin(enhancer, order)
+            yield stream
+        finally:
+            worker.channels -= order.channels
+            stream.end()
+
+    async def stop(self) -> None:
+        """End the processes."""
+        async with self._starting:
+            await asyncio.gather(*(worker.stop() for worker in self._workers))
+            self._workers = []
+
+    async def _least_busy(self) -> "_Worker":
+        async with self._starting:
+            self._workers = [worker for worker in self._workers if worker.is_running]
+            if len(self._workers) < self._count and all(worker.channels for worker in self._workers):
+                self._workers.append(await _Worker.started())
+            return min(self._workers, key=lambda worker: worker.channels)
+
+
+class RemoteStream:
+    """A stream in another process, which one task uses.
+
+    Args:
+        worker: The process.
+
+    Attributes:
+        latency_seconds: Algorithmic latency, as of the engine's stream.
+    """
+
+    _numbers = itertools.count()
+
+    def __init__(self, worker: "_Worker") -> None:
+        self.latency_seconds = 0.0
+        self._worker = worker
+        self._number = next(self._numbers)
+
+    async def begin(self, enhancer: Enhancer, order: StreamOrder) -> None:
+        """Make the stream; the model goes to a process once."""
+        if self._worker.enhancers.get(order.model) is not enhancer:
+            self._worker.enhancers[order.model] = enhancer
+            self._worker.tell(self._number, "load", (order.model, enhancer))
+        self.latency_seconds = await self._worker.ask(self._number, "begin", order)
+
+    async def push(self, samples: bytes) -> bytes:
+        """Take samples, and give those that are ready.
+
+        Args:
+            samples: Whole samples of each channel, in the stream's format.
+
+        Returns:
+            Enhanced samples in the same format.
+
+        Raises:
+            ServiceError: The network fails, or the process has ended.
+        """
+        enhanced: bytes = await self._worker.ask(self._number, "push", samples)
+        return enhanced
+
+    async def flush(self) -> bytes:
+        """End the signal, give what was still on its way, and be as new.
+
+        Raises:
+            ServiceError: The network fails, or the process has ended.
+        """
+        enhanced: bytes = await self._worker.ask(self._number, "flush", None)
+        return enhanced
+
+    def end(self) -> None:
+        """Forget the stream."""
+        self._worker.tell(self._number, "end", None)
+
+
+class _Worker:
+    """One process, seen from here."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.channels = 0
+        self.enhancers: dict[str, Enhancer] = {}
+        self._process = process
+        assert process.stdin is not None
+        self._tasks = process.stdin
+        self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._reading = asyncio.create_task(self._read())
+
+    @classmethod
+    async def started(cls) -> "_Worker":
+        # What compiled code prints when it ends the process is of no use to anybody here.
+        return cls(
+            await asyncio.create_subprocess_exec(
+                *(sys.executable, "-c", _PROGRAM.format(path=sys.path)),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+            )
+        )
+
+    @property
+    def is_running(self) -> bool:
+        return not self._reading.done()
+
+    def tell(self, number: int, kind: str, content: object) -> None:
+        # Each stream waits for its answer before it says more, which bounds what lies here.
+        with contextlib.suppress(OSError):
+            self._tasks.write(_packed((number, kind, content)))
+
+    async def ask(self, number: int, kind: str, content: object) -> Any:
+        if not self.is_running:
+            raise _ended()
+        answer = self._waiting[number] = asyncio.get_running_loop().create_future()
+        try:
+            self.tell(number, kind, content)
+            return await answer
+        finally:
+            del self._waiting[number]
+
+    async def stop(self) -> None:
+        self._tasks.close()
+        try:
+            async with asyncio.timeout(_END_SECONDS):
+                await self._process.wait()
+        except TimeoutError:
+            self._process.kill()
+        await self._reading
+
+    async def _read(self) -> None:
+        assert self._process.stdout is not None
+        received = bytearray()
+        while chunk := await self._process.stdout.read(_READ_BYTES):
+            received += chunk
+            for number, content in _unpacked(received):
+                answer = self._waiting.get(number)
+                if answer is None or answer.done():  # its stream has ended
+                    continue
+                if isinstance(content, SottovoceError):
+                    answer.set_exception(service_error(content))
+                elif isinstance(content, Exception):
+                    answer.set_exception(content)
+                else:
+                    answer.set_result(content)
+        code = await self._process.wait()
+        if code:
+            log.error("a process of live streams has ended with %d", code)
+        for answer in self._waiting.values():
+            if not answer.done():
+                answer.set_exception(_ended())
+
+
+def _ended() -> ServiceError:
+    return ServiceError(500, "internal", "the process of the stream has ended: connect again")
+
+
+def _packed(message: object) -> bytes:
+    content = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+    return _LENGTH.pack(len(content)) + content
+
+
+def _unpacked(received: bytearray) -> Iterator[Any]:
+    """Take the whole messages from what was received."""
+    while len(received) >= _LENGTH.size:
+        end = _LENGTH.size + _LENGTH.unpack_from(received)[0]
+        if len(received) < end:
+            return
+        message = pickle.loads(memoryview(received)[_LENGTH.size : end])
+        del received[:end]
+        yield message
+
+
+def serve() -> None:
+    """Be a process for live streams until the one that it works for closes standard input, or ends."""
+    heed_signals()
+    # Compiled code that prints something would print it between the answers.
+    answers = os.fdopen(os.dup(1), "wb", 0)
+    os.dup2(2, 1)
+    streams = _LocalStreams()
+    received = bytearray()
+    while chunk := os.read(0, _READ_BYTES):
+        received += chunk
+        for number, kind, content in _unpacked(received):
+            if kind == "load":
+                streams.load(*content)
+            elif kind == "end":
+                streams.end(number)
+            else:
+                try:
+                    answer = streams.answer(number, kind, content)
+                except Exception as error:
+                    answer = error
+                answers.write(_packed((number, answer)))
+
+
+class _LocalStreams:
+    """The streams of this process."""
+
+    def __init__(self) -> None:
+        self._enhancers: dict[str, Enhancer] = {}
+        self._streams: dict[int, tuple[Stream, PcmFormat]] = {}
+
+    def load(self, name: str, enhancer: Enhancer) -> None:
+        self._enhancers[name] = enhancer
+        # What stays needs not be looked at whenever garbage is collected.
+        gc.collect()
+        gc.freeze()
+
+    def answer(self, number: int, kind: str, content: Any) -> object:
+        if kind == "begin":
+            order: StreamOrder = content
+            stream = Stream(self._enhancers[order.model], order.rate, order.channels, order.options, live=True)
+            self._streams[number] = stream, PcmFormat(order.format, order.channels)
+            return stream.latency_seconds
+        stream, pcm = self._streams[number]
+        if kind == "push":
+            return pcm.encode(stream.push(pcm.decode(content)))
+        enhanced = stream.flush()
+        stream.reset()
+        return pcm.encode(enhanced)
+
+    def end(self, number: int) -> None:
+        self._streams.pop(number, None)
