@@ -10,7 +10,6 @@ is kept in benchmarks/results/service_load.json, and the page is put together of
 import argparse
 import base64
 import contextlib
-import itertools
 import json
 import multiprocessing
 import os
@@ -27,19 +26,18 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Self, TypedDict
+from typing import Any, Self
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 import numpy as np
-import soundfile
-from _measure import RESULTS, SAMPLE_RATE, finish, table, verdict, write_recording
+from _measure import RESULTS, finish, table, verdict, write_recording
 from numpy.typing import NDArray
 
 import sottovoce
 from sottovoce.engine.files import enhance_files
+from sottovoce.errors import SottovoceError
 from sottovoce.service.client import Client
-from sottovoce.signal.resampling import resample
 
 STREAM_PATH = "/v1/audio/enhancements/stream"
 STREAMS = 32
@@ -60,7 +58,7 @@ UPLOAD_SECONDS = 10
 IDLE = 10_000
 PROBES = 200
 MEMORY_MINUTES = 30.0
-MEMORY_STREAMS = 8
+MEMORY_STREAMS = 4
 SAMPLE_SECONDS = 10.0
 GROWTH_LIMIT_MIB = 4.0
 RESAMPLES = 2000
@@ -85,14 +83,8 @@ class Service:
         self.complaints: list[str] = []
         self._reading = threading.Thread(target=self._read_log)
         self._reading.start()
-        while b"model_ready" not in self._readiness():
+        while not answers(f"{self.address}/readyz"):
             time.sleep(0.1)
-
-    def _readiness(self) -> bytes:
-        with contextlib.suppress(OSError), urlopen(f"{self.address}/readyz") as answer:
-            answer.read()
-            return b"model_ready"
-        return b""
 
     def _read_log(self) -> None:
         for line in self._process.stderr:
@@ -128,6 +120,14 @@ class Service:
         """Memory of all its processes, where what several share counts once."""
         texts = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in self.processes]
         return sum(int(text.partition("\nPss:")[2].split()[0]) for text in texts) / 1024
+
+
+def answers(address: str) -> bool:
+    """Say whether a GET is answered with 200."""
+    with contextlib.suppress(OSError), urlopen(address, timeout=30) as answer:
+        answer.read()
+        return True
+    return False
 
 
 def cpu_seconds(pid: int) -> float:
@@ -189,35 +189,37 @@ def framed(data: bytes, *, text: bool = False) -> bytes:
     return size + (struct.pack(">H", len(data)) if len(data) >= 126 else b"") + bytes(4) + data
 
 
-def talk(address: str, model: str, rate: int, samples: int, streams: int, seconds: float) -> dict[str, Any]:
-    """Send blocks of some streams in real time, each stream at times of its own, and time the answers.
+def talk(address: str, case: tuple[str, int, int], seconds: float) -> dict[str, Any]:
+    """Send blocks in real time, each stream at times of its own, and time the answers.
 
-    A block is answered when the samples have come that the engine's own stream gives for it.
+    A case is a model, a rate and the samples of a block. A block is answered when the samples have come that the
+    engine's own stream gives for it.
 
     Returns:
         Times in s: of every answer, after its block was sent (`answers`), and of every block, after its own time
-        (`lateness`); `cpu_seconds` of this process; `missing` answers.
+        (`lateness`); `cpu_seconds` of this process in `wall_seconds`; `missing` answers.
     """
+    model, rate, samples = case
     noise = 0.05 * np.random.default_rng(0).standard_normal(samples)
     block = np.round(32_767 * noise).astype(np.int16)
     count = int(seconds * rate / samples)
     due = samples_due(model, rate, samples, count)
-    clients = [LiveClient(address, model, rate, block) for _ in range(streams)]
+    clients = [LiveClient(address, model, rate, block) for _ in range(STREAMS)]
     number = {client.socket.fileno(): client for client in clients}
-    sent = np.zeros((streams, count))
-    answered = np.full((streams, count), np.nan)
+    sent = np.zeros((STREAMS, count))
+    answered = np.full((STREAMS, count), np.nan)
     next_answer = dict.fromkeys(number, 0)
-    interval = samples / rate / streams
+    interval = samples / rate / STREAMS
     poll = select.epoll()
     for file in number:
         poll.register(file, select.EPOLLIN)
     began, cpu = time.perf_counter() + 0.1, time.process_time()
-    lateness = np.zeros(streams * count)
+    lateness = np.zeros(STREAMS * count)
     turn = 0
-    end = began + interval * streams * count + 2
+    end = began + interval * STREAMS * count + 2
     while (now := time.perf_counter()) < end:
-        while turn < streams * count and now >= began + turn * interval:
-            which, index = turn % streams, turn // streams
+        while turn < STREAMS * count and now >= began + turn * interval:
+            which, index = turn % STREAMS, turn // STREAMS
             clients[which].socket.send(clients[which].frame)
             now = time.perf_counter()
             sent[which, index] = now
@@ -239,9 +241,9 @@ def talk(address: str, model: str, rate: int, samples: int, streams: int, second
                 answered[which, at] = now
                 at += 1
             next_answer[file] = at
-        if turn == streams * count and all(at == count for at in next_answer.values()):
+        if turn == STREAMS * count and all(at == count for at in next_answer.values()):
             break
-    cpu = time.process_time() - cpu
+    cpu, wall = time.process_time() - cpu, time.perf_counter() - began
     print(
         "DBG",
         next_answer,
@@ -262,6 +264,7 @@ def talk(address: str, model: str, rate: int, samples: int, streams: int, second
         "missing": int((~np.isfinite(times)).sum()),
         "lateness": lateness.tolist(),
         "cpu_seconds": cpu,
+        "wall_seconds": wall,
     }
 
 
@@ -290,40 +293,306 @@ def in_process(function: Callable[..., Any], *arguments: object) -> Any:
         return pool.apply(function, arguments)
 
 
-def streams_part(options: argparse.Namespace) -> dict[str, Any]:
-    """Measure live streams in real time."""
+def measure_streams(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Live streams in real time."""
     rows = []
     for model, rate, samples in STREAM_CASES:
         engine = in_process(engine_share, model, rate, samples)
         with tempfile.TemporaryDirectory() as folder, Service(Path(folder)) as service:
-            cpu = service.cpu_seconds
-            found = in_process(talk, service.address, model, rate, samples, options.streams, options.seconds)
-            cpu = service.cpu_seconds - cpu
-        answers = 1000 * np.array(found["answers"])
+            before = service.cpu_seconds
+            found = in_process(talk, service.address, (model, rate, samples), arguments.seconds)
+            cpu = service.cpu_seconds - before
+        answer_ms = 1000 * np.array(found["answers"])
         rows.append(
             {
                 "model": model,
                 "rate": rate,
                 "samples": samples,
-                "answers": len(answers),
+                "answers": len(answer_ms),
                 "missing": found["missing"],
-                "percentiles": np.percentile(answers, (50, 99, 99.9, 100)).tolist(),
-                "lateness": 1000 * float(np.percentile(found["lateness"], 99)),
+                "answer_ms": np.percentile(answer_ms, (50, 99, 99.9)).tolist() if len(answer_ms) else [np.inf] * 3,
+                "client_late_ms": 1000 * float(np.percentile(found["lateness"], 99)),
                 "engine_share": engine,
-                "service_share": cpu / (options.streams * options.seconds),
-                "client_share": found["cpu_seconds"] / (options.streams * options.seconds),
+                "service_cores": cpu / found["wall_seconds"],
+                "client_cores": found["cpu_seconds"] / found["wall_seconds"],
             }
         )
         print(json.dumps(rows[-1]), flush=True)
-    return {"streams": options.streams, "seconds": options.seconds, "rows": rows}
+    return {"seconds": arguments.seconds, "rows": rows}
+
+
+def streams_page(found: dict[str, Any]) -> list[str]:
+    """Describe live streams."""
+    rows = []
+    for row in found["rows"]:
+        deadline = 1000 * row["samples"] / row["rate"]
+        p50, p99, p999 = row["answer_ms"]
+        is_kept = verdict(p99 / deadline if not row["missing"] else np.inf, 1)
+        rows.append(
+            [
+                *(row["model"], f"{row['rate']}", f"{deadline:g}"),
+                *(f"{STREAMS * row['engine_share']:.2f}", f"{row['service_cores']:.2f}", f"{row['client_cores']:.2f}"),
+                *(f"{p50:.1f}", f"{p99:.1f}", f"{p999:.1f}", f"{row['missing']}", is_kept),
+            ]
+        )
+    header = ["model", "at (Hz)", "block (ms)", "cores: floor", "service", "clients"]
+    header += ["median (ms)", "99 % (ms)", "99.9 % (ms)", "missing", "99 % within a block"]
+    return [
+        f"## {STREAMS} live streams in real time",
+        f"{STREAMS} clients send blocks of one channel of 16 bits for {found['seconds']:g} s, each at times of its own. "
+        "A block is answered when all samples have come that the engine's stream gives for it. Its deadline is its own "
+        "length: then the next one comes. **Floor**: the processor time of the engine's stream alone for the same "
+        "blocks, in one process that does nothing else. Cores are processor time per second; service and clients "
+        "share all of the machine's.",
+        table(header, rows),
+    ]
+
+
+def measure_uploads(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Many recordings at once."""
+    with tempfile.TemporaryDirectory() as name, Service(Path(name) / "state") as service:
+        folder = Path(name)
+        recording = write_recording(folder / "a.flac", UPLOAD_SECONDS)
+        start = time.process_time()
+        enhance_files([recording], folder / "expected.flac", sottovoce.load("default"))
+        floor = UPLOADS * (time.process_time() - start)
+        expected = (folder / "expected.flac").read_bytes()
+        before, start = service.cpu_seconds, time.perf_counter()
+        found = in_process(upload, service.address, recording, UPLOADS)
+        wall = time.perf_counter() - start
+        cpu = service.cpu_seconds - before
+        wrong = sum(content != expected for content in found["contents"])
+    return {
+        "errors": found["errors"],
+        "wrong": wrong,
+        "answer_seconds": np.percentile(found["seconds"], (50, 100)).tolist(),
+        "wall_seconds": wall,
+        "floor_cpu_seconds": floor,
+        "cpu_seconds": cpu,
+    }
+
+
+def upload(address: str, recording: Path, count: int) -> dict[str, Any]:
+    """Send a recording so many times at once, and return what came back, the errors and the times."""
+    client = Client(address)
+    contents, errors, seconds = [], [], []
+
+    def enhance(number: int) -> None:
+        target = recording.with_name(f"out{number}{recording.suffix}")
+        start = time.perf_counter()
+        try:
+            client.enhance(recording, target)
+        except SottovoceError as error:
+            errors.append(str(error))
+        else:
+            seconds.append(time.perf_counter() - start)
+            contents.append(target.read_bytes())
+
+    with ThreadPoolExecutor(count) as pool:
+        list(pool.map(enhance, range(count)))
+    return {"contents": contents, "errors": errors, "seconds": seconds}
+
+
+def uploads_page(found: dict[str, Any]) -> list[str]:
+    """Describe uploads."""
+    median, longest = found["answer_seconds"]
+    failed = len(found["errors"]) + found["wrong"]
+    return [
+        f"## {UPLOADS} uploads at once",
+        f"{UPLOADS} clients send a FLAC of {UPLOAD_SECONDS} s at once. Errors: {len(found['errors'])}; files that are "
+        f"not the command's, byte for byte: {found['wrong']} ({verdict(failed, 1)}). All were answered within "
+        f"{found['wall_seconds']:.1f} s, the median after {median:.1f} s and the last after {longest:.1f} s. **Floor**: "
+        f"the engine in one process takes {found['floor_cpu_seconds']:.1f} CPU s for as many files; the service took "
+        f"{found['cpu_seconds']:.1f}.",
+    ]
+
+
+def measure_idle(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Connections that say nothing."""
+    with tempfile.TemporaryDirectory() as name, Service(Path(name) / "state") as service:
+        recording = write_recording(Path(name) / "a.flac", UPLOAD_SECONDS)
+        before = service.pss_mib
+        found: dict[str, Any] = in_process(idle, service.address, recording)
+        return {**found, "growth_mib": service.pss_mib - before}
+
+
+def idle(address: str, recording: Path) -> dict[str, Any]:
+    """Open connections that say nothing, ask for the service's health, and send a recording meanwhile."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < IDLE + 100:
+        sys.exit(f"found a limit of {hard} open files, expected {IDLE + 100}: raise it (`ulimit -n`)")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (IDLE + 100, hard))
+    place = urlsplit(address).hostname, urlsplit(address).port
+    failed, seconds = 0, []
+    with contextlib.ExitStack() as stack:
+        for number in range(IDLE):
+            stack.enter_context(socket.create_connection(place, timeout=30))
+            if number % (IDLE // PROBES) == 0:
+                start = time.perf_counter()
+                failed += not answers(f"{address}/healthz")
+                seconds.append(time.perf_counter() - start)
+        Client(address).enhance(recording, recording.with_name("out.flac"))
+    return {"failed": failed, "health_ms": (1000 * np.percentile(seconds, (50, 99))).tolist()}
+
+
+def idle_page(found: dict[str, Any]) -> list[str]:
+    """Describe idle connections."""
+    median, late = found["health_ms"]
+    return [
+        f"## {IDLE:,} idle connections".replace(",", " "),
+        f"One client opens {IDLE:,} connections and says nothing. Meanwhile ".replace(",", " ")
+        + f"{PROBES} requests for `/healthz` were answered but for {found['failed']} ({verdict(found['failed'], 1)}), "
+        f"after {median:.1f} ms (median) and {late:.1f} ms (99 %), and a recording was enhanced. Memory grew by "
+        f"{found['growth_mib']:.1f} MiB.",
+    ]
+
+
+def measure_memory(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Memory over time under every kind of load."""
+    with tempfile.TemporaryDirectory() as name, Service(Path(name) / "state") as service:
+        recording = write_recording(Path(name) / "a.flac", UPLOAD_SECONDS)
+        load = multiprocessing.get_context("spawn").Process(
+            target=mixed_load, args=(service.address, recording, 60 * arguments.minutes)
+        )
+        load.start()
+        began, samples = time.monotonic(), []
+        while load.is_alive():
+            samples.append((time.monotonic() - began, service.pss_mib))
+            load.join(SAMPLE_SECONDS)
+        if load.exitcode:
+            sys.exit(f"the load ended with {load.exitcode}")
+        counts = json.loads((Path(name) / "counts.json").read_text())
+    return {"minutes": arguments.minutes, "samples": samples, "counts": counts}
+
+
+def mixed_load(address: str, recording: Path, seconds: float) -> None:
+    """Send recordings, make jobs, begin and end streams, break off uploads and open idle connections, over and over."""
+    client = Client(address)
+    until = time.monotonic() + seconds
+    counts = dict.fromkeys(("recordings", "jobs", "streams", "refused", "broken off", "idle"), 0)
+    failures: list[BaseException] = []
+    place = urlsplit(address).hostname, urlsplit(address).port
+
+    def enhance(number: int) -> None:
+        target = recording.with_name(f"out{number}.flac")
+        client.enhance(recording, target, overwrite=True, limit_db=float(counts["recordings"] % 30))
+        counts["recordings"] += 1
+
+    def work_job(number: int) -> None:
+        job = client.wait(client.submit(recording).id, every_seconds=0.5)
+        client.fetch(job.id, recording.with_name(f"job{number}.flac"), overwrite=True)
+        client.delete(job.id)
+        counts["jobs"] += 1
+
+    def live(number: int) -> None:
+        rng = np.random.default_rng(counts["streams"])
+        rate, channels = int(rng.choice([16_000, 44_100, 48_000])), int(rng.integers(1, 3))
+        block = rng.standard_normal((channels, rate // 50)).astype(np.float32)
+
+        def paced() -> Iterator[NDArray[np.float32]]:
+            for _ in range(int(rng.integers(10, 500))):
+                time.sleep(0.02)
+                yield 0.05 * block
+
+        for _ in client.stream(paced(), rate, channels=channels, model="live"):
+            pass
+        counts["streams"] += 1
+
+    def misbehave(number: int) -> None:
+        with contextlib.suppress(SottovoceError):
+            client.enhance(Path(__file__), recording.with_name("never.py"))
+        counts["refused"] += 1
+        with socket.create_connection(place, timeout=30) as sock:
+            head = "POST /v1/audio/enhancements HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000000\r\n"
+            sock.sendall(f"{head}Content-Type: multipart/form-data; boundary=x\r\n\r\n".encode() + bytes(100_000))
+        counts["broken off"] += 1
+        with contextlib.ExitStack() as stack:
+            for _ in range(20):
+                stack.enter_context(socket.create_connection(place, timeout=30))
+            time.sleep(1)
+        counts["idle"] += 20
+
+    def repeat(act: Callable[[int], None], number: int) -> None:
+        try:
+            while time.monotonic() < until and not failures:
+                act(number)
+        except BaseException as error:
+            failures.append(error)
+
+    acts = [enhance] * 2 + [work_job] + [live] * MEMORY_STREAMS + [misbehave]
+    threads = [threading.Thread(target=repeat, args=(act, number)) for number, act in enumerate(acts)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]
+    recording.with_name("counts.json").write_text(json.dumps(counts))
+
+
+def memory_page(found: dict[str, Any]) -> list[str]:
+    """Describe memory over time: a slope with its interval, from the samples of all but the first third."""
+    times, sizes = np.array(found["samples"]).T
+    late = times >= times[-1] / 3
+    slope, (low, high) = growth(times[late] / 3600, sizes[late])
+    counts = ", ".join(f"{count} {name}" for name, count in found["counts"].items())
+    at = [int(np.searchsorted(times, share * times[-1])) for share in (0, 1 / 6, 1 / 3, 1 / 2, 2 / 3, 5 / 6, 1)]
+    return [
+        f"## Memory over {found['minutes']:g} minutes",
+        f"Two clients send recordings of {UPLOAD_SECONDS} s without a pause, one works with jobs, {MEMORY_STREAMS} begin "
+        "and end live streams of several rates, one sends what is refused, breaks uploads off and opens idle "
+        f"connections: {counts}. Proportional set size of the service and all its processes, every {SAMPLE_SECONDS:g} s. **Floor**: "
+        "a service that keeps nothing does not grow.",
+        table(["minute", *(f"{times[n] / 60:.0f}" for n in at)], [["MiB", *(f"{sizes[n]:.0f}" for n in at)]]),
+        f"In the last two thirds it grew by {slope:.1f} MiB per hour (95 % interval {low:.1f} to {high:.1f}, resampled "
+        f"in blocks of a minute). Limit: {GROWTH_LIMIT_MIB:g} MiB per hour is not exceeded by the slope: "
+        f"{verdict(slope / GROWTH_LIMIT_MIB, 1)}.",
+    ]
+
+
+def growth(hours: NDArray[np.float64], sizes: NDArray[np.float64]) -> tuple[float, tuple[float, float]]:
+    """Return the slope of a straight line, and its 95 % interval: residuals are resampled in blocks of a minute."""
+    slope, offset = np.polyfit(hours, sizes, 1)
+    line = slope * hours + offset
+    length = int(60 / SAMPLE_SECONDS)
+    rng = np.random.default_rng(0)
+    slopes = []
+    for _ in range(RESAMPLES):
+        starts = rng.integers(0, len(hours) - length + 1, -(-len(hours) // length))
+        order = (starts[:, np.newaxis] + np.arange(length)).ravel()[: len(hours)]
+        slopes.append(np.polyfit(hours, line + (sizes - line)[order], 1)[0])
+    low, high = np.percentile(slopes, (2.5, 97.5))
+    return float(slope), (float(low), float(high))
+
+
+PARTS: dict[str, tuple[Callable[[argparse.Namespace], dict[str, Any]], Callable[[dict[str, Any]], list[str]]]] = {
+    "streams": (measure_streams, streams_page),
+    "uploads": (measure_uploads, uploads_page),
+    "idle": (measure_idle, idle_page),
+    "memory": (measure_memory, memory_page),
+}
+
+
+def main() -> None:
+    """Measure, print and write benchmarks/results/service_load.md."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", help=f"any of {', '.join(PARTS)} (default: all)")
+    parser.add_argument("--seconds", type=float, default=STREAM_SECONDS, help="length of every stream")
+    parser.add_argument("--minutes", type=float, default=MEMORY_MINUTES, help="for how long memory is watched")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.parts) - set(PARTS):
+        parser.error(f"found {', '.join(sorted(unknown))}, expected parts of {', '.join(PARTS)}")
+    for name in arguments.parts or PARTS:
+        measured = PARTS[name][0](arguments)
+        # Another run may have measured another part meanwhile.
+        kept = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {}
+        KEPT.write_text(json.dumps({**kept, name: measured}) + "\n", encoding="utf-8")
+    kept = json.loads(KEPT.read_text(encoding="utf-8"))
+    pages = [paragraph for name, (_, page) in PARTS.items() if name in kept for paragraph in page(kept[name])]
+    print("\n\n".join(pages))
+    return
+    finish("service_load", "The service under load", pages)
 
 
 if __name__ == "__main__":
-    p = argparse.ArgumentParser()
-    p.add_argument("--streams", type=int, default=STREAMS)
-    p.add_argument("--seconds", type=float, default=STREAM_SECONDS)
-    p.add_argument("--case", type=int, nargs="*")
-    o = p.parse_args()
-    if o.case:
-        STREAM_CASES = tuple(STREAM_CASES[i] for i in o.case)
-    streams_part(o)
+    main()

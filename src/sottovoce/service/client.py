@@ -309,7 +309,9 @@ class Client:
         begin = {"rate": sample_rate, "channels": channels, "format": "f32le", **fields}
         address = f"ws{self._address.removeprefix('http').rstrip('/')}/v1/audio/enhancements/stream"
         try:
-            with connect(address, additional_headers=self._headers, compression=None, proxy=None) as socket:
+            # Without pings: a service that is slower than the sound comes answers none in time.
+            options: dict[str, Any] = {"compression": None, "proxy": None, "ping_interval": None}
+            with connect(address, additional_headers=self._headers, **options) as socket:
                 socket.send(json.dumps(begin))
                 for message in socket:
                     content = {} if isinstance(message, bytes) else json.loads(message)

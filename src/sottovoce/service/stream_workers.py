@@ -2,40 +2,22 @@
 
 import asyncio
 import contextlib
-import gc
 import itertools
 import logging
-import os
-import pickle
-import struct
 import sys
-from collections.abc import AsyncIterator, Iterator
-from typing import Any, NamedTuple
+from collections.abc import AsyncIterator
+from typing import Any
 
-from sottovoce.engine.enhancer import Enhancer, Stream
-from sottovoce.engine.options import EnhanceOptions
-from sottovoce.engine.workers import heed_signals
+from sottovoce.engine.enhancer import Enhancer
 from sottovoce.errors import SottovoceError
 from sottovoce.service.errors import ServiceError, service_error
-from sottovoce.signal.pcm import PcmFormat, PcmName
+from sottovoce.service.stream_work import READ_BYTES, StreamOrder, packed, unpacked
 
 log = logging.getLogger(__name__)
 
 # Started like this, a process does not run the main program of this one again.
-_PROGRAM = "import sys; sys.path[:] = {path!r}; from sottovoce.service.stream_workers import serve; serve()"
-_LENGTH = struct.Struct("<I")
-_READ_BYTES = 2**18
+_PROGRAM = "import sys; sys.path[:] = {path!r}; from sottovoce.service.stream_work import serve; serve()"
 _END_SECONDS = 2.0
-
-
-class StreamOrder(NamedTuple):
-    """What a stream is to do: model, rate in Hz, format of its samples, options."""
-
-    model: str
-    rate: int
-    channels: int
-    format: PcmName
-    options: EnhanceOptions
 
 
 class StreamWorkers:
@@ -172,7 +154,7 @@ class _Worker:
     def tell(self, number: int, kind: str, content: object) -> None:
         # Each stream waits for its answer before it says more, which bounds what lies here.
         with contextlib.suppress(OSError):
-            self._tasks.write(_packed((number, kind, content)))
+            self._tasks.write(packed((number, kind, content)))
 
     async def ask(self, number: int, kind: str, content: object) -> Any:
         if not self.is_running:
@@ -196,9 +178,9 @@ class _Worker:
     async def _read(self) -> None:
         assert self._process.stdout is not None
         received = bytearray()
-        while chunk := await self._process.stdout.read(_READ_BYTES):
+        while chunk := await self._process.stdout.read(READ_BYTES):
             received += chunk
-            for number, content in _unpacked(received):
+            for number, content in unpacked(received):
                 answer = self._waiting.get(number)
                 if answer is None or answer.done():  # its stream has ended
                     continue
@@ -218,72 +200,3 @@ class _Worker:
 
 def _ended() -> ServiceError:
     return ServiceError(500, "internal", "the process of the stream has ended: connect again")
-
-
-def _packed(message: object) -> bytes:
-    content = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
-    return _LENGTH.pack(len(content)) + content
-
-
-def _unpacked(received: bytearray) -> Iterator[Any]:
-    """Take the whole messages from what was received."""
-    while len(received) >= _LENGTH.size:
-        end = _LENGTH.size + _LENGTH.unpack_from(received)[0]
-        if len(received) < end:
-            return
-        message = pickle.loads(memoryview(received)[_LENGTH.size : end])
-        del received[:end]
-        yield message
-
-
-def serve() -> None:
-    """Be a process for live streams until the one that it works for closes standard input, or ends."""
-    heed_signals()
-    # Compiled code that prints something would print it between the answers.
-    answers = os.fdopen(os.dup(1), "wb", 0)
-    os.dup2(2, 1)
-    streams = _LocalStreams()
-    received = bytearray()
-    while chunk := os.read(0, _READ_BYTES):
-        received += chunk
-        for number, kind, content in _unpacked(received):
-            if kind == "load":
-                streams.load(*content)
-            elif kind == "end":
-                streams.end(number)
-            else:
-                try:
-                    answer = streams.answer(number, kind, content)
-                except Exception as error:
-                    answer = error
-                answers.write(_packed((number, answer)))
-
-
-class _LocalStreams:
-    """The streams of this process."""
-
-    def __init__(self) -> None:
-        self._enhancers: dict[str, Enhancer] = {}
-        self._streams: dict[int, tuple[Stream, PcmFormat]] = {}
-
-    def load(self, name: str, enhancer: Enhancer) -> None:
-        self._enhancers[name] = enhancer
-        # What stays needs not be looked at whenever garbage is collected.
-        gc.collect()
-        gc.freeze()
-
-    def answer(self, number: int, kind: str, content: Any) -> object:
-        if kind == "begin":
-            order: StreamOrder = content
-            stream = Stream(self._enhancers[order.model], order.rate, order.channels, order.options, live=True)
-            self._streams[number] = stream, PcmFormat(order.format, order.channels)
-            return stream.latency_seconds
-        stream, pcm = self._streams[number]
-        if kind == "push":
-            return pcm.encode(stream.push(pcm.decode(content)))
-        enhanced = stream.flush()
-        stream.reset()
-        return pcm.encode(enhanced)
-
-    def end(self, number: int) -> None:
-        self._streams.pop(number, None)

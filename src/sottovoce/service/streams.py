@@ -17,7 +17,8 @@ from sottovoce.service.errors import ServiceError
 from sottovoce.service.guard import SUBPROTOCOL
 from sottovoce.service.metrics import Metrics
 from sottovoce.service.schemas import StreamFields
-from sottovoce.service.stream_workers import RemoteStream, StreamOrder, StreamWorkers
+from sottovoce.service.stream_work import StreamOrder
+from sottovoce.service.stream_workers import RemoteStream, StreamWorkers
 from sottovoce.signal.pcm import PcmFormat
 
 log = logging.getLogger(__name__)
