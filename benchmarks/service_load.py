@@ -70,11 +70,12 @@ class Service:
 
     Args:
         folder: What it keeps lies there.
-        *flags: Of the command.
     """
 
-    def __init__(self, folder: Path, *flags: str) -> None:
-        command = [sys.executable, "-m", "sottovoce", "serve", "--port", "0", "--folder", str(folder), *flags]
+    def __init__(self, folder: Path) -> None:
+        # All clients of a benchmark have one address.
+        limits = ["--client-requests", "1000000", "--client-minutes", "1000000", "--client-streams", str(STREAMS)]
+        command = [sys.executable, "-m", "sottovoce", "serve", "--port", "0", "--folder", str(folder), *limits]
         self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         first = self._process.stderr.readline()
         if "serving at" not in first:
@@ -339,7 +340,7 @@ def streams_page(found: dict[str, Any]) -> list[str]:
     header += ["median (ms)", "99 % (ms)", "99.9 % (ms)", "missing", "99 % within a block"]
     return [
         f"## {STREAMS} live streams in real time",
-        f"{STREAMS} clients send blocks of one channel of 16 bits for {found['seconds']:g} s, each at times of its own. "
+        f"{STREAMS} clients send blocks of one channel of 16 bits for {found['seconds']:g} s, each at its own times. "
         "A block is answered when all samples have come that the engine's stream gives for it. Its deadline is its own "
         "length: then the next one comes. **Floor**: the processor time of the engine's stream alone for the same "
         "blocks, in one process that does nothing else. Cores are processor time per second; service and clients "
@@ -399,9 +400,9 @@ def uploads_page(found: dict[str, Any]) -> list[str]:
     failed = len(found["errors"]) + found["wrong"]
     return [
         f"## {UPLOADS} uploads at once",
-        f"{UPLOADS} clients send a FLAC of {UPLOAD_SECONDS} s at once. Errors: {len(found['errors'])}; files that are "
-        f"not the command's, byte for byte: {found['wrong']} ({verdict(failed, 1)}). All were answered within "
-        f"{found['wall_seconds']:.1f} s, the median after {median:.1f} s and the last after {longest:.1f} s. **Floor**: "
+        f"{UPLOADS} clients send a FLAC of {UPLOAD_SECONDS} s at once. Errors: {len(found['errors'])}; files that "
+        f"are not the command's, byte for byte: {found['wrong']} ({verdict(failed, 1)}). All were answered "
+        f"within {found['wall_seconds']:.1f} s, the median after {median:.1f} s and the last after {longest:.1f} s. **Floor**: "
         f"the engine in one process takes {found['floor_cpu_seconds']:.1f} CPU s for as many files; the service took "
         f"{found['cpu_seconds']:.1f}.",
     ]
@@ -539,10 +540,10 @@ def memory_page(found: dict[str, Any]) -> list[str]:
     at = [int(np.searchsorted(times, share * times[-1])) for share in (0, 1 / 6, 1 / 3, 1 / 2, 2 / 3, 5 / 6, 1)]
     return [
         f"## Memory over {found['minutes']:g} minutes",
-        f"Two clients send recordings of {UPLOAD_SECONDS} s without a pause, one works with jobs, {MEMORY_STREAMS} begin "
-        "and end live streams of several rates, one sends what is refused, breaks uploads off and opens idle "
-        f"connections: {counts}. Proportional set size of the service and all its processes, every {SAMPLE_SECONDS:g} s. **Floor**: "
-        "a service that keeps nothing does not grow.",
+        f"Two clients send recordings of {UPLOAD_SECONDS} s without a pause, one works with jobs, {MEMORY_STREAMS} "
+        "begin and end live streams of several rates, one sends what is refused, breaks uploads off and opens idle "
+        f"connections: {counts}. Proportional set size of the service and all its processes, every "
+        f"{SAMPLE_SECONDS:g} s. **Floor**: a service that keeps nothing does not grow.",
         table(["minute", *(f"{times[n] / 60:.0f}" for n in at)], [["MiB", *(f"{sizes[n]:.0f}" for n in at)]]),
         f"In the last two thirds it grew by {slope:.1f} MiB per hour (95 % interval {low:.1f} to {high:.1f}, resampled "
         f"in blocks of a minute). Limit: {GROWTH_LIMIT_MIB:g} MiB per hour is not exceeded by the slope: "

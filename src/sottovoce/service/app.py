@@ -15,6 +15,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 import sottovoce
 from sottovoce.atomic import clear_leftovers, temporary_folder
@@ -25,6 +26,7 @@ from sottovoce.service.errors import ServiceError
 from sottovoce.service.guard import Guard
 from sottovoce.service.jobs import Job, Jobs, JobStore, no_job
 from sottovoce.service.kinds import media_type
+from sottovoce.service.limits import Limits, RequestLimit, client_of
 from sottovoce.service.metrics import Metrics, Observer
 from sottovoce.service.page import Asset, read_assets
 from sottovoce.service.pool import Pool
@@ -99,12 +101,14 @@ class _Parts:
             at_once=max(1, settings.workers - 1),
             limit=settings.jobs,
             seconds=3600 * settings.job_hours,
-            on_finish=lambda fields, result: self.count(EnhancementFields.model_validate_json(fields), result),
+            on_finish=self._finish_job,
         )
+        self.limits = Limits(settings)
         self.metrics = Metrics(self.pool, self.jobs)
         self.streams = Streams(
             self.enhancers,
             self.metrics,
+            self.limits,
             limit=settings.streams,
             workers=settings.workers,
             is_stopping=self.pool.is_stopping,
@@ -152,6 +156,10 @@ class _Parts:
             max_seconds=60 * self.settings.max_minutes,
         )
 
+    def _finish_job(self, fields: str, result: Result) -> None:
+        self.count(EnhancementFields.model_validate_json(fields), result)
+        self.limits.take_job(result.path.parent.name, result.decoded_seconds)
+
     def count(self, fields: EnhancementFields, result: Result) -> None:
         """Count what was enhanced."""
         self.metrics.sound.labels(fields.model).inc(result.seconds)
@@ -184,8 +192,11 @@ def create_app(settings: ServiceSettings) -> FastAPI:
     app.state.pool = parts.pool
     assets = read_assets()
     app.add_middleware(Guard, settings=settings, public=frozenset(assets))
+    app.add_middleware(RequestLimit, limits=parts.limits)
     app.add_middleware(Observer, metrics=parts.metrics)
     app.add_middleware(Refusals)
+    if settings.proxies:
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.proxies))  # type: ignore[arg-type]
     _answer_errors(app)
     _add_enhancements(app, parts)
     app.add_api_websocket_route(STREAM_PATH, _stream_of(parts))
@@ -205,12 +216,15 @@ def _add_enhancements(app: FastAPI, parts: _Parts) -> None:
     )
     async def enhance(request: Request) -> Response:
         """Take noise and reverberation out of a recording; the answer is what `sottovoce enhance` would write."""
+        client = client_of(request.scope)
+        parts.limits.require_sound(client)
         with parts.pool.admit(), _private_folder(parts.settings.folder) as folder:
             recording, fields = await parts.receive(request, folder)
             result = await _unless_gone(request, parts.pool.enhance(parts.order(fields, recording)))
             # What is open can be read after its folder is gone.
             answer = FileAnswer(result.path, result.notes)
         parts.count(fields, result)
+        parts.limits.take_sound(client, result.decoded_seconds)
         return answer
 
 
@@ -247,14 +261,17 @@ def _add_jobs(app: FastAPI, parts: _Parts) -> None:
     )
     async def submit(request: Request, response: Response) -> JobAnswer:
         """Take a recording, for which the answer names a job; jobs outlive a restart of the service."""
+        client = client_of(request.scope)
+        parts.limits.require_sound(client)
         await jobs.require_room()
         with parts.pool.admit(), _private_folder(parts.settings.folder) as folder:
             recording, fields = await parts.receive(request, folder)
             job = await jobs.add(folder, recording.name, fields.model_dump_json())
+        parts.limits.note_job(job.id, client)
         response.headers["Location"] = f"/v1/jobs/{job.id}"
         return describe(job)
 
-    @app.get("/v1/jobs/{job}", summary="See how far a job is", responses=_errors(401, 403, 404))
+    @app.get("/v1/jobs/{job}", summary="See how far a job is", responses=_errors(401, 403, 404, 429))
     async def see(job: str) -> JobAnswer:
         """How far the job is, and why it failed if it did."""
         return describe(await jobs.find(job))
@@ -263,7 +280,7 @@ def _add_jobs(app: FastAPI, parts: _Parts) -> None:
         "/v1/jobs/{job}/result",
         response_class=Response,
         summary="Take the result of a job",
-        responses={200: _RECORDING, **_errors(401, 403, 404, 409)},
+        responses={200: _RECORDING, **_errors(401, 403, 404, 409, 429)},
     )
     async def take(job: str) -> Response:
         """The enhanced recording; it can be taken again until the job is deleted or expires."""
@@ -276,14 +293,14 @@ def _add_jobs(app: FastAPI, parts: _Parts) -> None:
         except FileNotFoundError:
             raise no_job() from None  # it was deleted meanwhile
 
-    @app.delete("/v1/jobs/{job}", status_code=204, summary="Delete a job", responses=_errors(401, 403, 404))
+    @app.delete("/v1/jobs/{job}", status_code=204, summary="Delete a job", responses=_errors(401, 403, 404, 429))
     async def delete(job: str) -> None:
         """End a job, and delete its recording and its result."""
         await jobs.delete(await jobs.find(job))
 
 
 def _add_descriptions(app: FastAPI, parts: _Parts) -> None:
-    @app.get("/v1/models", summary="List the models", responses=_errors(401, 403))
+    @app.get("/v1/models", summary="List the models", responses=_errors(401, 403, 429))
     async def models() -> Models:
         """The models that may be named: the bundled ones, and those that the service was started with."""
         return Models(models=[ModelDescription.of(name, enhancer) for name, enhancer in parts.enhancers.items()])

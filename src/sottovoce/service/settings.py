@@ -68,6 +68,12 @@ class ServiceSettings:
         max_minutes: The longest recording, counted while it is decoded, all channels together.
         transfer_seconds: The longest time that an upload, or a download, may take.
         streams: The most channels of live streams, all streams together; others are refused.
+        client_requests: The most requests of one client in a minute; further ones are refused (429). A client is an
+            address, or a network of IPv6.
+        client_minutes: The most sound of one client in an hour, all channels and streams together.
+        client_streams: The most channels of live streams of one client at once.
+        proxies: Addresses or networks of proxies whose header X-Forwarded-For is believed. Without them, all that comes
+            through a proxy counts as one client.
         connections: The most open connections. The one that has been idle for longest makes room for a new one.
         grace_seconds: How long a service that is to stop waits for what it is enhancing.
         jobs: The most jobs, finished ones included; others are refused (429).
@@ -92,6 +98,10 @@ class ServiceSettings:
     max_minutes: float = _setting("MAX_MINUTES", 240.0, float, "a number")
     transfer_seconds: float = _setting("TRANSFER_SECONDS", 600.0, float, "a number")
     streams: int = _setting("STREAMS", 32, int, "a whole number")
+    client_requests: int = _setting("CLIENT_REQUESTS", 600, int, "a whole number")
+    client_minutes: float = _setting("CLIENT_MINUTES", 6000.0, float, "a number")
+    client_streams: int = _setting("CLIENT_STREAMS", 16, int, "a whole number")
+    proxies: tuple[str, ...] = _setting("PROXIES", (), _words, "addresses")
     connections: int = _setting("CONNECTIONS", 512, int, "a whole number")
     grace_seconds: float = _setting("GRACE_SECONDS", 30.0, float, "a number")
     jobs: int = _setting("JOBS", 256, int, "a whole number")
@@ -111,6 +121,14 @@ class ServiceSettings:
                 "--token-file, or listen at 127.0.0.1"
             )
         self.model_paths()
+        for proxy in self.proxies:
+            try:
+                ipaddress.ip_network(proxy)
+            except ValueError as error:
+                raise ConfigError(
+                    f"found the proxy {proxy!r}, expected an address such as 10.0.0.5, or a network such as "
+                    f"10.0.0.0/24 ({error})"
+                ) from None
 
     def _read_token(self) -> str | None:
         token = os.environ.get(f"{PREFIX}TOKEN")
@@ -175,6 +193,9 @@ _RANGES = {
     "max_minutes": (0.001, 1e6),
     "transfer_seconds": (1, 86_400),
     "streams": (0, 10_000),
+    "client_requests": (1, 1e9),
+    "client_minutes": (0.001, 1e9),
+    "client_streams": (0, 10_000),
     "connections": (1, 100_000),
     "grace_seconds": (0, 3600),
     "jobs": (0, 1_000_000),

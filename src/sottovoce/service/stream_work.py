@@ -56,6 +56,8 @@ def serve() -> None:
         for number, kind, content in unpacked(received):
             if kind == "load":
                 streams.load(*content)
+            elif kind == "unload":
+                streams.unload(content)
             elif kind == "end":
                 streams.end(number)
             else:
@@ -79,6 +81,9 @@ class _LocalStreams:
         # What stays needs not be looked at whenever garbage is collected.
         gc.collect()
         gc.freeze()
+
+    def unload(self, name: str) -> None:
+        del self._enhancers[name]
 
     def answer(self, number: int, kind: str, content: Any) -> object:
         if kind == "begin":

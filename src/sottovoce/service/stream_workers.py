@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import logging
 import sys
+from collections import OrderedDict
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -18,6 +19,8 @@ log = logging.getLogger(__name__)
 # Started like this, a process does not run the main program of this one again.
 _PROGRAM = "import sys; sys.path[:] = {path!r}; from sottovoce.service.stream_work import serve; serve()"
 _END_SECONDS = 2.0
+# Models that a process keeps; those of open streams stay in any case.
+_MAX_MODELS = 16
 
 
 class StreamWorkers:
@@ -88,10 +91,8 @@ class RemoteStream:
         self._number = next(self._numbers)
 
     async def begin(self, enhancer: Enhancer, order: StreamOrder) -> None:
-        """Make the stream; the model goes to a process once."""
-        if self._worker.enhancers.get(order.model) is not enhancer:
-            self._worker.enhancers[order.model] = enhancer
-            self._worker.tell(self._number, "load", (order.model, enhancer))
+        """Make the stream."""
+        self._worker.load(self._number, order.model, enhancer)
         self.latency_seconds = await self._worker.ask(self._number, "begin", order)
 
     async def push(self, samples: bytes) -> bytes:
@@ -128,7 +129,7 @@ class _Worker:
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.channels = 0
-        self.enhancers: dict[str, Enhancer] = {}
+        self._enhancers: OrderedDict[str, Enhancer] = OrderedDict()
         self._process = process
         assert process.stdin is not None
         self._tasks = process.stdin
@@ -150,6 +151,15 @@ class _Worker:
     @property
     def is_running(self) -> bool:
         return not self._reading.done()
+
+    def load(self, number: int, name: str, enhancer: Enhancer) -> None:
+        """Send a model, unless the process has it; it keeps those that were used last."""
+        if self._enhancers.get(name) is not enhancer:
+            self._enhancers[name] = enhancer
+            self.tell(number, "load", (name, enhancer))
+        self._enhancers.move_to_end(name)
+        if len(self._enhancers) > _MAX_MODELS:
+            self.tell(number, "unload", self._enhancers.popitem(last=False)[0])
 
     def tell(self, number: int, kind: str, content: object) -> None:
         # Each stream waits for its answer before it says more, which bounds what lies here.

@@ -15,6 +15,7 @@ from starlette.websockets import WebSocketDisconnect, WebSocketState
 from sottovoce.engine.enhancer import Enhancer
 from sottovoce.service.errors import ServiceError
 from sottovoce.service.guard import SUBPROTOCOL
+from sottovoce.service.limits import Limits, client_of
 from sottovoce.service.metrics import Metrics
 from sottovoce.service.schemas import StreamFields
 from sottovoce.service.stream_work import StreamOrder
@@ -43,6 +44,7 @@ class Streams:
     Args:
         enhancers: The engines by name.
         metrics: Where streams are counted.
+        limits: What each client may ask for.
         limit: The most channels of all streams together.
         workers: The most processes for streams.
         is_stopping: Set when the service is about to stop.
@@ -52,6 +54,7 @@ class Streams:
         self,
         enhancers: Mapping[str, Enhancer],
         metrics: Metrics,
+        limits: Limits,
         *,
         limit: int,
         workers: int,
@@ -59,6 +62,7 @@ class Streams:
     ) -> None:
         self._enhancers = enhancers
         self._metrics = metrics
+        self._limits = limits
         self._limit = limit
         self._workers = StreamWorkers(workers)
         self._is_stopping = is_stopping
@@ -107,7 +111,7 @@ class Streams:
             raise _unreadable("found sound in the first frame, expected text with rate, channels and format")
         fields = StreamFields.checked(_read(text), list(self._enhancers))
         order = StreamOrder(fields.model, fields.rate, fields.channels, fields.format, fields.options())
-        with self._admitted(fields.channels):
+        with self._limits.stream(session.client, fields.channels), self._admitted(fields.channels):
             async with self._workers.open(self._enhancers[fields.model], order) as stream:
                 await self._greet(session, stream, fields)
                 await self._enhance(session, stream, fields)
@@ -132,6 +136,7 @@ class Streams:
         while True:
             message = await session.receive(IDLE_SECONDS)
             if isinstance(message, bytes):
+                self._limits.require_sound(session.client)
                 count = _samples(message, pcm)
                 for start in range(0, len(message), piece):
                     begun = time.perf_counter()
@@ -140,6 +145,7 @@ class Streams:
                 samples += count
                 session.seconds += count / fields.rate
                 sound.inc(count / fields.rate)
+                self._limits.take_sound(session.client, fields.channels * count / fields.rate)
                 continue
             command = _read(message).get("type")
             if command == "KeepAlive":
@@ -177,6 +183,7 @@ class _Session:
 
     def __init__(self, socket: WebSocket) -> None:
         self.seconds = 0.0
+        self.client = client_of(socket.scope)
         self._socket = socket
 
     async def receive(self, seconds: float) -> str | bytes:

@@ -53,11 +53,13 @@ class Result:
         path: The result.
         seconds: Length of the recording.
         notes: What whoever sent the recording should know, such as tags for which there is no place.
+        decoded_seconds: Sound that was decoded, all channels together.
     """
 
     path: Path
     seconds: float
     notes: tuple[str, ...] = ()
+    decoded_seconds: float = 0.0
 
 
 def enhance_upload(enhancers: Mapping[str, Enhancer], order: Order, *, advance: Callable[[float], None]) -> Result:
@@ -115,7 +117,7 @@ def enhance_upload(enhancers: Mapping[str, Enhancer], order: Order, *, advance: 
         raise type(error)(without_place(error)) from None
     finally:
         logging.getLogger("sottovoce").removeHandler(warnings)
-    return Result(target, seconds, tuple(map(without_place, warnings.sentences)))
+    return Result(target, seconds, tuple(map(without_place, warnings.sentences)), taken_seconds)
 
 
 class _Warnings(logging.Handler):
