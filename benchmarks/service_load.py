@@ -402,9 +402,9 @@ def uploads_page(found: dict[str, Any]) -> list[str]:
         f"## {UPLOADS} uploads at once",
         f"{UPLOADS} clients send a FLAC of {UPLOAD_SECONDS} s at once. Errors: {len(found['errors'])}; files that "
         f"are not the command's, byte for byte: {found['wrong']} ({verdict(failed, 1)}). All were answered "
-        f"within {found['wall_seconds']:.1f} s, the median after {median:.1f} s and the last after {longest:.1f} s. **Floor**: "
-        f"the engine in one process takes {found['floor_cpu_seconds']:.1f} CPU s for as many files; the service took "
-        f"{found['cpu_seconds']:.1f}.",
+        f"within {found['wall_seconds']:.1f} s, the median after {median:.1f} s and the last after "
+        f"{longest:.1f} s. **Floor**: the engine in one process takes {found['floor_cpu_seconds']:.1f} CPU s for as "
+        f"many files; the service took {found['cpu_seconds']:.1f}.",
     ]
 
 

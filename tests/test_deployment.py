@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("fastapi")
-yaml = pytest.importorskip("yaml")
+pytest.importorskip("yaml")
+import yaml
 
 from sottovoce.cli import COMMANDS
 from sottovoce.service.server import _CLOSING_SECONDS

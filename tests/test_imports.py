@@ -184,7 +184,7 @@ assert main() == 0
 
 
 def test_a_worker_of_the_service_and_its_client_load_no_server():
-    loaded = loaded_by("import sottovoce.service.work, sottovoce.service.client")
+    loaded = loaded_by("import sottovoce.service.work, sottovoce.service.stream_work, sottovoce.service.client")
     assert "numpy" in loaded
     assert not loaded & (HEAVY | {"pydantic", "asyncio", "tyro"})
 

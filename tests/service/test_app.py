@@ -1,7 +1,9 @@
 """Requests and answers: the output is the command's, errors say what to do, and nothing is left behind."""
 
+import gzip
 import json
 import os
+import pickle
 import shutil
 import socket
 from urllib.parse import urlsplit
@@ -17,6 +19,7 @@ from sottovoce.engine.options import EnhanceOptions
 from sottovoce.service.schemas import EnhancementFields
 from sottovoce.signal.audio import read
 from sottovoce.signal.output import OutputOptions
+from sottovoce.weights import MODELS
 
 from ..signal.audio.files import cut, film, noise, save, tone, without_flac_length
 from .calls import BOUNDARY, FORM, PATH, call, form, part, post, serving, wait_until
@@ -187,6 +190,24 @@ REFUSED = {
         "unknown_format",
         "recording.mp4 is not a sound file",
     ),
+    "a model": (
+        [part("file", MODELS["live"].read_bytes(), "a.wav")],
+        415,
+        "unknown_format",
+        "recording.wav is not a sound file",
+    ),
+    "a pickle": (
+        [part("file", pickle.dumps(print), "model.onnx")],
+        415,
+        "unknown_format",
+        "recording is not a sound file",
+    ),
+    "a compressed file": (
+        [part("file", gzip.compress(bytes(1_000_000)), "a.wav.gz")],
+        415,
+        "unknown_format",
+        "recording is not a sound file",
+    ),
     "nothing in a file": ([part("file", b"", "a.wav")], 422, "invalid_recording", "recording.wav is empty"),
 }
 
@@ -243,6 +264,13 @@ def test_sound_is_counted_while_it_is_decoded(tmp_path, service):
     content = (tmp_path / "b.flac").read_bytes()
     assert len(content) < 100_000
     assert post(service.address, part("file", content, "b.flac")).error[0] == "recording_too_long"
+
+
+def test_a_body_is_never_unpacked(service):
+    """A form that was compressed could hold any number of bytes."""
+    body = gzip.compress(form(part("file", bytes(50_000_000), "a.wav")))
+    answer = call(service.address, "POST", PATH, body, {**FORM, "Content-Encoding": "gzip"})
+    assert (answer.status, answer.error[0]) == (422, "invalid_form")
 
 
 @pytest.mark.parametrize("is_stated", [True, False])

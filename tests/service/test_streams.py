@@ -1,6 +1,7 @@
 """Live sound over a WebSocket: the samples of the engine's stream, bounds, and who may call."""
 
 import base64
+import contextlib
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -222,10 +224,11 @@ def metric(service, name):
 
 def test_so_many_channels_at_once_and_their_counters(models, tmp_path):
     with serving(models=models, folder=tmp_path / "state", workers=1, streams=3) as service:
-        with opened(service.address) as first, opened(service.address) as second:
+        with opened(service.address) as first:
             begin(first, channels=2)
-            second.send('{"rate": 16000, "channels": 2, "format": "f32le"}')
-            code, closing, sentence = refused(second)
+            with opened(service.address) as second:
+                second.send('{"rate": 16000, "channels": 2, "format": "f32le"}')
+                code, closing, sentence = refused(second)
             assert (code, closing) == ("too_many_streams", 1013)
             assert "found 2 channels in open streams and 2 more, expected 3 at most" in sentence
             assert metric(service, "sottovoce_streams") == 1
@@ -322,6 +325,93 @@ def test_what_the_client_says(service, guarded):  # noqa: F811
 
     with pytest.raises(ZeroDivisionError):
         list(Client(service.address).stream(broken(), 16_000))
+
+
+@contextlib.contextmanager
+def raw(service):
+    """A stream that has begun, whose client writes its frames itself, and reads none."""
+    place = urlsplit(service.address)
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.connect((place.hostname, place.port))
+        sock.settimeout(30)
+        sock.sendall(
+            f"GET {PATH} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+        )
+        assert sock.recv(12) == b"HTTP/1.1 101"
+        start = b'{"rate": 16000, "channels": 8, "format": "f32le", "model": "identity"}'
+        sock.sendall(frame(0x81, start))
+        yield sock
+
+
+def frame(kind, content=b""):
+    """A frame with a mask of zeros."""
+    assert len(content) < 126
+    return bytes([kind, 0x80 | len(content)]) + bytes(4) + content
+
+
+def is_closed_by(sock, data):
+    """Send something again and again until the service has had enough; says whether it ever had."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            sock.sendall(data)
+        except OSError as error:
+            return not isinstance(error, TimeoutError)
+    return False
+
+
+BINARY, CONTINUATION, PING = 0x02, 0x00, 0x89
+
+
+@pytest.mark.parametrize(
+    ("first", "more"),
+    [(b"", 100 * frame(PING, bytes(125))), (frame(BINARY), 100 * frame(CONTINUATION))],
+    ids=["pings", "fragments"],
+)
+def test_floods_of_frames_end_their_stream_alone(service, first, more):
+    with opened(service.address) as other:
+        begin(other)
+        with raw(service) as sock:
+            sock.sendall(first)
+            assert is_closed_by(sock, more)
+        wait_until(lambda: metric(service, "sottovoce_streams") == 1)
+        say(other, "Finalize")
+        assert rest(other)[1]["samples"] == 0
+
+
+def test_some_pings_are_answered(service):
+    with opened(service.address) as connection:
+        begin(connection)
+        for _ in range(5):
+            assert connection.ping().wait(10)
+
+
+def test_no_compression_is_agreed_upon(service):
+    """A few bytes could hold a frame of any size."""
+    with connect(service.address.replace("http", "ws", 1) + PATH, proxy=None) as connection:
+        assert "deflate" in connection.request.headers["Sec-WebSocket-Extensions"]
+        assert connection.response.headers.get("Sec-WebSocket-Extensions") is None
+
+
+def test_the_service_ends_beside_a_client_that_does_not_read(models, tmp_path):
+    settings = {"models": models, "folder": tmp_path / "state", "workers": 1, "grace_seconds": 0}
+    with serving(**settings) as service, raw(service) as sock:
+        sock.setblocking(False)
+        sound = bytes([0x82, 0xFF]) + (2**17).to_bytes(8, "big") + bytes(4 + 2**17)
+        sent = 0
+        stalled_since = time.monotonic()
+        while time.monotonic() - stalled_since < 0.5:
+            try:
+                sent += sock.send(sound[sent % len(sound) :])
+                stalled_since = time.monotonic()
+            except BlockingIOError:
+                time.sleep(0.01)
+        begun = time.monotonic()
+        service.stop()
+        wait_until(lambda: not service._server.server_state.connections)
+    assert time.monotonic() - begun < 20
 
 
 @pytest.mark.slow

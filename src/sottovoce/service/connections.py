@@ -17,6 +17,8 @@ _CLOSING_SECONDS = 2.0
 # What may wait for a client beside the sound: answers to its pings.
 _MAX_WAITING_BYTES = 2**21
 _MAX_FRAGMENTS = 1024
+# Between two checks, about a second apart; browsers and libraries send one in 20 s.
+_MAX_PINGS = 100
 
 
 class Connection(H11Protocol):
@@ -94,6 +96,7 @@ class Socket(WebSocketsSansIOProtocol):
         self.close_timeout = _CLOSING_SECONDS
         self.waiting_since = time.monotonic()
         self._is_spoken = False
+        self._pings = 0
         self._stalled_since: float | None = None
 
     @property
@@ -103,6 +106,7 @@ class Socket(WebSocketsSansIOProtocol):
 
     def check(self) -> None:
         """Close the connection if its client has not read for too long; to be called about once a second."""
+        self._pings = 0
         if self.writable.is_set() and not self.transport.is_closing():
             self._stalled_since = None
         elif self._stalled_since is None:
@@ -130,8 +134,9 @@ class Socket(WebSocketsSansIOProtocol):
             self.transport.abort()
 
     def handle_ping(self) -> None:
-        """Answer, unless the client reads no answers."""
-        if self.transport.get_write_buffer_size() < _MAX_WAITING_BYTES:
+        """Answer, unless there are too many, or the client reads no answers."""
+        self._pings += 1
+        if self._pings <= _MAX_PINGS and self.transport.get_write_buffer_size() < _MAX_WAITING_BYTES:
             super().handle_ping()
         else:
             self.transport.abort()
