@@ -2,17 +2,32 @@
 # The service: docker build -t sottovoce . && docker run -e SOTTOVOCE_TOKEN=... -p 8000:8000 sottovoce
 # See docs/deployment.md.
 
-FROM python:3.12-slim AS build
+# Debian's own Python: a quarter smaller than the image `python:slim`, and with security updates for as long.
+FROM debian:bookworm-slim AS python
+# Whatever version has the latest security updates.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends python3 \
+    && rm -rf /var/lib/apt/lists/*
+
+FROM python AS build
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends python3-venv binutils \
+    && rm -rf /var/lib/apt/lists/*
 WORKDIR /source
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY conf conf
 COPY src src
-# Modules are compiled here, since the image is read only where it runs. Nothing is installed there, so pip goes.
-RUN python -m venv /opt/sottovoce \
-    && /opt/sottovoce/bin/pip install --no-cache-dir --disable-pip-version-check -c constraints.txt ".[serve,av]" \
-    && /opt/sottovoce/bin/pip uninstall --yes pip
+RUN python3 -m venv /opt/sottovoce \
+    && /opt/sottovoce/bin/pip install --no-cache-dir --disable-pip-version-check -c constraints.txt ".[serve,av]"
+# What no service runs: tests, tools that convert models, symbols for debuggers, and pip, as nothing is installed later.
+RUN /opt/sottovoce/bin/pip uninstall --yes pip setuptools \
+    && find /opt/sottovoce/lib -type d \( -name tests -o -path '*/onnxruntime/transformers' \
+        -o -path '*/onnxruntime/quantization' -o -path '*/onnxruntime/tools' \) -prune -exec rm -rf {} + \
+    && find /opt/sottovoce/lib -name '*.so*' -exec strip --strip-unneeded {} +
 
-FROM python:3.12-slim
+FROM python
 COPY --from=build /opt/sottovoce /opt/sottovoce
 RUN install --directory --mode=0700 --owner=10001 --group=10001 /var/lib/sottovoce
 USER 10001:10001

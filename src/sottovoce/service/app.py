@@ -196,7 +196,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
     app.add_middleware(Observer, metrics=parts.metrics)
     app.add_middleware(Refusals)
     if settings.proxies:
-        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.proxies))  # type: ignore[arg-type]
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.proxies))
     _answer_errors(app)
     _add_enhancements(app, parts)
     app.add_api_websocket_route(STREAM_PATH, _stream_of(parts))
