@@ -23,8 +23,8 @@ def export(
 
     `train` and `adapt` export what they have trained. This is for a network that was trained further in PyTorch, or
     whose file is lost or of an older version. One file serves whole recordings and streams: it takes any number of
-    frames, and the state of the network is among its inputs and outputs. Before the file is written, ONNX Runtime and
-    PyTorch enhance the same sound, and must agree. Its inputs and outputs are in docs/onnx.md.
+    frames, and the state of the network is among its inputs and outputs (see docs/onnx.md). Before the file is
+    written, ONNX Runtime and PyTorch enhance the same sound, and must agree.
 
     Example:
         sottovoce export tuned.safetensors -o tuned.onnx
