@@ -32,8 +32,7 @@ def export(
         sottovoce enhance meeting.wav -o clear.wav --model tuned.onnx
 
     Args:
-        model: What to export: a training checkpoint (.safetensors), a run's folder, or a bundled model (default, live),
-            of which the package has its weights at half precision.
+        model: What to export: a training checkpoint (.safetensors), a run's folder, or a bundled model (default, live).
         output: File to write, .onnx.
         licence: Licence of the weights, to be kept in the file; by default that in the exported model beside the
             checkpoint, if there is one.
