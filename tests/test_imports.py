@@ -35,7 +35,7 @@ MAY_KNOW = {
     "models": {"signal", "config", "engine"},  # of engine, the exported file alone: see below
     "objectives": {"signal", "config", "models"},
     "data": {"signal", "config"},
-    "training": {"signal", "config", "engine", "models", "objectives", "data", "metrics"},
+    "training": {"signal", "config", "engine", "models", "objectives", "data", "metrics", "weights"},
     "metrics": {"signal"},
     "service": {"signal", "engine", "weights"},
     "integrations": {"signal", "engine"},

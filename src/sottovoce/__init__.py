@@ -30,8 +30,8 @@ def load(model: Path | str = "default") -> "Enhancer":
     """Load a model: short for `Enhancer.from_pretrained`.
 
     Args:
-        model: Name of a bundled model, "default" or "live"; or a model file, or the folder that `sottovoce train` or
-            `sottovoce adapt` wrote. torch is not needed.
+        model: Name of a bundled model, "default" or "live"; or a model file or the file of a place, or the folder that
+            `sottovoce train` or `sottovoce adapt` wrote. torch is not needed.
 
     Returns:
         An enhancer, to be used for any number of recordings and streams.

@@ -11,13 +11,17 @@ from sottovoce.config import find_settings, load_settings, parse_settings
 from sottovoce.engine.enhancer import Enhancer
 from sottovoce.engine.model import Model
 from sottovoce.engine.model_file import METADATA_KEY
+from sottovoce.errors import ModelError
+from sottovoce.models.adapters import attach, merge
 from sottovoce.models.blocks import Past
-from sottovoce.models.export import Provenance, export_model
+from sottovoce.models.checkpoint import load_checkpoint
+from sottovoce.models.export import Provenance, adapters_between, export_model
 from sottovoce.models.joint import count_parameters
+from sottovoce.weights import CHECKPOINTS, MODELS
 
 from ..systems import build, small_settings, speech
 
-pytestmark = pytest.mark.slow  # tracing a graph takes long, and several tests share one
+traced = pytest.mark.slow  # tracing a graph takes long, and several tests share one
 
 SYSTEMS = {
     "default": lambda: load_settings(find_settings("default")),
@@ -45,6 +49,7 @@ def exported(tmp_path_factory):
     return export
 
 
+@traced
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_file_enhances_as_the_system_does(exported, name):
     _, system, path = exported(name)
@@ -57,6 +62,7 @@ def test_file_enhances_as_the_system_does(exported, name):
     np.testing.assert_allclose(enhanced, expected, atol=1e-4)
 
 
+@traced
 @pytest.mark.parametrize("name", ["small", "compressed phases"])
 @pytest.mark.parametrize("samples", [1, 15, 16, 17, 63, 64, 65, 1001])
 def test_short_signals_agree_too(exported, name, samples):
@@ -66,6 +72,7 @@ def test_short_signals_agree_too(exported, name, samples):
     np.testing.assert_allclose(Enhancer(Model.load(path)).enhance(waveform, 16000), expected, atol=1e-4)
 
 
+@traced
 @pytest.mark.parametrize("name", ["small", "compressed phases"])
 @pytest.mark.parametrize("gain", [0.0, 1.0])
 def test_digital_silence_gives_numbers(exported, name, gain):
@@ -79,6 +86,7 @@ def test_digital_silence_gives_numbers(exported, name, gain):
     np.testing.assert_allclose(enhanced, expected, atol=1e-4)
 
 
+@traced
 def test_one_frame_at_a_time_gives_the_same(exported):
     _, system, path = exported("small")
     model = Model.load(path)
@@ -92,6 +100,7 @@ def test_one_frame_at_a_time_gives_the_same(exported):
     np.testing.assert_allclose(np.concatenate(pieces, axis=-1), expected, atol=1e-4, rtol=1e-4)
 
 
+@traced
 def test_metadata_say_what_a_reader_must_know(exported):
     settings, system, path = exported("default")
     metadata = Model.load(path).metadata
@@ -106,6 +115,7 @@ def test_metadata_say_what_a_reader_must_know(exported):
     assert parse_settings(metadata.settings, "metadata") == settings
 
 
+@traced
 def test_file_is_a_valid_onnx_model_and_tells_nothing_else(exported):
     _, _, path = exported("small")
     graph = onnx.load(path)
@@ -121,6 +131,7 @@ def test_file_is_a_valid_onnx_model_and_tells_nothing_else(exported):
     assert stored < sum(parameter.numel() for parameter in build(SYSTEMS["small"]()).parameters())
 
 
+@traced
 def test_file_holds_no_path_of_the_machine(exported):
     _, _, path = exported("small")
     content = path.read_bytes()
@@ -128,6 +139,7 @@ def test_file_holds_no_path_of_the_machine(exported):
         assert trace not in content
 
 
+@traced
 def test_export_leaves_the_system_as_it_is(tmp_path):
     settings = small_settings()
     system = build(settings).train()
@@ -136,3 +148,56 @@ def test_export_leaves_the_system_as_it_is(tmp_path):
     assert system.training
     assert all(torch.equal(value, before[name]) for name, value in system.state_dict().items())
     assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"]
+
+
+def with_adapters(system, rank):
+    """Give a system changes of a rank, of a size that training gives them."""
+    adapters = attach(system.adapted_parts(), rank, torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        for parameter in (parameter for adapter in adapters for parameter in adapter.parameters()):
+            parameter.add_(0.03 * torch.randn(parameter.shape))
+    merge(system)
+    return system
+
+
+def place(path, base, old, new, rank):
+    path.write_bytes(
+        adapters_between(base.read_bytes(), old, new, rank=rank, training_data=["A room."], command="adapt")
+    )
+    return path
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_bundled_model_with_a_place_enhances_as_the_adapted_system_does(tmp_path, name):
+    old, new = (load_checkpoint(CHECKPOINTS[name])[0] for _ in range(2))
+    with_adapters(new, 4)
+    path = place(tmp_path / "model.place", MODELS[name], old, new, 4)
+    assert path.stat().st_size <= 100_000
+    waveform = speech(1.0)[None]
+    expected, before = (system.enhance(torch.from_numpy(waveform)).numpy() for system in (new, old))
+    assert np.abs(expected - before).max() > 1e-2
+    np.testing.assert_allclose(Enhancer(Model.load(path)).enhance(waveform, 16000), expected, atol=1e-4)
+
+
+@traced
+@pytest.mark.parametrize("rank", [0, 1, 4])
+def test_a_place_on_the_exported_model_is_the_adapted_system_exported(exported, tmp_path, rank):
+    settings, old, base = exported("default")
+    new = build(settings)
+    new.load_state_dict(old.state_dict())
+    with_adapters(new, rank)
+    export_model(tmp_path / "adapted.onnx", new, settings, licence="", training_data=[], command="")
+    (tmp_path / "base.onnx").write_bytes(base.read_bytes())
+    path = place(tmp_path / "model.place", tmp_path / "base.onnx", old, new, rank)
+    enhanced = [Enhancer(Model.load(file)).enhance(speech(1.0), 16000) for file in (path, tmp_path / "adapted.onnx")]
+    np.testing.assert_allclose(*enhanced, atol=1e-4)
+
+
+def test_a_model_that_was_not_exported_from_the_checkpoint_is_refused(tmp_path):
+    old = load_checkpoint(CHECKPOINTS["default"])[0]
+    with torch.no_grad():
+        old.mask.network.norm.bias.add_(1.0)
+    new = load_checkpoint(CHECKPOINTS["default"])[0]
+    with pytest.raises(ModelError, match="has other weights"):
+        place(tmp_path / "model.place", MODELS["default"], old, new, 4)
+    assert not list(tmp_path.iterdir())

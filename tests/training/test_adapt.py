@@ -14,6 +14,7 @@ from sottovoce.config import SystemSettings
 from sottovoce.data.corpora.harvest import NoiseStretch
 from sottovoce.data.corpora.manifest import Manifest, scan
 from sottovoce.data.corpora.place import listen
+from sottovoce.engine.adapters import write_adapters
 from sottovoce.engine.enhancer import Enhancer
 from sottovoce.engine.model import Model
 from sottovoce.errors import ConfigError, DataError
@@ -26,7 +27,7 @@ from sottovoce.training import adapt as adapt_module
 from sottovoce.training import preparation
 from sottovoce.training.adapt import Comparison, adapt, compare
 from sottovoce.training.preparation import TrainingData
-from sottovoce.weights import CHECKPOINTS, DEFAULT_SPEECH
+from sottovoce.weights import CHECKPOINTS, DEFAULT_SPEECH, MODELS
 
 from ..data.synthetic import RATE, write
 from .conftest import fitted, tiny
@@ -54,7 +55,10 @@ def place(folders, checkpoint):
 @pytest.fixture
 def unexported(undrawn, monkeypatch):
     """Adaptations without pictures and models, which take far longer than the steps."""
-    monkeypatch.setattr(adapt_module, "export_model", lambda path, *_, **__: path.touch())
+    model = MODELS["live"].read_bytes()
+    nothing = write_adapters({}, base=model, training_data=(), command="")
+    monkeypatch.setattr(adapt_module, "adapters_between", lambda *_, **__: nothing)
+    monkeypatch.setattr(adapt_module, "export_model", lambda path, *_, **__: path.write_bytes(model))
     monkeypatch.setattr(adapt_module, "_draw_before_after", lambda *_: None)
 
 
@@ -78,9 +82,13 @@ def test_a_better_system_is_taken(tmp_path, place, checkpoint, monkeypatch):
     # The speech autoencoder is what clean speech has taught: a place does not change it.
     paths = checkpoint, tmp_path / "out" / "checkpoint.safetensors"
     before, after = (read_checkpoint(path, SystemSettings)[0] for path in paths)
-    kept = [name for name in before if name.startswith(("speech_encoder", "amplitude_decoder", "shared"))]
-    assert kept
-    assert all(torch.equal(before[name], after[name]) for name in kept)
+    assert before.keys() == after.keys()
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"mixture_encoder", "mask"}
+    # Nor does it what is frozen beside its adapters: a large matrix changes by one of rank 4.
+    weight = "mixture_encoder.latent.conv.weight"
+    assert min(before[weight].shape[:2]) > 4
+    assert torch.linalg.matrix_rank((after[weight] - before[weight])[..., 0], atol=1e-6) == 4
     written = json.loads((tmp_path / "out" / "adaptation.json").read_text(encoding="utf-8"))
     assert written["adopted"] is True
     assert written["place"]["seconds"] > 40
@@ -102,6 +110,7 @@ def test_one_that_is_not_better_is_not(tmp_path, place, checkpoint, monkeypatch)
     assert adaptation.refused == tmp_path / "out" / "refused.onnx"
     learned = Model.load(adaptation.refused)
     assert learned.metadata.name == "tiny_adapted"
+    assert not (tmp_path / "out" / "model.place").exists()
     assert not np.allclose(Enhancer(learned).enhance(waveform, RATE), old, atol=1e-6)
 
 
@@ -226,7 +235,11 @@ def test_bad_input_is_one_sentence(tmp_path, place, monkeypatch, capsys):
     with pytest.raises(DataError, match=r"found 3\.0 s"):
         adapt(**(place | {"mixtures": tmp_path / "short.wav"}), out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    for model, sentence in ((tmp_path / "model.onnx", "training checkpoint"), (tmp_path / "none", "checkpoint")):
+    for model, sentence in (
+        (tmp_path / "model.onnx", "training checkpoint"),
+        (tmp_path / "room.place", "training checkpoint"),
+        (tmp_path / "none", "checkpoint"),
+    ):
         arguments = ["adapt", "--mixtures", tmp_path, "-o", tmp_path / "out", "--model", model]
         monkeypatch.setattr("sys.argv", ["sottovoce", *map(str, arguments)])
         assert cli.main() == 1
@@ -248,10 +261,15 @@ def test_the_origin_of_the_old_model_is_kept(tmp_path, place, checkpoint, monkey
         judged(monkeypatch, comparison)
         out = tmp_path / f"out_{comparison.is_better}"
         arguments = place | {"checkpoint": run / "checkpoint.safetensors"}
-        metadata = Model.load(adapt(**arguments, out=out, command="adapt").model).metadata
-        assert metadata.licence == "CC0"
-        assert metadata.training_data == expected
-        assert metadata.command == ("adapt" if comparison.is_better else "train")
+        model = Model.load(adapt(**arguments, out=out, command="adapt").model)
+        assert model.metadata.licence == "CC0"
+        assert model.metadata.training_data == expected
+        assert model.metadata.command == ("adapt" if comparison.is_better else "train")
+        assert (out / "base.onnx").read_bytes() == (run / "model.onnx").read_bytes()
+    # The file of the place is the model, to those who have the old one; and it can be adapted again.
+    assert Model.load(out / "model.place").metadata == model.metadata
+    again = adapt(**(place | {"checkpoint": out / "checkpoint.safetensors"}), out=tmp_path / "again")
+    assert Model.load(again.model).metadata.name == model.metadata.name == "tiny_adapted"
 
 
 @pytest.mark.slow
@@ -263,5 +281,6 @@ def test_the_command_adapts_the_bundled_model(tmp_path, monkeypatch, capsys, fol
     printed = capsys.readouterr().out
     assert "Listened to 0.8 minutes" in printed
     assert "Kept the old model" in printed or "Adapted" in printed
+    assert Model.load(tmp_path / "out").metadata.sample_rate == RATE
     for name in ("model.onnx", "adaptation.json", "noise.png", "before_after.png", "losses.png"):
         assert (tmp_path / "out" / name).stat().st_size > 100

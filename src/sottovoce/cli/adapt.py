@@ -22,8 +22,8 @@ def adapt(
     """Make a model better for one place, from noisy recordings of it; no clean version of anything is needed.
 
     Some minutes of recordings teach the noise and the voices of the place; they should have pauses in which nobody
-    speaks. A part of them is held back, and the new model is taken only if it is better there; otherwise the output
-    holds the old one. A single long recording serves as well. The same command goes on where it was interrupted.
+    speaks. A part of them is held back, and what was learned is taken only if it is better there; otherwise the output
+    holds the old model. A single long recording serves as well. The same command goes on where it was interrupted.
 
     Example:
         sottovoce adapt --mixtures my_room/ -o runs/my_room
@@ -31,7 +31,7 @@ def adapt(
 
     Args:
         mixtures: Noisy recordings of the place: a folder, or one file.
-        output: Folder to write: model.onnx, its checkpoint, what was measured, and pictures.
+        output: Folder to write: model.onnx, its checkpoint, model.place, what was measured, and pictures.
         model: What to start from: a bundled model (default, live), a run's folder, or the checkpoint.safetensors in it.
         speech: Folder of clean speech of anyone; some that comes along by default.
         steps: Steps of the training; 600 take some minutes on two cores.

@@ -71,7 +71,7 @@ def enhance(
         inputs: Recordings, and folders of recordings; - for standard input.
         output: A file for one recording, otherwise a folder; - for standard output.
         model: A bundled model: default, or live, which has 16 ms less latency. Or the folder of a training or an
-            adaptation, or the model.onnx in it.
+            adaptation, or the model.onnx in it; or the model.place that an adaptation wrote.
         options: How to enhance.
         writing: What is written beside the sound.
         overwrite: Replace existing files.

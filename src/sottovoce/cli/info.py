@@ -25,17 +25,18 @@ def info(
     Example:
         sottovoce info interview.wav
         sottovoce info runs/my_place/model.onnx
+        sottovoce info runs/my_room/model.place
 
     Args:
-        file: A recording; or a model: the name of a bundled one (default, live), a file with the ending .onnx, or the
-            folder of a training.
+        file: A recording; or a model: the name of a bundled one (default, live), a file with the ending .onnx or
+            .place, or the folder of a training or an adaptation.
         settings: Print the settings of a model's training, as JSON, and nothing else.
         json: Print the same as JSON, with numbers in place of words.
     """
     from sottovoce.weights import MODELS
 
     path = Path(file)
-    if file in MODELS or path.suffix.lower() == ".onnx" or is_folder(path):
+    if file in MODELS or path.suffix.lower() in (".onnx", ".place") or is_folder(path):
         import sottovoce
 
         metadata = sottovoce.load(file).model.metadata

@@ -38,7 +38,7 @@ def live(
         output: Device to play to.
         list_devices: List the devices, and do nothing else.
         model: A bundled model: default, or live, which has 16 ms less latency. Or the folder of a training or an
-            adaptation, or the model.onnx in it.
+            adaptation, or the model.onnx in it; or the model.place that an adaptation wrote.
         options: How to enhance.
         rate: Rate of the devices in Hz; the model's if not given, where the devices take it.
         channels: Number of channels, each enhanced on its own.

@@ -37,8 +37,9 @@ class Enhancer:
         """Load a model.
 
         Args:
-            model: Name of a bundled model, "default" or "live"; or a model file, or the folder that `sottovoce train`
-                or `sottovoce adapt` wrote. A file or folder with the name of a bundled model is given as a `Path`.
+            model: Name of a bundled model, "default" or "live"; or a model file, the file of a place, or the folder
+                that `sottovoce train` or `sottovoce adapt` wrote. A file or folder with the name of a bundled model is
+                given as a `Path`.
 
         Returns:
             An enhancer.

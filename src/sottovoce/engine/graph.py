@@ -5,9 +5,12 @@ messages, fields and operators that an exported network is made of. What the tab
 other files, sub-graphs and with them loops and branches, functions, and operators of other domains.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 _OPERATORS = frozenset(
     # Of the ONNX standard: arithmetic, layers and shapes, of which a network of frames may be made.
@@ -85,6 +88,86 @@ def read_properties(content: bytes) -> dict[str, str]:
         raise ValueError("has metadata that are no text") from None
 
 
+def float_constants(content: bytearray) -> dict[str, NDArray[np.float32]]:
+    """Find the weights of a network, to change them where they stand.
+
+    Args:
+        content: A serialised ONNX model that `read_properties` has accepted.
+
+    Returns:
+        The constants of 32-bit floats that are stored as bytes, as weights are, by their names: arrays in the memory of
+        the content.
+    """
+    constants, memory = {}, memoryview(content)
+    for graph in _fields(content, 0, len(content)):
+        if graph.number != _GRAPH_FIELD:
+            continue
+        for field in _fields(content, graph.start, graph.end):
+            if field.number != _CONSTANT_FIELD:
+                continue
+            values = _Walk(content).values(field.start, field.end, _TENSOR)
+            raw = [part for part in _fields(content, field.start, field.end) if part.number == _RAW_FIELD]
+            if values.get(2) == [_FLOAT] and raw and values.get(8):
+                array = np.frombuffer(memory[raw[-1].start : raw[-1].end], "<f4")
+                constants[values[8][-1].decode()] = array.reshape(_sizes(values))
+    return constants
+
+
+def with_property(content: bytes, key: str, value: str) -> bytes:
+    """Put a metadata property into a model, in place of one with the same key.
+
+    Args:
+        content: A serialised ONNX model that `read_properties` has accepted.
+        key: The key.
+        value: The value.
+
+    Returns:
+        The model with the property.
+    """
+    kept = []
+    for field in _fields(content, 0, len(content)):
+        is_entry = field.number == _ENTRY_FIELD
+        if not is_entry or _Walk(content).values(field.start, field.end, _ENTRY).get(1) != [key.encode()]:
+            kept.append(content[field.begin : field.end])
+    entry = b"".join(_of_bytes(number, text.encode()) for number, text in ((1, key), (2, value)))
+    return b"".join(kept) + _of_bytes(_ENTRY_FIELD, entry)
+
+
+class _Field(NamedTuple):
+    """Where a field stands: its number, where its key begins, its value begins and it ends."""
+
+    number: int
+    begin: int
+    start: int
+    end: int
+
+
+def _fields(content: bytes | bytearray, position: int, end: int) -> Iterator[_Field]:
+    """The fields of a message that has been walked through before."""
+    while position < end:
+        begin = position
+        key, position = _varint(content, position)
+        if key & 7 == _VARINT:
+            start, position = position, _varint(content, position)[1]
+        else:
+            length, start = _varint(content, position) if key & 7 == _BYTES else (4, position)
+            position = start + length
+        yield _Field(key >> 3, begin, start, position)
+
+
+def _of_bytes(number: int, value: bytes) -> bytes:
+    """A field that holds bytes."""
+    return _as_varint(number << 3 | _BYTES) + _as_varint(len(value)) + value
+
+
+def _as_varint(number: int) -> bytes:
+    content = bytearray()
+    while number >= 0x80:
+        content.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes((*content, number))
+
+
 class _Walk:
     """A way through the messages of a file.
 
@@ -92,7 +175,7 @@ class _Walk:
         content: The file.
     """
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes | bytearray) -> None:
         self._content = content
         self._fields_left = _MAX_FIELDS
 
@@ -125,7 +208,7 @@ class _Walk:
         return values
 
 
-def _varint(content: bytes, position: int) -> tuple[int, int]:
+def _varint(content: bytes | bytearray, position: int) -> tuple[int, int]:
     """A number of variable length, and the position behind it."""
     if position < len(content) and content[position] < 0x80:  # nearly all are of one byte
         return content[position], position + 1
@@ -160,7 +243,8 @@ def _check_domain(values: _Values, number: int) -> None:
             raise ValueError(f"has operators of the domain {_quoted(domain)}, expected those of the ONNX standard")
 
 
-def _check_tensor(values: _Values, size: int) -> None:
+def _sizes(values: _Values) -> list[int]:
+    """Sizes of the axes of a tensor, one by one or packed."""
     sizes: list[int] = []
     for dims in values.get(1, []):
         if isinstance(dims, int):
@@ -170,6 +254,11 @@ def _check_tensor(values: _Values, size: int) -> None:
         while position < len(dims):
             one, position = _varint(dims, position)
             sizes.append(one)
+    return sizes
+
+
+def _check_tensor(values: _Values, size: int) -> None:
+    sizes = _sizes(values)
     # No number takes less than a byte, and a negative size is read as one above 2 ** 63.
     if max(sizes, default=0) > size or prod(sizes) > size:
         raise ValueError(f"has constants of the shape {sizes[:8]} in {size} bytes")
@@ -189,7 +278,8 @@ def _numbers(*numbers: int) -> dict[int, tuple[int, ...]]:
     return dict.fromkeys(numbers, (_VARINT, _BYTES))
 
 
-# The field numbers are those of onnx.proto.
+# The field numbers are those of onnx.proto, and the type is that of 32-bit floats.
+_GRAPH_FIELD, _CONSTANT_FIELD, _RAW_FIELD, _ENTRY_FIELD, _FLOAT = 7, 5, 9, 14, 1
 _ENTRY = _Message("metadata", _words(1, 2))
 _TENSOR = _Message(
     "constants",

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sottovoce.engine.model_file import checked_metadata, read_content
+from sottovoce.engine.adapters import BASE_NAME, PLACE_SUFFIX, AdapterMetadata, read_adapters
+from sottovoce.engine.model_file import checked_metadata, read_content, sealed_hash
 from sottovoce.errors import ModelError
 from sottovoce.paths import is_folder
 from sottovoce.runtime import load_onnxruntime
+from sottovoce.weights import MODELS
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -74,7 +76,8 @@ class Model:
 
         Args:
             path: A file written by `sottovoce train`, `sottovoce adapt` or `sottovoce export`, or the folder of a run,
-                which holds it as model.onnx.
+                which holds it as model.onnx; or the file of a place, whose model is a bundled one or lies beside it as
+                base.onnx.
             origin: What messages about the network call it; its path if not given.
 
         Returns:
@@ -97,7 +100,12 @@ class Model:
                     f"found no model.onnx in the folder {folder}: give the folder that `sottovoce train` or "
                     "`sottovoce adapt` wrote, when its run has finished, or a model file"
                 )
-        return cls(read_content(path), origin or str(path))
+        origin = origin or str(path)
+        content = read_content(path)
+        if path.suffix == PLACE_SUFFIX:
+            adapters = read_adapters(content, origin)
+            content = adapters.applied(_base(adapters.metadata, path.parent, origin), origin)
+        return cls(content, origin)
 
     def _check_shapes(self, inputs: list[_Node], outputs: list[_Node]) -> None:
         """Refuse a network with other inputs and outputs than its metadata describe; None stands for a free size."""
@@ -162,6 +170,18 @@ class Model:
                 "weights are damaged or its training failed; take another model, or train it again"
             )
         return enhanced, following
+
+
+def _base(place: AdapterMetadata, folder: Path, origin: str) -> bytes:
+    """The model that a place belongs to: a bundled one, or the one beside it."""
+    for path in (*MODELS.values(), folder / BASE_NAME):
+        with contextlib.suppress(OSError):
+            if sealed_hash(path) == place.base_sha256:
+                return read_content(path)
+    raise ModelError(
+        f"{origin} belongs to another model, named {place.base_name[:_MAX_QUOTED]!r}, than the bundled ones of this "
+        f"version and {BASE_NAME} beside it: put that model there, or adapt again"
+    )
 
 
 def _open_session(content: bytes) -> "onnxruntime.InferenceSession":

@@ -30,6 +30,35 @@ def seal(payload: bytes) -> bytes:
     return payload + _TAIL_HEAD + hashlib.sha256(payload).hexdigest().encode()
 
 
+def unsealed(content: bytes) -> bytes:
+    """Take the hash off a model file, which has been checked.
+
+    Args:
+        content: The bytes of a model file.
+
+    Returns:
+        The serialised ONNX model that was sealed.
+    """
+    return content[:-_TAIL_LENGTH]
+
+
+def sealed_hash(path: Path) -> str:
+    """Read the hash at the end of a model file, unchecked: enough to tell one model from another.
+
+    Args:
+        path: A model file.
+
+    Returns:
+        The hash in hexadecimal digits; something else for another file.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 64))
+        return file.read(64).decode("ascii", "replace")
+
+
 def read_metadata(path: Path) -> ModelMetadata:
     """Read what an exported model says of itself, without loading it to run.
 

@@ -13,13 +13,16 @@ import numpy as np
 import onnx
 import onnx.numpy_helper
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sottovoce.atomic import replacing
 from sottovoce.config import FrontendSettings, ModelSettings, SystemSettings
+from sottovoce.engine.adapters import write_adapters
+from sottovoce.engine.graph import float_constants
 from sottovoce.engine.metadata import ModelMetadata
 from sottovoce.engine.model import Model
-from sottovoce.engine.model_file import METADATA_KEY, read_metadata, seal
+from sottovoce.engine.model_file import METADATA_KEY, read_metadata, seal, unsealed
 from sottovoce.errors import ModelError
 from sottovoce.models.bands import BandBlock
 from sottovoce.models.blocks import Past
@@ -31,6 +34,9 @@ _OPSET = 20
 _CHECK_SECONDS = 1.0
 # Rounding is 20 dB below this, and another network far above.
 _MAX_DEVIATION_DB = -80.0
+
+# Singular values so far below the largest are rounding of a product of two matrices.
+_RANK_TOLERANCE = 1e-2
 
 _log = logging.getLogger(__name__)
 
@@ -320,3 +326,71 @@ def export_model(
     with replacing(path) as temporary:
         temporary.write_bytes(content)
     return metadata
+
+
+def adapters_between(
+    base: bytes,
+    old: JointAutoencoder,
+    new: JointAutoencoder,
+    *,
+    rank: int,
+    training_data: Sequence[str],
+    command: str,
+) -> bytes:
+    """Make the file of a place: what an adapted system adds to the exported weights of the one that it came from.
+
+    The exporter and the runtime rename and transpose weights, and join some of them; so each is found by its values.
+
+    Args:
+        base: The bytes of the exported old system, which have been checked.
+        old: The system before.
+        new: The system after, whose adapters are merged.
+        rank: Rank of the adapters of matrices, 0 if there are none.
+        training_data: What they were trained with, one sentence each.
+        command: The command which trained them.
+
+    Returns:
+        The bytes of the file.
+
+    Raises:
+        ModelError: `base` is not the old system's.
+    """
+    constants = float_constants(bytearray(unsealed(base)))
+    before, after = (_deployed(copy.deepcopy(system).cpu().eval())[0].state_dict() for system in (old, new))
+    changes = {}
+    for name, weight in before.items():
+        if not torch.equal(weight, after[name]):
+            constant, is_transposed = _found(constants, name, weight.numpy())
+            change = (after[name] - weight).numpy()
+            changes[constant] = _factors(change.T if is_transposed else change, rank)
+    return write_adapters(changes, base=base, training_data=tuple(training_data), command=command)
+
+
+def _found(constants: dict[str, NDArray[np.float32]], name: str, weight: NDArray[np.float32]) -> tuple[str, bool]:
+    """Which constant of a graph holds a weight, and whether it is transposed there."""
+    for candidate in (name, *constants):
+        constant = constants.get(candidate)
+        if constant is not None and constant.size == weight.size:
+            for is_transposed, form in ((False, weight), (True, weight.T)):
+                # Adapters of an earlier place were rounded to half precision.
+                if np.allclose(constant.ravel(), form.ravel(), rtol=1e-3, atol=1e-3):
+                    return candidate, is_transposed
+    raise ModelError(
+        "found an exported model beside the checkpoint that has other weights: give the checkpoint that it was "
+        "exported from, or delete it"
+    )
+
+
+def _factors(
+    change: NDArray[np.float32], rank: int
+) -> NDArray[np.float32] | tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """What is added to a weight as a product of two matrices, or as it is where that takes no more values."""
+    forms = [change, change.reshape(len(change), -1)] if change.ndim > 1 else []
+    for form in forms:
+        *count, rows, columns = form.shape
+        if math.prod(count) * rank * (rows + columns) < change.size:
+            left, sizes, right = np.linalg.svd(form, full_matrices=False)
+            if np.all(sizes[..., rank:] <= _RANK_TOLERANCE * sizes[..., :1]):
+                root = np.sqrt(sizes[..., :rank])
+                return left[..., :rank] * root[..., np.newaxis, :], root[..., np.newaxis] * right[..., :rank, :]
+    return change

@@ -91,6 +91,10 @@ class JointSystem(nn.Module):
         """The networks that `forward` needs, and an exported model holds."""
         return [self.mixture_encoder, self.shared, self.amplitude_decoder, self.mask]
 
+    def adapted_parts(self) -> list[nn.Module]:
+        """The networks that adapters change: E_M and the mask. G and D_A stay what clean speech has taught."""
+        return [self.mixture_encoder, self.mask]
+
     def _noisy(self, latent: Tensor, generator: torch.Generator | None) -> Tensor:
         """Latent noise, in training only: the predecessor's code also adds it at test."""
         if generator is None or self.latent_noise == 0:

@@ -61,7 +61,7 @@ class ServiceSettings:
             are refused, so that no page of a browser reaches the service by a name of its own.
         token_file: File that holds the token which every request must carry; SOTTOVOCE_TOKEN is the token itself.
         models: Further models that may be named, each as NAME=PATH: the folder of a training or an adaptation, or the
-            model.onnx in it.
+            model.onnx or model.place in it.
         workers: Number of recordings that are enhanced at once, each in a process of its own of about 90 MiB.
         queue: Number of recordings that may wait or be received beyond those; others are refused (429).
         max_megabytes: The largest upload.

@@ -1,4 +1,8 @@
-"""A trained system learns from recordings of one place, and is kept only if it has become better there."""
+"""Adapters of a trained system learn from recordings of one place, and are kept only if it is better with them there.
+
+The system itself is frozen. So a place is a small file beside a model that many places share, and none of them can make
+it forget what it knows.
+"""
 
 import json
 import logging
@@ -16,11 +20,14 @@ from sottovoce.data.corpora.manifest import Manifest
 from sottovoce.data.corpora.place import BAND_CENTRES_HZ, Place, listen, take_excerpts
 from sottovoce.data.sampling import UnpairedClips
 from sottovoce.data.simulation.rooms import simulate_room
+from sottovoce.engine.adapters import BASE_NAME, PLACE_SUFFIX, read_adapters
+from sottovoce.engine.model_file import checked_metadata, read_content
 from sottovoce.errors import ConfigError, DataError
 from sottovoce.metrics import plots
 from sottovoce.metrics.report import Mean, mean
+from sottovoce.models.adapters import attach, merge
 from sottovoce.models.checkpoint import load_checkpoint, save_checkpoint
-from sottovoce.models.export import export_model, recorded_provenance
+from sottovoce.models.export import adapters_between, export_model, recorded_provenance
 from sottovoce.models.joint import JointAutoencoder
 from sottovoce.objectives.joint import UnpairedTensors
 from sottovoce.progress import Progress, named, part
@@ -29,10 +36,12 @@ from sottovoce.training.log import plot_run
 from sottovoce.training.preparation import TrainingData, prepare, simulate_rooms
 from sottovoce.training.run import CHECKPOINT, fit, keep_start, require_apart
 from sottovoce.training.stages import joint_stages
+from sottovoce.weights import MODELS
 
 _log = logging.getLogger(__name__)
 
 _SUFFIX = "_adapted"
+_RANK = 4
 _LEARNING_RATE = 2e-3
 _HELD_BACK_SHARE = 0.25
 # Many steps of few clips at such a rate lead further in the same time than half as many steps of twice the clips.
@@ -86,7 +95,7 @@ class Adaptation:
 
     Attributes:
         model: The exported model: the adapted one, or the old one.
-        adopted: Whether it is the adapted one.
+        adopted: Whether it is the adapted one; `model.place` beside it is then what it adds to the old one.
         reason: Why, as a sentence.
         place: What was measured.
         comparison: What was compared; None where there was nothing to learn.
@@ -122,7 +131,8 @@ def adapt(
 
     Args:
         mixtures: A noisy recording, or a folder of them.
-        out: Folder to write to: `model.onnx`, `checkpoint.safetensors`, `adaptation.json`, pictures.
+        out: Folder to write to: `model.onnx`, `model.place`, `checkpoint.safetensors`, `adaptation.json`, pictures; and
+            `base.onnx`, to which the place belongs, where that is not a bundled model.
         checkpoint: Training checkpoint of a joint system.
         speech: Folder of clean speech of anyone.
         steps: Steps of the training.
@@ -176,20 +186,27 @@ def adapt(
             _log.warning("found no clear voice in the recordings: what is steady in their sound is taken for noise")
         data = replace(data, rooms=simulate_rooms(settings, on_progress))
         new = load_checkpoint(checkpoint)[0]
-        fit(new, joint_stages(new, settings)[-1:], data, out, settings, on_progress=on_progress)
+        adapters = attach(new.adapted_parts(), _RANK, torch.Generator().manual_seed(seed))
+        stage = replace(joint_stages(new, settings)[-1], trained=adapters)
+        fit(new, [stage], data, out, settings, on_progress=on_progress)
+        merge(new)
         with named("comparing with the old model", on_progress):
             comparison = compare(old, new, data, settings)
         chosen, reason = (new if comparison.is_better else old), _verdict(comparison)
         plot_run(out)
-    origin = recorded_provenance(checkpoint)
-    as_adapted = replace(origin, training_data=(*origin.training_data, "Recordings of a place."), command=command)
     adopted = chosen is not old
     refused = out / "refused.onnx" if comparison is not None and not adopted else None
-    with named("exporting the model", on_progress):
-        export_model(out / "model.onnx", chosen, *((settings, as_adapted) if adopted else (original, origin)))
-        save_checkpoint(out / CHECKPOINT, chosen, settings if adopted else original)
+    with named("writing the model", on_progress):
+        base = _base(checkpoint, out, old, original)
+        sentences = ("Recordings of a place.",)
+        file = adapters_between(base, old, new, rank=_RANK, training_data=sentences, command=command)
+        adapted = read_adapters(file, "the file of the place").applied(base, "the place")
+        _write(out / "model.onnx", adapted if adopted else base)
+        if adopted:
+            _write(out / f"model{PLACE_SUFFIX}", file)
         if refused is not None:
-            export_model(refused, new, settings, as_adapted)
+            _write(refused, adapted)
+        save_checkpoint(out / CHECKPOINT, chosen, settings if adopted else original)
     adaptation = Adaptation(out / "model.onnx", adopted, reason, place, comparison, refused)
     with replacing(out / "adaptation.json") as temporary:
         temporary.write_text(json.dumps(_as_json(adaptation), indent=2) + "\n", encoding="utf-8")
@@ -258,6 +275,25 @@ def compare(old: JointAutoencoder, new: JointAutoencoder, data: TrainingData, se
         ]
     speech_change_db, noise_change_db = 10.0 * np.log10((power[:, 1] + 1e-12) / (power[:, 0] + 1e-12))
     return Comparison(mean(gains_db), float(speech_change_db), float(noise_change_db))
+
+
+def _base(checkpoint: Path, out: Path, system: JointAutoencoder, settings: SystemSettings) -> bytes:
+    """The exported model that adapters are added to; one that is not bundled is put beside the file of the place."""
+    base = out / BASE_NAME
+    for exported in (checkpoint.with_suffix(".onnx"), checkpoint.with_name("model.onnx")):
+        if exported.exists():
+            content = read_content(exported)
+            checked_metadata(content, str(exported))
+            if exported not in MODELS.values():
+                _write(base, content)
+            return content
+    export_model(base, system, settings, recorded_provenance(checkpoint))
+    return read_content(base)
+
+
+def _write(path: Path, content: bytes) -> None:
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def _settings(settings: SystemSettings, steps: int, seed: int) -> SystemSettings:

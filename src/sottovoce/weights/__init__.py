@@ -28,12 +28,12 @@ def find_checkpoint(model: str) -> Path:
         The checkpoint; whether it exists is seen when it is read.
 
     Raises:
-        DataError: `model` is an exported model, which cannot be trained.
+        DataError: `model` is an exported model or the file of a place, which cannot be trained.
     """
     checkpoint = CHECKPOINTS.get(model, Path(model))
     if is_folder(checkpoint):
         checkpoint /= "checkpoint.safetensors"
-    if checkpoint.suffix == ".onnx":
+    if checkpoint.suffix in (".onnx", ".place"):
         raise DataError(
             f"found the exported model {checkpoint}, expected a training checkpoint: give the checkpoint.safetensors "
             "that lies beside it in its run's folder"
