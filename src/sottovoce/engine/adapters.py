@@ -51,7 +51,7 @@ class LowRank(NamedTuple):
     @property
     def size(self) -> int:
         """Values of the product."""
-        return math.prod(self.left.shape[:-1]) * self.right.shape[-1]
+        return int(math.prod(self.left.shape[:-1]) * self.right.shape[-1])
 
 
 @dataclass(frozen=True)

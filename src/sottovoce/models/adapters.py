@@ -86,9 +86,11 @@ def merge(network: nn.Module) -> None:
     """Add adapters to the weights for good; the network is then one of those that can be saved and exported.
 
     Args:
-        network: What has adapters.
+        network: What has adapters; it is moved to the CPU.
     """
     for layer in list(network.modules()):
         if parametrize.is_parametrized(layer):
-            for name in list(layer.parametrizations):
+            for name, _ in list(layer.get_submodule("parametrizations").named_children()):
                 parametrize.remove_parametrizations(layer, name, leave_parametrized=True)
+    # Recurrent layers keep a list of their weights, which moving them renews.
+    network.cpu()

@@ -41,8 +41,10 @@ from sottovoce.weights import MODELS
 _log = logging.getLogger(__name__)
 
 _SUFFIX = "_adapted"
+# Rank 8 would make files of 150 kB.
 _RANK = 4
-_LEARNING_RATE = 2e-3
+# Three times what suits whole matrices: a factor moves its product by less than its own step.
+_LEARNING_RATE = 6e-3
 _HELD_BACK_SHARE = 0.25
 # Many steps of few clips at such a rate lead further in the same time than half as many steps of twice the clips.
 _SIMULATED_CLIPS = 6
@@ -116,7 +118,7 @@ def adapt(
     *,
     checkpoint: Path,
     speech: Path,
-    steps: int = 600,
+    steps: int = 240,
     seed: int = 1,
     command: str = "",
     on_progress: Progress | None = None,
