@@ -162,7 +162,7 @@ def with_adapters(system, rank):
 
 def place(path, base, old, new, rank):
     path.write_bytes(
-        adapters_between(base.read_bytes(), old, new, rank=rank, training_data=["A room."], command="adapt")
+        adapters_between(base.read_bytes(), old, new, rank=rank, training_data=("A room.",), command="adapt")
     )
     return path
 
@@ -186,7 +186,7 @@ def test_a_place_on_the_exported_model_is_the_adapted_system_exported(exported, 
     new = build(settings)
     new.load_state_dict(old.state_dict())
     with_adapters(new, rank)
-    export_model(tmp_path / "adapted.onnx", new, settings, licence="", training_data=[], command="")
+    export_model(tmp_path / "adapted.onnx", new, settings, Provenance())
     (tmp_path / "base.onnx").write_bytes(base.read_bytes())
     path = place(tmp_path / "model.place", tmp_path / "base.onnx", old, new, rank)
     enhanced = [Enhancer(Model.load(file)).enhance(speech(1.0), 16000) for file in (path, tmp_path / "adapted.onnx")]

@@ -34,7 +34,6 @@ _OPSET = 20
 _CHECK_SECONDS = 1.0
 # Rounding is 20 dB below this, and another network far above.
 _MAX_DEVIATION_DB = -80.0
-
 # Singular values so far below the largest are rounding of a product of two matrices.
 _RANK_TOLERANCE = 1e-2
 
@@ -334,7 +333,7 @@ def adapters_between(
     new: JointAutoencoder,
     *,
     rank: int,
-    training_data: Sequence[str],
+    training_data: tuple[str, ...],
     command: str,
 ) -> bytes:
     """Make the file of a place: what an adapted system adds to the exported weights of the one that it came from.
@@ -363,7 +362,7 @@ def adapters_between(
             constant, is_transposed = _found(constants, name, weight.numpy())
             change = (after[name] - weight).numpy()
             changes[constant] = _factors(change.T if is_transposed else change, rank)
-    return write_adapters(changes, base=base, training_data=tuple(training_data), command=command)
+    return write_adapters(changes, base=base, training_data=training_data, command=command)
 
 
 def _found(constants: dict[str, NDArray[np.float32]], name: str, weight: NDArray[np.float32]) -> tuple[str, bool]:
