@@ -37,7 +37,7 @@ MAY_KNOW = {
     "data": {"signal", "config"},
     "training": {"signal", "config", "engine", "models", "objectives", "data", "metrics", "weights"},
     "metrics": {"signal"},
-    "service": {"signal", "engine", "weights"},
+    "service": {"signal", "engine", "weights", "training"},
     "integrations": {"signal", "engine"},
     "cli": {
         "signal",

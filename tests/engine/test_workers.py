@@ -46,6 +46,17 @@ def spin(enhancer, *, advance):
     advance(0.0)
     time.sleep(600)
 
+def start_another(enhancer, *, advance):
+    import subprocess, sys
+
+    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    advance(other.pid)
+    return os.getpid()
+
+def start_another_and_stay(enhancer, *, advance):
+    start_another(enhancer, advance=advance)
+    time.sleep(600)
+
 class Dying:
     """A network that crashes where it meets loud sound."""
 
@@ -112,6 +123,29 @@ def test_one_that_dies_is_replaced(workers, functions, name, words):
     with pytest.raises(WorkerDiedError, match=words):
         workers.call(getattr(functions, name), advance=unheard)
     assert workers.call(functions.process, advance=unheard) != before
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="looks for processes in /proc")
+def test_a_process_of_single_use_takes_along_what_it_has_started(functions):
+    def is_gone(number):
+        status = Path(f"/proc/{number}/stat")
+        return not status.exists() or status.read_text().rpartition(") ")[2][0] == "Z"
+
+    started = []
+    with Workers(None, single_use=True) as workers:
+        first, second = (workers.call(functions.start_another, advance=started.append) for _ in range(2))
+        assert first != second
+        with pytest.raises(WorkerDiedError):
+            workers.call(
+                functions.start_another_and_stay,
+                advance=lambda number: (started.append(number), kills[0]()),
+                on_start=(kills := []).append,
+            )
+    assert len(started) == 3
+    deadline = time.monotonic() + 30
+    while not all(map(is_gone, started)):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_a_call_can_be_ended_from_another_thread_while_it_lasts(workers, functions):

@@ -363,7 +363,8 @@ def test_a_full_disk_is_said(monkeypatch, service, recording):
 def test_models_are_described(service):
     models = json.loads(call(service.address, "GET", "/v1/models").body)["models"]
     assert [model["name"] for model in models] == ["default", "live", "identity", "exploding"]
-    assert {"name", "sample_rate", "latency_seconds", "parameters", "licence", "training_data"} == set(models[0])
+    names = {"name", "sample_rate", "latency_seconds", "parameters", "licence", "training_data", "adaptable"}
+    assert names == set(models[0])
     assert models[0]["latency_seconds"] == 0.032
     assert os.sep not in json.dumps(models[2]).replace("tests/conftest.py", "")
 
@@ -414,7 +415,7 @@ def test_openapi_describes_the_form(service):
     assert list(content["schema"]["properties"]) == ["file", *EnhancementFields.model_fields]
     assert content["schema"]["required"] == ["file"]
     for example in content["examples"].values():
-        EnhancementFields.checked({k: str(v) for k, v in example["value"].items() if k != "file"}, ["default"])
+        EnhancementFields.checked({k: str(v) for k, v in example["value"].items() if k != "file"})
     assert {"200", "413", "415", "422", "429"} <= set(operation["responses"])
     assert set(description["components"]["schemas"]) >= {"ErrorAnswer", "Models"}
     assert BOUNDARY not in json.dumps(description)

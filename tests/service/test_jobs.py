@@ -70,7 +70,11 @@ def test_what_is_said_of_a_job(service, client, recording):
     answer = post(service.address, part("file", recording.read_bytes(), "a.flac"), path="/v1/jobs")
     said = json.loads(answer.body)
     assert (answer.status, answer.headers["location"]) == (202, f"/v1/jobs/{said['id']}")
-    assert set(said) == {"id", "state", "progress", "created", "expires", "seconds", "notes", "result", "error"}
+    assert set(said) == {
+        *("id", "kind", "state", "progress", "created", "expires"),
+        *("seconds", "notes", "adaptation", "result", "error"),
+    }
+    assert (said["kind"], said["adaptation"]) == ("enhancement", None)
     assert abs(datetime.fromisoformat(said["created"]) - datetime.now(UTC)) < timedelta(minutes=1)
     wait(client, said["id"])
     said = json.loads(call(service.address, "GET", answer.headers["location"]).body)
@@ -228,13 +232,26 @@ def test_so_many_jobs_and_no_more(tmp_path, models, recording):
         client.submit(recording, model="identity")
 
 
+def test_jobs_of_the_first_version_are_kept(tmp_path, recording):
+    store = in_the_store(tmp_path / "state", recording)
+    for name in ("kind", "adaptation"):
+        store._run(f"ALTER TABLE jobs DROP COLUMN {name}")
+    store._run("PRAGMA user_version = 1")
+    store.close()
+    for _ in range(2):
+        store = JobStore(tmp_path / "state")
+        (job,) = store.all()
+        assert (job.kind, job.adaptation, job.fields) == ("enhancement", None, FIELDS)
+        store.close()
+
+
 def test_a_folder_has_one_service(tmp_path, recording):
     store = in_the_store(tmp_path / "state", recording)
     with pytest.raises(DataError, match=r"cannot use the jobs in .*end the service that has them"):
         JobStore(tmp_path / "state")
-    store._run("PRAGMA user_version = 2")
+    store._run("PRAGMA user_version = 3")
     store.close()
-    with pytest.raises(DataError, match="they are of version 2, expected 1"):
+    with pytest.raises(DataError, match="they are of version 3, expected 2"):
         JobStore(tmp_path / "state")
     (tmp_path / "state" / "jobs.sqlite").write_bytes(b"no database" * 100)
     with pytest.raises(DataError, match="file is not a database"):

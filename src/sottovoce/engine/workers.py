@@ -5,6 +5,7 @@ import logging
 import os
 import pickle
 import queue
+import select
 import signal
 import sys
 import threading
@@ -13,7 +14,7 @@ from types import FrameType, TracebackType
 from typing import IO, Any, NoReturn, Self, TypeVar, cast
 
 # Started like this, a process does not run the main program of this one again.
-_PROGRAM = "import sys; sys.path[:] = {path!r}; from sottovoce.engine.workers import serve; serve()"
+_PROGRAM = "import sys; sys.path[:] = {path!r}; from sottovoce.engine.workers import serve; serve({leads})"
 # A process that was asked to end, and is not within compiled code, takes as long as a block.
 _END_SECONDS = 2.0
 
@@ -32,9 +33,12 @@ class Workers:
 
     Args:
         engine: What each of them gets once, for all functions that it calls: an enhancer, or several.
+        single_use: Whether a process ends after one call, and takes along, whenever it ends, those that it has started
+            itself: for work that takes much memory, or processes of its own.
     """
 
-    def __init__(self, engine: object) -> None:
+    def __init__(self, engine: object, *, single_use: bool = False) -> None:
+        self._single_use = single_use
         # They log as this process does.
         level = logging.getLogger("sottovoce").getEffectiveLevel()
         self._greeting = pickle.dumps((engine, level))
@@ -54,7 +58,7 @@ class Workers:
         self,
         function: Callable[..., T],
         *arguments: object,
-        advance: Callable[[float], None],
+        advance: Callable[[Any], None],
         on_start: "Callable[[Kill], None] | None" = None,
     ) -> T:
         """Call a function in a process that is idle, or in a new one.
@@ -101,13 +105,13 @@ class Workers:
             if worker.is_running:
                 return worker
             self._end([worker])
-        worker = _Worker(self._greeting)
+        worker = _Worker(self._greeting, leads=self._single_use)
         with self._lock:
             self._all.append(worker)
         return worker
 
     def _give_back(self, worker: "_Worker", kill: "Kill") -> None:
-        if kill.expire():
+        if kill.expire() or self._single_use:
             self._end([worker])
         else:
             self._idle.put(worker)
@@ -156,18 +160,20 @@ class _FunctionError(Exception):
 
 
 class _Worker:
-    """One process, seen from here."""
+    """One process, seen from here; it may lead a group, of those that it starts itself."""
 
-    def __init__(self, greeting: bytes) -> None:
+    def __init__(self, greeting: bytes, *, leads: bool) -> None:
         import subprocess  # here, since a single recording needs none
 
         # What compiled code prints when it ends the process is of no use to anybody here.
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM.format(path=sys.path)],
+            [sys.executable, "-c", _PROGRAM.format(path=sys.path, leads=leads)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            process_group=0 if leads and hasattr(os, "killpg") else None,
         )
+        self._leads = leads
         self._tasks = cast(IO[bytes], self._process.stdin)
         self._answers = cast(IO[bytes], self._process.stdout)
         self._greeting = greeting
@@ -176,9 +182,7 @@ class _Worker:
     def is_running(self) -> bool:
         return self._process.poll() is None
 
-    def call(
-        self, function: Callable[..., Any], arguments: tuple[object, ...], advance: Callable[[float], None]
-    ) -> Any:
+    def call(self, function: Callable[..., Any], arguments: tuple[object, ...], advance: Callable[[Any], None]) -> Any:
         try:
             self._tasks.write(self._greeting + pickle.dumps((function, arguments)))
             self._tasks.flush()
@@ -198,6 +202,9 @@ class _Worker:
             raise WorkerDiedError(_cause_of_death(self._process.wait())) from error
 
     def kill(self) -> None:
+        if self._leads and hasattr(os, "killpg"):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
         self._process.kill()
 
     def ask_to_end(self) -> None:
@@ -209,7 +216,7 @@ class _Worker:
         try:
             self._process.wait(_END_SECONDS)
         except subprocess.TimeoutExpired:
-            self._process.kill()
+            self.kill()
             self._process.wait()
         with contextlib.suppress(OSError):
             self._tasks.close()
@@ -225,9 +232,37 @@ def _cause_of_death(code: int) -> str:
         return f"signal {-code}"
 
 
-def serve() -> None:
-    """Be a worker: take functions from standard input and answer on standard output until the input ends."""
+def serve(leads: bool = False) -> None:
+    """Be a worker: take functions from standard input and answer on standard output until the input ends.
+
+    Args:
+        leads: Whether to end within a function, too, when the process ends that this one works for, and with all
+            processes that this one has started.
+    """
     heed_signals()
+    if not leads or not hasattr(os, "killpg"):
+        _work_off_tasks()
+        return
+    threading.Thread(target=_end_group_without, args=(sys.stdin.fileno(),), daemon=True).start()
+    try:
+        _work_off_tasks()
+    finally:
+        _end_group()
+
+
+def _end_group_without(tasks: int) -> None:
+    """Wait until nobody can send tasks any more, and end this process with those that it has started."""
+    poll = select.poll()
+    poll.register(tasks, 0)  # a closed pipe is always reported, and nothing else is wanted
+    poll.poll()
+    _end_group()
+
+
+def _end_group() -> None:
+    os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+def _work_off_tasks() -> None:
     tasks = sys.stdin.buffer
     # Compiled code that prints something would print it between the answers.
     answers = os.fdopen(os.dup(1), "wb")

@@ -21,17 +21,21 @@ import sottovoce
 from sottovoce.atomic import clear_leftovers, temporary_folder
 from sottovoce.engine.enhancer import Enhancer
 from sottovoce.engine.model import Model
-from sottovoce.errors import DataError
-from sottovoce.service.errors import ServiceError
+from sottovoce.errors import DataError, MissingExtraError
+from sottovoce.extras import require
+from sottovoce.service.adaptation import AdaptationOrder, adapt_to_place
+from sottovoce.service.errors import ServiceError, service_error
 from sottovoce.service.guard import Guard
-from sottovoce.service.jobs import Job, Jobs, JobStore, no_job
+from sottovoce.service.jobs import Job, Jobs, JobStore, Progress, Work, no_job
 from sottovoce.service.kinds import media_type
 from sottovoce.service.limits import Limits, RequestLimit, client_of
 from sottovoce.service.metrics import Metrics, Observer
+from sottovoce.service.models import ServedModels, can_train
 from sottovoce.service.page import Asset, read_assets
 from sottovoce.service.pool import Pool
 from sottovoce.service.refusals import Refusals
 from sottovoce.service.schemas import (
+    AdaptationFields,
     EnhancementFields,
     ErrorAnswer,
     ErrorContent,
@@ -39,17 +43,19 @@ from sottovoce.service.schemas import (
     ModelDescription,
     Models,
     Status,
+    adaptation_schema,
     form_schema,
-    unknown_model,
 )
 from sottovoce.service.settings import ServiceSettings
 from sottovoce.service.streams import Streams
-from sottovoce.service.uploads import receive_upload
+from sottovoce.service.uploads import RECORDINGS, receive_upload
 from sottovoce.service.work import Order, Result
 
 log = logging.getLogger(__name__)
 
 _READ_BYTES = 2**18
+# A training says something after every step; before and behind it, libraries are loaded and models exported.
+_TRAINER_PATIENCE_SECONDS = 900.0
 STREAM_PATH = "/v1/audio/enhancements/stream"
 NOTES = "Sottovoce-Notes"
 """Header with what the client should know of its recording: a list of sentences, as JSON in ASCII."""
@@ -90,23 +96,27 @@ class _Parts:
 
     def __init__(self, settings: ServiceSettings) -> None:
         self.settings = settings
-        self.enhancers = {name: _load(name, path) for name, path in settings.model_paths().items()}
+        paths = settings.model_paths()
+        enhancers = {name: _load(name, path) for name, path in paths.items()}
         prepare_folder(settings.folder)
-        self.pool = Pool(self.enhancers, workers=settings.workers, queue=settings.queue)
+        self.pool = Pool(enhancers, workers=settings.workers, queue=settings.queue)
+        self.trainer = Pool({}, workers=1, patience_seconds=_TRAINER_PATIENCE_SECONDS, single_use=True)
         self.jobs = Jobs(
             JobStore(settings.folder),
-            self.pool,
-            lambda fields, recording: self.order(EnhancementFields.model_validate_json(fields), recording),
-            # One process is left for those who wait for their answer.
-            at_once=max(1, settings.workers - 1),
+            {
+                # One process is left for those who wait for their answer.
+                "enhancement": Work(self._enhance, at_once=max(1, settings.workers - 1)),
+                "adaptation": Work(self._adapt, at_once=1),
+            },
+            is_stopping=self.pool.is_stopping,
             limit=settings.jobs,
             seconds=3600 * settings.job_hours,
-            on_finish=self._finish_job,
         )
         self.limits = Limits(settings)
+        self.models = ServedModels(enhancers, paths, self.jobs.adapted)
         self.metrics = Metrics(self.pool, self.jobs)
         self.streams = Streams(
-            self.enhancers,
+            self.models,
             self.metrics,
             self.limits,
             limit=settings.streams,
@@ -124,7 +134,8 @@ class _Parts:
         finally:
             starting.cancel()
             await asyncio.gather(starting, return_exceptions=True)
-            await self.pool.stop(self.settings.grace_seconds)
+            # An adaptation goes on in the next service, and is not waited for.
+            await asyncio.gather(self.pool.stop(self.settings.grace_seconds), self.trainer.stop(0))
             await self.jobs.stop()
             await self.streams.stop()
 
@@ -142,27 +153,77 @@ class _Parts:
             max_bytes=int(self.settings.max_megabytes * 1e6),
             max_seconds=self.settings.transfer_seconds,
         )
-        return upload.recording, EnhancementFields.checked(upload.fields, list(self.enhancers))
+        fields = EnhancementFields.checked(upload.fields)
+        await self.models.locate(fields.model)
+        return upload.recordings[0], fields
 
-    def order(self, fields: EnhancementFields, recording: Path) -> Order:
-        """Say what a worker is to do."""
-        if fields.model not in self.enhancers:  # of a job that an earlier service has taken
-            raise unknown_model(fields.model, list(self.enhancers))
-        return Order(
+    async def receive_place(self, request: Request, folder: Path) -> tuple[Path, str]:
+        """Read the form of an adaptation; gives the folder of its recordings, and what is to be done as JSON."""
+        upload = await receive_upload(
+            request,
+            folder,
+            max_bytes=int(self.settings.max_megabytes * 1e6),
+            max_seconds=self.settings.transfer_seconds,
+            several=True,
+        )
+        fields = AdaptationFields.checked(upload.fields, self.models.checkpoints)
+        return folder / RECORDINGS, json.dumps({"fields": fields.model_dump(), "names": upload.names})
+
+    async def enhance(
+        self, fields: EnhancementFields, recording: Path, on_progress: Callable[[float], None] | None = None
+    ) -> Result:
+        """Enhance a recording in a worker."""
+        order = Order(
             recording=recording,
-            model=fields.model,
+            model=await self.models.locate(fields.model),
             options=fields.options(),
             output_options=fields.output_options(),
             max_seconds=60 * self.settings.max_minutes,
         )
+        result = await self.pool.enhance(order, on_progress)
+        self.metrics.sound.labels(self.models.label(fields.model)).inc(result.seconds)
+        return result
 
-    def _finish_job(self, fields: str, result: Result) -> None:
-        self.count(EnhancementFields.model_validate_json(fields), result)
-        self.limits.take_job(result.path.parent.name, result.decoded_seconds)
+    async def _enhance(self, fields: str, recording: Path, on_progress: Progress) -> Result:
+        result = await self.enhance(EnhancementFields.model_validate_json(fields), recording, on_progress)
+        self.limits.take_job(recording.parent.name, result.decoded_seconds)
+        return result
 
-    def count(self, fields: EnhancementFields, result: Result) -> None:
-        """Count what was enhanced."""
-        self.metrics.sound.labels(fields.model).inc(result.seconds)
+    async def _adapt(self, content: str, recordings: Path, on_progress: Progress) -> Result:
+        require("train", "An adaptation")
+        found = json.loads(content)
+        # Of a job that an earlier service has taken, the model may be gone.
+        fields = AdaptationFields.checked(found["fields"], self.models.checkpoints)
+        order = AdaptationOrder(
+            recordings=recordings,
+            names=tuple(found["names"]),
+            checkpoint=self.models.checkpoints[fields.model],
+            place=fields.name,
+            steps=fields.steps,
+            seed=fields.seed,
+            max_seconds=60 * self.settings.max_minutes,
+        )
+        try:
+            result = await self.trainer.run(adapt_to_place, order, on_progress)
+        except ServiceError as error:
+            if error.code not in ("recording_crashed", "recording_stuck"):
+                raise
+            sentence = "the process of the adaptation ended, or said nothing for long: its machine may be out of memory"
+            raise ServiceError(500, "adaptation_crashed", sentence) from error
+        self.limits.take_job(recordings.parent.name, result.decoded_seconds)
+        return result
+
+    async def require_adaptation(self) -> None:
+        """Refuse an adaptation that this service does not make, or not now."""
+        if self.settings.adaptations == 0:
+            raise ServiceError(
+                501, "no_adaptation", "this service adapts no models: it was started with --adaptations 0"
+            )
+        try:
+            require("train", "An adaptation")
+        except MissingExtraError as error:
+            raise service_error(error) from None
+        await self.jobs.require_room(self.settings.adaptations)
 
 
 def create_app(settings: ServiceSettings) -> FastAPI:
@@ -220,10 +281,9 @@ def _add_enhancements(app: FastAPI, parts: _Parts) -> None:
         parts.limits.require_sound(client)
         with parts.pool.admit(), _private_folder(parts.settings.folder) as folder:
             recording, fields = await parts.receive(request, folder)
-            result = await _unless_gone(request, parts.pool.enhance(parts.order(fields, recording)))
+            result = await _unless_gone(request, parts.enhance(fields, recording))
             # What is open can be read after its folder is gone.
             answer = FileAnswer(result.path, result.notes)
-        parts.count(fields, result)
         parts.limits.take_sound(client, result.decoded_seconds)
         return answer
 
@@ -242,12 +302,14 @@ def _add_jobs(app: FastAPI, parts: _Parts) -> None:
         expires = jobs.expires(job)
         return JobAnswer(
             id=job.id,
+            kind=job.kind,
             state=jobs.state(job),
             progress=jobs.progress(job),
             created=_when(job.created),
             expires=None if expires is None else _when(expires),
             seconds=job.seconds,
             notes=json.loads(job.notes),
+            adaptation=jobs.adaptation(job),
             result=None if job.result is None else f"/v1/jobs/{job.id}/result",
             error=None if job.code is None else ErrorContent(code=job.code, message=job.message or ""),
         )
@@ -271,6 +333,26 @@ def _add_jobs(app: FastAPI, parts: _Parts) -> None:
         response.headers["Location"] = f"/v1/jobs/{job.id}"
         return describe(job)
 
+    @app.post(
+        "/v1/adaptations",
+        status_code=202,
+        summary="Adapt a model to a place",
+        openapi_extra={"requestBody": adaptation_schema()},
+        responses=_errors(401, 403, 408, 413, 415, 422, 429, 501, 503, 507),
+    )
+    async def adapt(request: Request, response: Response) -> JobAnswer:
+        """Take noisy recordings of a place, for which the answer names a job; its id is the name of the new model."""
+        client = client_of(request.scope)
+        parts.limits.require_sound(client)
+        await parts.require_adaptation()
+        with parts.pool.admit(), _private_folder(parts.settings.folder) as folder:
+            recordings, fields = await parts.receive_place(request, folder)
+            await parts.require_adaptation()  # others may have come meanwhile
+            job = await jobs.add(folder, recordings.name, fields, "adaptation")
+        parts.limits.note_job(job.id, client)
+        response.headers["Location"] = f"/v1/jobs/{job.id}"
+        return describe(job)
+
     @app.get("/v1/jobs/{job}", summary="See how far a job is", responses=_errors(401, 403, 404, 429))
     async def see(job: str) -> JobAnswer:
         """How far the job is, and why it failed if it did."""
@@ -283,7 +365,7 @@ def _add_jobs(app: FastAPI, parts: _Parts) -> None:
         responses={200: _RECORDING, **_errors(401, 403, 404, 409, 429)},
     )
     async def take(job: str) -> Response:
-        """The enhanced recording; it can be taken again until the job is deleted or expires."""
+        """The enhanced recording, or the adapted model; it can be taken again until the job is deleted or expires."""
         found = await jobs.find(job)
         path = jobs.result(found)
         if path is None:
@@ -295,7 +377,7 @@ def _add_jobs(app: FastAPI, parts: _Parts) -> None:
 
     @app.delete("/v1/jobs/{job}", status_code=204, summary="Delete a job", responses=_errors(401, 403, 404, 429))
     async def delete(job: str) -> None:
-        """End a job, and delete its recording and its result."""
+        """End a job, and delete its recordings and its result."""
         await jobs.delete(await jobs.find(job))
 
 
@@ -303,7 +385,14 @@ def _add_descriptions(app: FastAPI, parts: _Parts) -> None:
     @app.get("/v1/models", summary="List the models", responses=_errors(401, 403, 429))
     async def models() -> Models:
         """The models that may be named: the bundled ones, and those that the service was started with."""
-        return Models(models=[ModelDescription.of(name, enhancer) for name, enhancer in parts.enhancers.items()])
+        # An adapted model is listed nowhere: its name is the key to it.
+        adaptable = parts.models.checkpoints if parts.settings.adaptations and can_train() else ()
+        return Models(
+            models=[
+                ModelDescription.of(name, enhancer, adaptable=name in adaptable)
+                for name, enhancer in parts.models.shared.items()
+            ]
+        )
 
     @app.get("/healthz", summary="Say whether the process lives")
     async def healthz() -> Status:

@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import json
+import os
 import secrets
 import shutil
 import threading
@@ -74,6 +75,7 @@ class ModelInfo:
         parameters: Number of trained values.
         licence: Licence of the weights.
         training_data: The corpora of the training, one sentence each.
+        adaptable: Whether an adaptation may start from it.
     """
 
     name: str
@@ -82,6 +84,28 @@ class ModelInfo:
     parameters: int
     licence: str
     training_data: tuple[str, ...]
+    adaptable: bool
+
+
+@dataclass(frozen=True)
+class AdaptationInfo:
+    """How far the training of an adapted model is.
+
+    Attributes:
+        task: What is being done.
+        step: Steps that are done.
+        steps: Steps in all.
+        seconds_left: Estimated time until the last step; None while it is unknown.
+        curve: Steps, and mean losses since the step before.
+        adopted: Whether the result is the adapted model, and not the old one; None until it is done.
+    """
+
+    task: str
+    step: int
+    steps: int
+    seconds_left: float | None
+    curve: tuple[tuple[int, float], ...]
+    adopted: bool | None
 
 
 @dataclass(frozen=True)
@@ -89,29 +113,37 @@ class JobInfo:
     """How far a job is.
 
     Attributes:
-        id: Its name; whoever knows it may see, take and delete the job.
+        id: Its name; whoever knows it may see, take and delete the job, and name a model that it has adapted.
+        kind: enhancement or adaptation.
         state: queued, running, done or failed.
         progress: Share that is done, 0 to 1.
         seconds: Length of the recording; None until it is done.
         notes: Sentences worth knowing, such as tags for which there is no place.
         code: Why it failed, for programs.
         message: The same for people.
+        adaptation: The training of an adapted model, once it has begun.
     """
 
     id: str
+    kind: Literal["enhancement", "adaptation"]
     state: Literal["queued", "running", "done", "failed"]
     progress: float
     seconds: float | None = None
     notes: tuple[str, ...] = ()
     code: str | None = None
     message: str | None = None
+    adaptation: AdaptationInfo | None = None
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> "JobInfo":
         """Read what the service says of a job."""
         error = content["error"] or {}
-        state, progress, seconds = content["state"], content["progress"], content["seconds"]
-        return cls(content["id"], state, progress, seconds, tuple(content["notes"]), **error)
+        adaptation = content["adaptation"]
+        if adaptation is not None:
+            curve = tuple((point["step"], point["loss"]) for point in adaptation["curve"])
+            adaptation = AdaptationInfo(**{**adaptation, "curve": curve})
+        named = {name: content[name] for name in ("id", "kind", "state", "progress", "seconds")}
+        return cls(**named, notes=tuple(content["notes"]), adaptation=adaptation, **error)
 
 
 class Client:
@@ -174,7 +206,7 @@ class Client:
             UnreachableError: The service cannot be reached.
             DataError: The target exists.
         """
-        with self._upload("/v1/audio/enhancements", Path(recording), fields) as answer:
+        with self._upload("/v1/audio/enhancements", [Path(recording)], fields) as answer:
             _save(answer, Path(target), overwrite)
             notes: list[str] = json.loads(answer.getheader("Sottovoce-Notes", "[]"))
             return notes
@@ -194,7 +226,37 @@ class Client:
             AudioError: The recording cannot be read.
             UnreachableError: The service cannot be reached.
         """
-        with self._upload("/v1/jobs", Path(recording), fields) as answer:
+        with self._upload("/v1/jobs", [Path(recording)], fields) as answer:
+            return JobInfo.of(json.loads(answer.read()))
+
+    def adapt(
+        self,
+        recordings: Iterable[Path | str],
+        *,
+        name: str = "",
+        model: str = "default",
+        steps: int = 600,
+        seed: int = 1,
+    ) -> JobInfo:
+        """Send noisy recordings of a place, to which a model is adapted while nobody waits.
+
+        Args:
+            recordings: Files of any kind that the service reads.
+            name: What the place is called; the model's file is named after it.
+            model: What to start from.
+            steps: Steps of the training.
+            seed: Seed of all draws.
+
+        Returns:
+            The job; when it is done, its id is the name of the adapted model.
+
+        Raises:
+            RefusedError: The service refuses.
+            AudioError: A recording cannot be read.
+            UnreachableError: The service cannot be reached.
+        """
+        fields = {"name": name, "model": model, "steps": steps, "seed": seed}
+        with self._upload("/v1/adaptations", list(map(Path, recordings)), fields) as answer:
             return JobInfo.of(json.loads(answer.read()))
 
     def job(self, name: str) -> JobInfo:
@@ -333,20 +395,22 @@ class Client:
             raise failures[0]
 
     @contextlib.contextmanager
-    def _upload(self, path: str, recording: Path, fields: Mapping[str, object]) -> Iterator[http.client.HTTPResponse]:
-        try:
-            file = recording.open("rb")
-        except OSError as error:
-            raise AudioError(f"cannot read {recording} ({error.strerror}): check its name") from error
-        with file:
-            boundary = secrets.token_hex(16)
-            before = _before(boundary, recording.name, fields)
-            after = f"\r\n--{boundary}--\r\n".encode()
-            headers = {
-                "Content-Type": f"multipart/form-data; boundary={boundary}",
-                "Content-Length": str(len(before) + recording.stat().st_size + len(after)),
-            }
-            with self._call("POST", path, _joined(before, file, after), headers) as answer:
+    def _upload(
+        self, path: str, recordings: Iterable[Path], fields: Mapping[str, object]
+    ) -> Iterator[http.client.HTTPResponse]:
+        boundary = secrets.token_hex(16)
+        parts: list[bytes | BinaryIO] = [_field(boundary, name, value) for name, value in fields.items()]
+        with contextlib.ExitStack() as stack:
+            for recording in recordings:
+                try:
+                    file = stack.enter_context(recording.open("rb"))
+                except OSError as error:
+                    raise AudioError(f"cannot read {recording} ({error.strerror}): check its name") from error
+                parts += [_file_head(boundary, recording.name), file, b"\r\n"]
+            parts.append(f"--{boundary}--\r\n".encode())
+            length = sum(len(part) if isinstance(part, bytes) else os.fstat(part.fileno()).st_size for part in parts)
+            headers = {"Content-Type": f"multipart/form-data; boundary={boundary}", "Content-Length": str(length)}
+            with self._call("POST", path, _joined(parts), headers) as answer:
                 yield answer
 
     def _json(self, method: str, path: str) -> Any:
@@ -377,25 +441,26 @@ class Client:
             connection.close()
 
 
-def _before(boundary: str, name: str, fields: Mapping[str, object]) -> bytes:
-    """All of a form that stands before the content of its file."""
-    parts = [
-        f'--{boundary}\r\nContent-Disposition: form-data; name="{field}"\r\n\r\n{_text(value)}\r\n'
-        for field, value in fields.items()
-    ]
-    head = f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{quote(name)}"\r\n\r\n'
-    return "".join([*parts, head]).encode()
+def _field(boundary: str, name: str, value: object) -> bytes:
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{text}\r\n'.encode()
 
 
-def _text(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def _file_head(boundary: str, name: str) -> bytes:
+    """What stands in a form before the content of a file; names are escaped as browsers do it."""
+    for character, escape in (('"', "%22"), ("\r", "%0D"), ("\n", "%0A")):
+        name = name.replace(character, escape)
+    disposition = f'form-data; name="file"; filename="{name}"'
+    return f"--{boundary}\r\nContent-Disposition: {disposition}\r\n\r\n".encode(errors="replace")
 
 
-def _joined(before: bytes, file: BinaryIO, after: bytes) -> Iterator[bytes]:
-    yield before
-    while chunk := file.read(_CHUNK_BYTES):
-        yield chunk
-    yield after
+def _joined(parts: Iterable[bytes | BinaryIO]) -> Iterator[bytes]:
+    for part in parts:
+        if isinstance(part, bytes):
+            yield part
+        else:
+            while chunk := part.read(_CHUNK_BYTES):
+                yield chunk
 
 
 def _save(answer: http.client.HTTPResponse, target: Path, overwrite: bool) -> None:

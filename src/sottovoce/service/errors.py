@@ -7,6 +7,8 @@ from fastapi.responses import JSONResponse
 from sottovoce.errors import (
     AudioError,
     ConfigError,
+    DataError,
+    MissingExtraError,
     ModelError,
     SottovoceError,
     StorageError,
@@ -22,6 +24,8 @@ _STATUSES: dict[type[SottovoceError], tuple[int, str]] = {
     StorageError: (507, "storage_full"),
     AudioError: (422, "invalid_recording"),
     ConfigError: (422, "invalid_field"),
+    DataError: (422, "too_little_to_learn"),
+    MissingExtraError: (501, "not_installed"),
     ModelError: (500, "model_failed"),
 }
 

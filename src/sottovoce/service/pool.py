@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from sottovoce.engine.enhancer import Enhancer
 from sottovoce.engine.workers import Kill, WorkerDiedError, Workers
@@ -37,10 +37,21 @@ class Pool:
         enhancers: The engines by name.
         workers: Number of recordings at once.
         queue: Number of recordings that may be admitted beyond those.
+        patience_seconds: How long a process may say nothing before it counts as stuck.
+        single_use: Whether a process ends after one call, with those that it has started.
     """
 
-    def __init__(self, enhancers: Mapping[str, Enhancer], *, workers: int, queue: int) -> None:
-        self._workers = Workers(dict(enhancers))
+    def __init__(
+        self,
+        enhancers: Mapping[str, Enhancer],
+        *,
+        workers: int,
+        queue: int = 0,
+        patience_seconds: float | None = None,
+        single_use: bool = False,
+    ) -> None:
+        self._workers = Workers(dict(enhancers), single_use=single_use)
+        self._patience_seconds = patience_seconds
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="worker")
         self._slots = asyncio.Semaphore(workers)
         self._count = workers
@@ -97,10 +108,28 @@ class Pool:
         Raises:
             ServiceError: It cannot be enhanced.
         """
+        return await self.run(enhance_upload, order, on_progress)
+
+    async def run(
+        self, function: Callable[..., T], order: object, on_progress: Callable[[Any], None] | None = None
+    ) -> T:
+        """Call a function in a process when it is its turn; whoever cancels this ends the process.
+
+        Args:
+            function: A function of a module, which takes the enhancers, the order, and `advance` by name.
+            order: What is to be done.
+            on_progress: Called by another thread with what the function calls `advance`.
+
+        Returns:
+            What the function returns.
+
+        Raises:
+            ServiceError: It fails.
+        """
         await self._turn()
         try:
             begun = time.monotonic()
-            result = await self._in_thread(enhance_upload, order, on_progress=on_progress)
+            result = await self._in_thread(function, order, on_progress=on_progress)
             self._typical_seconds += 0.1 * (time.monotonic() - begun - self._typical_seconds)
             return result
         except SottovoceError as error:
@@ -147,7 +176,7 @@ class Pool:
             self._slots.release()
 
     async def _in_thread(
-        self, function: Callable[..., T], *arguments: object, on_progress: Callable[[float], None] | None = None
+        self, function: Callable[..., T], *arguments: object, on_progress: Callable[[Any], None] | None = None
     ) -> T:
         """Call a function in a worker process, without waiting for it in the event loop."""
         call = _Call(on_progress)
@@ -159,7 +188,7 @@ class Pool:
         try:
             while not future.done():
                 await asyncio.wait({future}, timeout=_LOOK_SECONDS)
-                if call.silent_seconds > PATIENCE_SECONDS:
+                if call.silent_seconds > (self._patience_seconds or PATIENCE_SECONDS):
                     call.end(_stuck())
             return future.result()
         except WorkerDiedError as error:
@@ -183,7 +212,7 @@ class _Call:
         reason: Why it was ended, if it was.
     """
 
-    def __init__(self, on_progress: Callable[[float], None] | None) -> None:
+    def __init__(self, on_progress: Callable[[Any], None] | None) -> None:
         self.reason: ServiceError | None = None
         self._on_progress = on_progress
         self._kill: Kill | None = None
@@ -199,7 +228,7 @@ class _Call:
         if self.reason is not None:
             kill()
 
-    def advance(self, done: float) -> None:
+    def advance(self, done: object) -> None:
         self._last_word = time.monotonic()
         if self._on_progress is not None:
             self._on_progress(done)

@@ -1,5 +1,6 @@
 """What requests and answers hold, as OpenAPI describes it."""
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any, Literal
 
@@ -9,9 +10,14 @@ from sottovoce.engine.enhancer import Enhancer
 from sottovoce.engine.options import EnhanceOptions
 from sottovoce.errors import ConfigError
 from sottovoce.service.errors import ServiceError, service_error
-from sottovoce.service.uploads import FILE_FIELD
+from sottovoce.service.uploads import FILE_FIELD, MAX_FILES
+from sottovoce.service.work import AdaptationState
 from sottovoce.signal.limits import implausible
 from sottovoce.signal.output import OutputOptions
+
+MAX_STEPS = 2000
+"""The longest training that may be asked for: beyond a few hundred steps little is learned from a few recordings."""
+MAX_SEED = 2**32 - 1
 
 _EXPECTED = {
     **dict.fromkeys(
@@ -72,15 +78,14 @@ class EnhancementFields(_Fields):
     )
 
     @classmethod
-    def checked(cls, fields: dict[str, str], models: list[str]) -> "EnhancementFields":
+    def checked(cls, fields: dict[str, str]) -> "EnhancementFields":
         """Read the fields of a form.
 
         Args:
             fields: Their text by name.
-            models: Models that may be named.
 
         Returns:
-            The fields.
+            The fields; whether there is such a model is not looked at.
 
         Raises:
             ServiceError: One is unknown, no number or out of its range.
@@ -93,8 +98,6 @@ class EnhancementFields(_Fields):
             raise _invalid_field(error, [FILE_FIELD, *sorted(cls.model_fields)]) from None
         except ConfigError as error:
             raise service_error(error) from None
-        if found.model not in models:
-            raise unknown_model(found.model, models)
         return found
 
     def output_options(self) -> OutputOptions:
@@ -110,15 +113,14 @@ class StreamFields(_Fields):
     format: Literal["s16le", "f32le"]
 
     @classmethod
-    def checked(cls, fields: dict[str, Any], models: list[str]) -> "StreamFields":
+    def checked(cls, fields: dict[str, Any]) -> "StreamFields":
         """Read what a client has sent.
 
         Args:
             fields: Values by name.
-            models: Models that may be named.
 
         Returns:
-            The fields.
+            The fields; whether there is such a model is not looked at.
 
         Raises:
             ServiceError: One is missing, unknown, of another type or out of its range.
@@ -130,26 +132,51 @@ class StreamFields(_Fields):
             raise _invalid_field(error, sorted(cls.model_fields)) from None
         except ConfigError as error:
             raise service_error(error) from None
-        if found.model not in models:
-            raise unknown_model(found.model, models)
         wrong = implausible(found.rate, found.channels)
         if wrong is not None:
             raise ServiceError(422, "invalid_field", f"found {wrong}")
         return found
 
 
-def unknown_model(name: str, models: list[str]) -> ServiceError:
-    """Make the error for a model that may not be named.
+class AdaptationFields(BaseModel):
+    """What may be asked of an adaptation, beside the recordings."""
 
-    Args:
-        name: What was found.
-        models: What may be named.
+    model_config = ConfigDict(extra="forbid")
 
-    Returns:
-        The error, to be raised.
-    """
-    sentence = f"found the model {name[:100]!r}, expected one of {', '.join(models)}"
-    return ServiceError(422, "unknown_model", sentence)
+    model: str = Field("default", description="What to start from: a model that /v1/models calls adaptable.")
+    name: str = Field("", description="What the place is called; the model's file is named after it.")
+    steps: int = Field(
+        600,
+        description="Steps of the training; 600 take some minutes on two cores.",
+        json_schema_extra={"minimum": 1, "maximum": MAX_STEPS},
+    )
+    seed: int = Field(1, description="Seed of all draws.", json_schema_extra={"minimum": 0, "maximum": MAX_SEED})
+
+    @classmethod
+    def checked(cls, fields: dict[str, str], models: Collection[str]) -> "AdaptationFields":
+        """Read the fields of a form.
+
+        Args:
+            fields: Their text by name.
+            models: Models that can be adapted.
+
+        Returns:
+            The fields.
+
+        Raises:
+            ServiceError: One is unknown, no number or out of its range.
+        """
+        try:
+            found = cls.model_validate(fields)
+        except ValidationError as error:
+            raise _invalid_field(error, [FILE_FIELD, *sorted(cls.model_fields)]) from None
+        for name, value, low, high in (("steps", found.steps, 1, MAX_STEPS), ("seed", found.seed, 0, MAX_SEED)):
+            if not low <= value <= high:
+                raise ServiceError(422, "invalid_field", f"found {name} {value}, expected {low} to {high}")
+        if found.model not in models:
+            sentence = f"found the model {found.model[:100]!r}, expected one that can be adapted: {', '.join(models)}"
+            raise ServiceError(422, "unknown_model", sentence)
+        return found
 
 
 def _invalid_field(error: ValidationError, known: list[str]) -> ServiceError:
@@ -188,14 +215,16 @@ class ModelDescription(BaseModel):
     parameters: int
     licence: str
     training_data: list[str]
+    adaptable: bool = Field(description="Whether an adaptation may start from it.")
 
     @classmethod
-    def of(cls, name: str, enhancer: Enhancer) -> "ModelDescription":
+    def of(cls, name: str, enhancer: Enhancer, *, adaptable: bool) -> "ModelDescription":
         """Describe a model.
 
         Args:
             name: Its name here.
             enhancer: The model.
+            adaptable: Whether an adaptation may start from it.
         """
         metadata = enhancer.model.metadata
         return cls(
@@ -205,6 +234,7 @@ class ModelDescription(BaseModel):
             parameters=metadata.parameters,
             licence=metadata.licence,
             training_data=list(metadata.training_data),
+            adaptable=adaptable,
         )
 
 
@@ -218,12 +248,18 @@ class JobAnswer(BaseModel):
     """How far a job is."""
 
     id: str = Field(description="Whoever knows it may see, take and delete the job; nobody else may.")
+    kind: Literal["enhancement", "adaptation"]
     state: Literal["queued", "running", "done", "failed"]
     progress: float = Field(description="Share that is done, 0 to 1.")
     created: datetime
     expires: datetime | None = Field(description="When it is deleted; null until it has ended.")
     seconds: float | None = Field(description="Length of the recording; null until it is done.")
-    notes: list[str] = Field(description="Sentences worth knowing, such as tags for which there is no place.")
+    notes: list[str] = Field(
+        description="Sentences worth knowing: tags for which there is no place, or what was measured in a place."
+    )
+    adaptation: AdaptationState | None = Field(
+        description="The training of an adapted model; null before it begins, and for other jobs."
+    )
     result: str | None = Field(description="Where the result is; null until it is done.")
     error: ErrorContent | None = Field(description="Why there is no result, if it failed.")
 
@@ -236,20 +272,40 @@ class Status(BaseModel):
 
 def form_schema() -> dict[str, Any]:
     """Describe the form of an enhancement for OpenAPI."""
-    schema = EnhancementFields.model_json_schema()
     file = {"type": "string", "format": "binary", "description": "The recording, in any format that is read."}
+    return _form(
+        EnhancementFields,
+        file,
+        {
+            "all of it": {"file": "interview.wav"},
+            "a little of the room": {"file": "interview.wav", "limit_db": 20},
+            "what was removed": {"file": "interview.wav", "output": "removed"},
+        },
+    )
+
+
+def adaptation_schema() -> dict[str, Any]:
+    """Describe the form of an adaptation for OpenAPI."""
+    files = {
+        "type": "array",
+        "items": {"type": "string", "format": "binary"},
+        "minItems": 1,
+        "maxItems": MAX_FILES,
+        "description": "Noisy recordings of the place, half a minute together at least, with pauses.",
+    }
+    return _form(
+        AdaptationFields,
+        files,
+        {
+            "a place": {"file": ["monday.wav", "tuesday.wav"], "name": "my room"},
+            "for live sound": {"file": ["monday.wav", "tuesday.wav"], "model": "live"},
+        },
+    )
+
+
+def _form(fields: type[BaseModel], file: dict[str, Any], examples: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    schema = fields.model_json_schema()
     schema["properties"] = {FILE_FIELD: file, **schema["properties"]}
     schema["required"] = [FILE_FIELD]
-    return {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": schema,
-                "examples": {
-                    "all of it": {"value": {"file": "interview.wav"}},
-                    "a little of the room": {"value": {"file": "interview.wav", "limit_db": 20}},
-                    "what was removed": {"value": {"file": "interview.wav", "output": "removed"}},
-                },
-            }
-        },
-    }
+    content = {"schema": schema, "examples": {name: {"value": value} for name, value in examples.items()}}
+    return {"required": True, "content": {"multipart/form-data": content}}

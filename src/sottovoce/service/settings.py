@@ -78,6 +78,8 @@ class ServiceSettings:
         grace_seconds: How long a service that is to stop waits for what it is enhancing.
         jobs: The most jobs, finished ones included; others are refused (429).
         job_hours: How long a finished job and its result are kept.
+        adaptations: The most adaptations of models that wait or run; one runs at a time, in a process of its own of
+            1 to 2 GiB. 0 for none.
         folder: Folder for uploads and results while they are needed; only this user may read it.
 
     Attributes:
@@ -106,6 +108,7 @@ class ServiceSettings:
     grace_seconds: float = _setting("GRACE_SECONDS", 30.0, float, "a number")
     jobs: int = _setting("JOBS", 256, int, "a whole number")
     job_hours: float = _setting("JOB_HOURS", 24.0, float, "a number")
+    adaptations: int = _setting("ADAPTATIONS", 4, int, "a whole number")
     folder: Path = field(default_factory=_default_folder)
     token: str | None = field(init=False, repr=False)
 
@@ -200,4 +203,5 @@ _RANGES = {
     "grace_seconds": (0, 3600),
     "jobs": (0, 1_000_000),
     "job_hours": (0, 1e6),
+    "adaptations": (0, 10_000),
 }

@@ -12,11 +12,11 @@ from typing import Any
 from fastapi import WebSocket
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
-from sottovoce.engine.enhancer import Enhancer
 from sottovoce.service.errors import ServiceError
 from sottovoce.service.guard import SUBPROTOCOL
 from sottovoce.service.limits import Limits, client_of
 from sottovoce.service.metrics import Metrics
+from sottovoce.service.models import ServedModels
 from sottovoce.service.schemas import StreamFields
 from sottovoce.service.stream_work import StreamOrder
 from sottovoce.service.stream_workers import RemoteStream, StreamWorkers
@@ -42,7 +42,7 @@ class Streams:
     """The open streams of one service, whose sound is worked on in other processes.
 
     Args:
-        enhancers: The engines by name.
+        models: The models that may be named.
         metrics: Where streams are counted.
         limits: What each client may ask for.
         limit: The most channels of all streams together.
@@ -52,7 +52,7 @@ class Streams:
 
     def __init__(
         self,
-        enhancers: Mapping[str, Enhancer],
+        models: ServedModels,
         metrics: Metrics,
         limits: Limits,
         *,
@@ -60,7 +60,7 @@ class Streams:
         workers: int,
         is_stopping: asyncio.Event,
     ) -> None:
-        self._enhancers = enhancers
+        self._models = models
         self._metrics = metrics
         self._limits = limits
         self._limit = limit
@@ -109,10 +109,11 @@ class Streams:
         text = await session.receive(FIRST_FRAME_SECONDS)
         if not isinstance(text, str):
             raise _unreadable("found sound in the first frame, expected text with rate, channels and format")
-        fields = StreamFields.checked(_read(text), list(self._enhancers))
+        fields = StreamFields.checked(_read(text))
         order = StreamOrder(fields.model, fields.rate, fields.channels, fields.format, fields.options())
         with self._limits.stream(session.client, fields.channels), self._admitted(fields.channels):
-            async with self._workers.open(self._enhancers[fields.model], order) as stream:
+            enhancer = await self._models.load(fields.model)
+            async with self._workers.open(enhancer, order) as stream:
                 await self._greet(session, stream, fields)
                 await self._enhance(session, stream, fields)
 
@@ -131,7 +132,7 @@ class Streams:
         pcm = PcmFormat(fields.format, fields.channels)
         most = MAX_FRAME_BYTES - MAX_FRAME_BYTES % pcm.frame_bytes
         piece = max(1, int(_PIECE_SECONDS * fields.rate)) * pcm.frame_bytes
-        sound = self._metrics.sound.labels(fields.model)
+        sound = self._metrics.sound.labels(self._models.label(fields.model))
         samples = 0
         while True:
             message = await session.receive(IDLE_SECONDS)

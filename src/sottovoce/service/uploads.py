@@ -1,4 +1,4 @@
-"""Uploads: a form is read while it arrives, its file goes to the disk, and all else in it is small."""
+"""Uploads: a form is read while it arrives, its files go to the disk, and all else in it is small."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,14 +9,19 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
-from sottovoce.errors import StorageError
+from sottovoce.errors import StorageError, printable
 from sottovoce.service.errors import ServiceError, service_error
 from sottovoce.service.kinds import upload_suffix
 from sottovoce.service.work import require_space
 
 FILE_FIELD = "file"
+MAX_FILES = 64
+"""The most recordings of one place."""
+RECORDINGS = "recordings"
+"""Name of the folder of several files of one form."""
 _MAX_FIELDS = 32
 _MAX_FIELD_BYTES = 1000
+_MAX_NAME_CHARACTERS = 100
 # A form without its file.
 _MAX_FORM_BYTES = 2**16
 # What is collected for one write, which waits for a thread.
@@ -30,31 +35,36 @@ class Upload:
     """What a client sent.
 
     Attributes:
-        recording: The recording; of the client's name for it, only a known ending is left.
+        recordings: The recordings; of the client's names for them, only known endings are left.
+        names: Those names, to be shown to the client alone.
         fields: The other fields of the form.
     """
 
-    recording: Path
+    recordings: tuple[Path, ...]
+    names: tuple[str, ...]
     fields: dict[str, str]
 
 
-async def receive_upload(request: Request, folder: Path, *, max_bytes: int, max_seconds: float) -> Upload:
-    """Read a form with one file.
+async def receive_upload(
+    request: Request, folder: Path, *, max_bytes: int, max_seconds: float, several: bool = False
+) -> Upload:
+    """Read a form with one file, or several.
 
     Args:
         request: A request whose body was not read.
-        folder: Where the file is written.
+        folder: Where the file is written, or the folder `RECORDINGS` of several.
         max_bytes: The most that is received.
         max_seconds: The longest time that it may take.
+        several: Whether there may be several files.
 
     Returns:
-        The file and the fields.
+        The files and the fields.
 
     Raises:
-        ServiceError: The form is too large, too slow or no form, or has no file or several.
+        ServiceError: The form is too large, too slow or no form, or has no file or too many.
         starlette.requests.ClientDisconnect: The client is gone.
     """
-    form = _Form(request.headers.get("content-type", ""), folder)
+    form = _Form(request.headers.get("content-type", ""), folder, several=several)
     stated = request.headers.get("content-length", "")
     too_large = ServiceError(
         413,
@@ -103,13 +113,14 @@ class _Form:
 
     Args:
         content_type: Header of the request.
-        folder: Where the file is written.
+        folder: Where the file is written, or the folder of several.
+        several: Whether there may be several files.
 
     Attributes:
-        waiting: Bytes of the file that are not written yet.
+        waiting: Bytes of the current file that are not written yet.
     """
 
-    def __init__(self, content_type: str, folder: Path) -> None:
+    def __init__(self, content_type: str, folder: Path, *, several: bool) -> None:
         kind, parameters = parse_options_header(content_type)
         if kind != b"multipart/form-data" or not parameters.get(b"boundary"):
             raise ServiceError(
@@ -121,7 +132,9 @@ class _Form:
         self.waiting = bytearray()
         self._folder = folder
         self._fields: dict[str, str] = {}
-        self._recording: Path | None = None
+        self._recordings: list[Path] = []
+        self._names: list[str] = []
+        self._several = several
         self._header = bytearray(), bytearray()
         self._disposition = b""
         self._name: str | None = None
@@ -153,11 +166,11 @@ class _Form:
 
     def write(self) -> None:
         """Write what waits for the disk."""
-        if self._recording is None:
+        if not self._recordings:
             return
         require_space(self._folder)
         try:
-            with self._recording.open("ab") as file:
+            with self._recordings[-1].open("ab") as file:
                 file.write(self.waiting)
         except OSError as error:
             raise StorageError(f"the disk of the service failed ({error.strerror}): try again later") from error
@@ -167,9 +180,9 @@ class _Form:
         """Check that all has come."""
         if not self._is_whole:
             raise _invalid("found a form that ends before its last boundary")
-        if self._recording is None:
+        if not self._recordings:
             raise _invalid(f"found a form without a file, expected one in the field {FILE_FIELD!r}")
-        return Upload(self._recording, self._fields)
+        return Upload(tuple(self._recordings), tuple(self._names), self._fields)
 
     def _begin_part(self) -> None:
         self._disposition, self._name, self._value = b"", None, bytearray()
@@ -186,10 +199,7 @@ class _Form:
         if kind != b"form-data" or not name:
             raise _invalid("found a part of the form without a name")
         if name == FILE_FIELD:
-            if self._recording is not None:
-                raise _invalid("found several files in one form, expected one: send a request for each")
-            suffix = upload_suffix(options.get(b"filename", b"").decode(errors="replace"))
-            self._recording = self._folder / f"recording{suffix}"
+            self._begin_file(options.get(b"filename", b"").decode(errors="replace"))
         elif b"filename" in options:
             raise _invalid(f"found a file in the field {name[:100]!r}, expected it in {FILE_FIELD!r}")
         elif name in self._fields:
@@ -197,6 +207,21 @@ class _Form:
         elif len(self._fields) == _MAX_FIELDS:
             raise _invalid(f"found more than {_MAX_FIELDS} fields in one form")
         self._name = name
+
+    def _begin_file(self, name: str) -> None:
+        count = len(self._recordings)
+        if count and not self._several:
+            raise _invalid("found several files in one form, expected one: send a request for each")
+        if count == MAX_FILES:
+            raise _invalid(f"found more than {MAX_FILES} files in one form, expected that at most: join some of them")
+        self.write()  # what waits is of the file before
+        if self._several:
+            folder = self._folder / RECORDINGS
+            folder.mkdir(exist_ok=True)
+            self._recordings.append(folder / f"{count:04d}{upload_suffix(name)}")
+        else:
+            self._recordings.append(self._folder / f"recording{upload_suffix(name)}")
+        self._names.append(printable(name[:_MAX_NAME_CHARACTERS]) or f"recording {count + 1}")
 
     def _take(self, data: bytes, start: int, end: int) -> None:
         if self._name == FILE_FIELD:

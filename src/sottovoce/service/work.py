@@ -1,5 +1,6 @@
-"""What a worker process does with one recording; it knows nothing of HTTP."""
+"""What a worker process does with one recording, and what it says of its work; it knows nothing of HTTP."""
 
+import functools
 import logging
 import os
 import shutil
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from sottovoce.engine.enhancer import Enhancer
 from sottovoce.engine.files import enhance_file
+from sottovoce.engine.model import Model
 from sottovoce.engine.options import EnhanceOptions
 from sottovoce.errors import AudioError, ModelError, StorageError, printable
 from sottovoce.service.kinds import output_suffix
@@ -32,17 +34,57 @@ class Order:
 
     Attributes:
         recording: The recording, in a folder of its own, which also takes the result.
-        model: Name of the model.
+        model: Name of the model, or the file of one that was adapted.
         options: How to enhance.
         output_options: What is kept beside the sound, and how small lossy files become.
         max_seconds: The most sound that is decoded, all channels together.
     """
 
     recording: Path
-    model: str
+    model: str | Path
     options: EnhanceOptions
     output_options: OutputOptions
     max_seconds: float
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """A point of the training curve.
+
+    Attributes:
+        step: Step of the training.
+        loss: Mean loss since the point before.
+    """
+
+    step: int
+    loss: float
+
+
+@dataclass(frozen=True)
+class AdaptationState:
+    """How far an adaptation is.
+
+    Attributes:
+        task: What is being done, such as "joint stage", which is the training.
+        step: Steps that are done.
+        steps: Steps in all.
+        seconds_left: Estimated time until the last step; None while it is unknown.
+        curve: The losses so far.
+        adopted: Whether the result is the adapted model: otherwise it is the old one, and the notes say why; None
+            until it is done.
+    """
+
+    task: str
+    step: int
+    steps: int
+    seconds_left: float | None = None
+    curve: tuple[CurvePoint, ...] = ()
+    adopted: bool | None = None
+
+    @property
+    def share(self) -> float:
+        """Share of the steps that are done, 0 to 1."""
+        return self.step / self.steps
 
 
 @dataclass(frozen=True)
@@ -54,12 +96,14 @@ class Result:
         seconds: Length of the recording.
         notes: What whoever sent the recording should know, such as tags for which there is no place.
         decoded_seconds: Sound that was decoded, all channels together.
+        adaptation: The training, if the result is an adapted model.
     """
 
     path: Path
     seconds: float
     notes: tuple[str, ...] = ()
     decoded_seconds: float = 0.0
+    adaptation: AdaptationState | None = None
 
 
 def enhance_upload(enhancers: Mapping[str, Enhancer], order: Order, *, advance: Callable[[float], None]) -> Result:
@@ -86,7 +130,7 @@ def enhance_upload(enhancers: Mapping[str, Enhancer], order: Order, *, advance: 
         # Where the recording lies is nobody else's business.
         return str(sentence).replace(f"{folder}{os.sep}", "")
 
-    warnings = _Warnings()
+    warnings = Warnings()
     logging.getLogger("sottovoce").addHandler(warnings)
     try:
         recording = probe(order.recording)
@@ -106,7 +150,7 @@ def enhance_upload(enhancers: Mapping[str, Enhancer], order: Order, *, advance: 
 
         target = folder / f"{'removed' if order.options.removed else 'enhanced'}{output_suffix(recording)}"
         seconds = enhance_file(
-            enhancers[order.model],
+            enhancers[order.model] if isinstance(order.model, str) else _load_adapted(order.model),
             recording,
             target,
             order.options,
@@ -120,7 +164,7 @@ def enhance_upload(enhancers: Mapping[str, Enhancer], order: Order, *, advance: 
     return Result(target, seconds, tuple(map(without_place, warnings.sentences)), taken_seconds)
 
 
-class _Warnings(logging.Handler):
+class Warnings(logging.Handler):
     """Keeps what the engine warns of."""
 
     def __init__(self) -> None:
@@ -128,8 +172,31 @@ class _Warnings(logging.Handler):
         self.sentences: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Keep a message."""
         if len(self.sentences) < _MAX_NOTES:
             self.sentences.append(printable(record.getMessage())[:_MAX_NOTE_CHARACTERS])
+
+
+def load_adapted(path: Path) -> Enhancer:
+    """Load a model that was adapted here.
+
+    Args:
+        path: Its file.
+
+    Returns:
+        The engine.
+
+    Raises:
+        ModelError: It was deleted meanwhile.
+    """
+    try:
+        return Enhancer(Model.load(path, origin="the adapted model"))
+    except ModelError:
+        raise ModelError("found no adapted model of this name any more: it was deleted, or has expired") from None
+
+
+# A client that enhances several recordings waits for the network once.
+_load_adapted = functools.lru_cache(maxsize=2)(load_adapted)
 
 
 def require_space(folder: Path) -> None:
