@@ -65,6 +65,10 @@ COMMANDS = {
     "plot": Command(
         "sottovoce.cli.plot", "Draw waveforms and spectrograms of recordings side by side, on shared scales."
     ),
+    "compare": Command(
+        "sottovoce.cli.compare",
+        "Write a page on which recordings are compared by ear: one file, for any browser, which needs no network.",
+    ),
     "info": Command("sottovoce.cli.info", "Show what is in a recording or in a model."),
     "adapt": Command(
         "sottovoce.cli.adapt",
