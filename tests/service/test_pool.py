@@ -104,12 +104,14 @@ def test_what_gets_stuck_is_ended(monkeypatch, identity, functions, order):
 def test_who_cancels_ends_the_process_and_the_next_has_its_turn(monkeypatch, identity, functions, order):
     async def scenario(pool):
         monkeypatch.setattr(pools, "enhance_upload", functions.hang)
-        first, second, third = (asyncio.create_task(pool.enhance(order)) for _ in range(3))
+        first, second = (asyncio.create_task(pool.enhance(order)) for _ in range(2))
         while not order.recording.exists():
             await asyncio.sleep(0.01)
         assert pool.running == 1
         second.cancel()  # while it waits
         monkeypatch.setattr(pools, "enhance_upload", functions.drip)
+        third = asyncio.create_task(pool.enhance(order))
+        await asyncio.sleep(0)  # it waits
         first.cancel()  # while it runs
         assert await third == await pool.enhance(order)
         for task in (first, second):

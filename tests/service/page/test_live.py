@@ -11,7 +11,9 @@ from sottovoce.engine.model import Model
 from sottovoce.engine.options import EnhanceOptions
 from sottovoce.weights import MODELS
 
+from ..calls import serving
 from .conftest import CHROMIUM, FLAGS, TIMEOUT_MS
+from .test_page import check_accessibility
 
 REAL = "examples/real/jfk_inaugural_1961.flac"
 
@@ -79,8 +81,8 @@ class Frames:
 
     def __init__(self, socket):
         self.sent, self.received = [], []
-        socket.on("framesent", lambda frame: self.sent.append(frame))
-        socket.on("framereceived", lambda frame: self.received.append(frame))
+        socket.on("framesent", self.sent.append)
+        socket.on("framereceived", self.received.append)
 
     def texts(self, frames):
         return [json.loads(frame) for frame in frames if isinstance(frame, str)]
@@ -124,3 +126,65 @@ def test_what_comes_back_is_what_the_engine_makes_of_what_was_sent(open_live, ra
     np.testing.assert_array_equal(received, np.concatenate(expected, axis=1)[0])
     assert np.square(received).sum() < np.square(sent).sum()
     assert np.square(received - sent).sum() > 0.01 * np.square(sent).sum()
+
+
+@pytest.mark.slow
+def test_it_is_heard_with_headphones_alone_and_a_bypass_keeps_the_place(open_live):
+    page = open_live(color_scheme="dark", viewport={"width": 360, "height": 800})
+    page.get_by_role("button", name="Start").click()
+    page.get_by_text("silent until you say that you wear headphones").wait_for()
+    page.get_by_text("Latency").wait_for()
+    check_accessibility(page)
+    page.get_by_label("I wear headphones").check()
+    page.get_by_text("you hear the enhanced sound").wait_for()
+    bypass = page.get_by_role("button", name="Hear the microphone as it is")
+    bypass.press("Space")
+    page.get_by_text("you hear the microphone as it is", exact=False).first.wait_for()
+    assert bypass.get_attribute("aria-pressed") == "true"
+    # Another model goes on with a new stream.
+    page.get_by_label("Model").select_option("default")
+    page.wait_for_function("document.querySelector('#live .primary').textContent === 'Stop'")
+    for _ in range(300):
+        if len(page.sockets) == 2 and page.sockets[1].texts(page.sockets[1].received):
+            break
+        page.wait_for_timeout(100)
+    assert page.sockets[1].texts(page.sockets[1].received)[0]["model"] == "default"
+    page.get_by_role("button", name="Stop").click()
+    page.get_by_text("Stopped.").wait_for()
+
+
+DENIED = """
+navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException("", "%s"));
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("NotAllowedError", "The browser may not use the microphone: allow it beside the address, and try again."),
+        ("NotFoundError", "Found no microphone: connect one, and try again."),
+    ],
+)
+def test_a_microphone_that_is_not_there_is_a_sentence(open_live, name, sentence):
+    page = open_live(script=DENIED % name)
+    page.get_by_role("button", name="Start").click()
+    page.get_by_role("alert").filter(has_text=sentence).wait_for()
+    assert page.get_by_role("button", name="Start").is_enabled()
+
+
+@pytest.mark.slow
+def test_a_full_service_says_so_and_a_token_is_asked_for(open_live, tmp_path, monkeypatch):
+    token = "+/=0123456789abcdef"
+    monkeypatch.setenv("SOTTOVOCE_TOKEN", token)
+    with serving(folder=tmp_path / "state", workers=1, streams=1) as service:
+        first, second = (open_live(address=service.address) for _ in range(2))
+        for page in (first, second):
+            page.get_by_label("Token").fill(token)
+            page.get_by_role("button", name="Continue").click()
+            page.get_by_role("button", name="Start").click()
+            if page is first:
+                page.get_by_text("Running").wait_for()
+        sentence = "Found 1 channels in open streams and 1 more, expected 1 at most: try again later."
+        second.get_by_role("alert").filter(has_text=sentence).wait_for()
+        first.get_by_role("button", name="Stop").click()

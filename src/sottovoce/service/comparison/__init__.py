@@ -20,9 +20,6 @@ MAX_BYTES = 100_000_000
 """The most sound in one page; browsers hold it as text, and twice."""
 
 _FOLDER = Path(__file__).parent
-_MODULES = (_FOLDER / "comparison.js", *sorted(Path(page.__file__).parent.glob("*.js")))
-# What the page of the service needs alone; these cannot work in a file.
-_SERVICE_ONLY = {"api.js", "main.js", "enhance.js", "live.js", "adapt.js"}
 _IMPORT = re.compile(r'(\bfrom |\bimport )"(?:\./|\.\./page/)([\w-]+\.js)"')
 _CHUNK_BYTES = 3 * 2**16  # a multiple of 3, so that base64 of chunks is that of the whole
 
@@ -215,13 +212,12 @@ def _parts(labels: Sequence[str], content: object, sounds: Sequence[Path]) -> It
     """The page, piece by piece; what others have named is escaped."""
     title = html.escape(f"Comparison of {' and '.join(labels)}")
     style = (Path(page.__file__).parent / "page.css").read_text(encoding="utf-8")
-    modules = {path.name: _data_url(path) for path in _MODULES if path.name not in _SERVICE_ONLY}
     template = (_FOLDER / "comparison.html").read_text(encoding="utf-8")
     before, after = template.split("@SOUNDS@")
     for name, text in (
         ("TITLE", title),
         ("STYLE", style),
-        ("MODULES", json.dumps({"imports": modules})),
+        ("MODULES", json.dumps({"imports": _modules()})),
         # In a script, only a tag could end it.
         ("RECORDINGS", json.dumps({"labels": labels, "recordings": content}).replace("<", "\\u003c")),
     ):
@@ -236,7 +232,18 @@ def _parts(labels: Sequence[str], content: object, sounds: Sequence[Path]) -> It
     yield after
 
 
-def _data_url(module: Path) -> str:
-    """A module as an address; in such a module only bare names lead to others, by the page's import map."""
-    source = _IMPORT.sub(r'\1"\2"', module.read_text(encoding="utf-8"))
-    return f"data:text/javascript;base64,{base64.b64encode(source.encode()).decode()}"
+def _modules() -> dict[str, str]:
+    """The page's program: a module and all that it imports, as addresses that hold them, by name.
+
+    In a module of such an address only bare names lead to others, by the page's import map.
+    """
+    found: dict[str, str] = {}
+    waiting = [_FOLDER / "comparison.js"]
+    while waiting:
+        module = waiting.pop()
+        source = module.read_text(encoding="utf-8")
+        imported = [name for _, name in _IMPORT.findall(source) if name not in found]
+        waiting += [Path(page.__file__).parent / name for name in imported]
+        bare = _IMPORT.sub(r'\1"\2"', source).encode()
+        found[module.name] = f"data:text/javascript;base64,{base64.b64encode(bare).decode()}"
+    return found

@@ -54,35 +54,6 @@ function makeNumbers() {
 }
 
 /** @param {number} loss */
-  const y = (loss) => EDGE.top + ((high - loss) / range) * (HEIGHT - EDGE.top - EDGE.bottom);
-  const [first, last] = [points[0], points[points.length - 1]];
-  const label = `Loss of the training: ${format(first.loss)} at step ${first.step}, ${format(last.loss)} at step ${last.step} of ${steps}`;
-  const picture = shape("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": label });
-  picture.append(
-    shape("path", { class: "axis", d: `M ${EDGE.left} ${EDGE.top} V ${HEIGHT - EDGE.bottom} H ${WIDTH - EDGE.right}` }),
-    text(EDGE.left - 6, y(high) + 8, "end", format(high)),
-    text(EDGE.left - 6, y(low), "end", format(low)),
-    text(EDGE.left, HEIGHT - 6, "start", "0"),
-    text(WIDTH - EDGE.right, HEIGHT - 6, "end", `step ${steps}`),
-    shape("polyline", { points: points.map(({ step, loss }) => `${x(step)},${y(loss)}`).join(" ") }),
-    shape("circle", { cx: x(last.step), cy: y(last.loss), r: 4 }),
-  );
-  const rows = points.map(({ step, loss }) => element("tr", {}, element("td", {}, String(step)), element("td", {}, format(loss))));
-  const numbers = element(
-    "details",
-    { open: isOpen },
-    element("summary", {}, "Loss in numbers"),
-    element(
-      "table",
-      {},
-      element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "Step"), element("th", { scope: "col" }, "Loss"))),
-      element("tbody", {}, ...rows),
-    ),
-  );
-  root.replaceChildren(picture, numbers);
-}
-
-/** @param {number} loss */
 function format(loss) {
   return loss.toPrecision(3);
 }

@@ -1,5 +1,6 @@
 // Files of sound, decoded at their own rate.
 
+const HEAD_BYTES = 65_536;
 const MAX_PLAYED_CHANNELS = 2;
 /** Samples of a recording that are decoded at most, all played channels together: twice as many take 1 GB. */
 const MAX_SAMPLES = 2 ** 27;
@@ -25,13 +26,27 @@ export function losslessRate(head) {
 }
 
 /**
+ * Says whether every browser decodes the samples of a file as they are.
+ * @param {Blob} file
+ * @returns {Promise<boolean>}
+ */
+export async function isLossless(file) {
+  return losslessRate(await headOf(file)) !== null;
+}
+
+/** @param {Blob} file */
+async function headOf(file) {
+  return new Uint8Array(await file.slice(0, HEAD_BYTES).arrayBuffer());
+}
+
+/**
  * Decodes a WAV or FLAC file.
  * @param {Blob} file
  * @returns {Promise<AudioBuffer>} At the file's own rate, with one or two channels: the mean of all if there are more.
  * @throws {DecodingError} It is of another kind, or too long.
  */
 export async function decode(file) {
-  const rate = losslessRate(new Uint8Array(await file.slice(0, 65_536).arrayBuffer()));
+  const rate = losslessRate(await headOf(file));
   if (rate === null) throw new DecodingError("this browser cannot decode the recording");
   // A FLAC file is rarely below a third of its samples; what comes out is counted as well.
   if (file.size > 4 * MAX_SAMPLES) throw new DecodingError("the recording is too long to be shown here");

@@ -1,5 +1,8 @@
 // Elements of the page.
 
+// Within this time the browser has begun to write a file.
+const SAVING_MS = 60_000;
+
 /**
  * Makes an element.
  * @template {keyof HTMLElementTagNameMap} K
@@ -29,4 +32,24 @@ export function clock(seconds) {
   const tenths = Math.round(10 * seconds);
   const whole = String(Math.floor(tenths / 10) % 60).padStart(2, "0");
   return `${Math.floor(tenths / 600)}:${whole}.${tenths % 10}`;
+}
+
+/**
+ * The sentence of an error, as people read it.
+ * @param {unknown} error
+ */
+export function sentenceOf(error) {
+  const { message } = /** @type {Error} */ (error);
+  return `${message.slice(0, 1).toUpperCase()}${message.slice(1)}.`;
+}
+
+/**
+ * Saves something as a file.
+ * @param {Blob} content
+ * @param {string} name
+ */
+export function download(content, name) {
+  const address = URL.createObjectURL(content);
+  element("a", { href: address, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(address), SAVING_MS);
 }

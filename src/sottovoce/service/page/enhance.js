@@ -1,19 +1,16 @@
 // Enhance: one recording, before and after.
 
 import { enhance, requestJson } from "./api.js";
-import { DecodingError, decode, losslessRate } from "./decoding.js";
-import { clock, element } from "./dom.js";
+import { DecodingError, decode, isLossless } from "./decoding.js";
+import { clock, download, element, sentenceOf } from "./dom.js";
 import { openMicrophone } from "./microphone.js";
 import { Player } from "./player.js";
 import { WavRecording } from "./wav.js";
+import { makeWork } from "./work.js";
 
 /** @typedef {{file: File, fields: Record<string, string>, enhanced: import("./api.js").Answer}} Enhanced */
 
 const LIMITS_DB = [12, 20, 30];
-const STAGES = { upload: "Sending\u2026", wait: "Waiting for the service\u2026", enhance: "Enhancing\u2026" };
-const HEAD_BYTES = 65_536;
-// Within this time the browser has begun to write a file.
-const SAVING_MS = 60_000;
 
 /**
  * Fills the section.
@@ -75,7 +72,7 @@ export function mount(section) {
    * @returns {Promise<Blob[]>}
    */
   async function soundsOf({ file, fields, enhanced }, signal) {
-    if (losslessRate(new Uint8Array(await file.slice(0, HEAD_BYTES).arrayBuffer())) !== null) return [file, enhanced.body];
+    if (await isLossless(file)) return [file, enhanced.body];
     // The samples of other kinds are shifted by their encoders, and browsers do not agree on them: the service
     // decodes those.
     const sounds = [];
@@ -146,9 +143,7 @@ export function mount(section) {
         : await enhance(file, file.name, { ...fields, mix, output }, { signal, onProgress: work.show });
       // The kind may be another one than that of the recording: some are only read.
       const made = answer.header("Content-Disposition")?.match(/filename="([^"]+)"/)?.[1] ?? file.name;
-      const address = URL.createObjectURL(answer.body);
-      element("a", { href: address, download: `${splitName(file.name)[0]}-${output}${splitName(made)[1]}` }).click();
-      setTimeout(() => URL.revokeObjectURL(address), SAVING_MS);
+      download(answer.body, `${splitName(file.name)[0]}-${output}${splitName(made)[1]}`);
     });
   }
 }
@@ -219,22 +214,13 @@ function makeSource(onFile) {
       level.hidden = false;
       choose.disabled = true;
     } catch (error) {
-      status.textContent = messageOf(error);
+      status.textContent = sentenceOf(error);
     } finally {
       isOpening = false;
     }
   }
 
   return { root: element("div", { class: "source" }, choose, record, level, status, field) };
-}
-
-/**
- * The sentence of an error, as people read it.
- * @param {unknown} error
- */
-function messageOf(error) {
-  const { message } = /** @type {Error} */ (error);
-  return `${message.slice(0, 1).toUpperCase()}${message.slice(1)}.`;
 }
 
 /** How to enhance. */
@@ -265,63 +251,6 @@ function makeOptions() {
       ...(limit.value && { limit_db: limit.value }),
       ...(linked.checked && { linked: "true" }),
     }),
-  };
-}
-
-/** How far the work is that goes on, and why it failed. */
-function makeWork() {
-  const label = element("span");
-  const progress = element("progress", { max: 1, "aria-label": "Progress" });
-  const cancel = element("button", { type: "button", click: () => running?.abort() }, "Cancel");
-  const status = element("div", { class: "status", hidden: true }, label, progress, cancel);
-  const said = element("p", { class: "unseen", role: "status" });
-  const error = element("p", { class: "error", role: "alert", hidden: true });
-  /** @type {AbortController | null} */
-  let running = null;
-
-  /** @param {string} text */
-  function say(text) {
-    if (label.textContent === text) return;
-    label.textContent = text;
-    said.textContent = text;
-    progress.removeAttribute("value");
-  }
-
-  return {
-    root: element("div", {}, status, said, error),
-    say,
-    /** @param {import("./api.js").Progress} now */
-    show: ({ stage, share }) => {
-      say(STAGES[stage]);
-      if (share === null) progress.removeAttribute("value");
-      else progress.value = share;
-    },
-    /**
-     * Does one thing at a time: what was begun before is given up.
-     * @param {(signal: AbortSignal) => Promise<void>} task
-     */
-    run: async (task) => {
-      running?.abort();
-      const mine = new AbortController();
-      running = mine;
-      error.hidden = true;
-      status.hidden = false;
-      try {
-        await task(mine.signal);
-        if (running === mine) said.textContent = "Done";
-      } catch (reason) {
-        if (mine.signal.aborted) {
-          if (running === mine) said.textContent = "Cancelled";
-        } else {
-          error.textContent = messageOf(reason);
-          error.hidden = false;
-        }
-      }
-      if (running !== mine) return;
-      running = null;
-      status.hidden = true;
-      label.textContent = "";
-    },
   };
 }
 

@@ -39,7 +39,7 @@ export class LiveStream {
    * @param {string} [options.deviceId] Of the microphone; the browser's own choice if not given.
    * @param {{model: string, limit_db?: number}} options.fields As of the first frame of a stream.
    * @param {(state: LiveState) => void} options.onState
-   * @param {(message: string) => void} options.onEnd Called if it ends by itself, with the reason.
+   * @param {(reason: Error) => void} options.onEnd Called if it ends by itself.
    * @returns {Promise<LiveStream>}
    * @throws {Error} One of them cannot be opened; the message says why.
    */
@@ -67,7 +67,7 @@ export class LiveStream {
    * @param {WebSocket} options.socket
    * @param {{latency_ms: number}} options.started
    * @param {(state: LiveState) => void} options.onState
-   * @param {(message: string) => void} options.onEnd
+   * @param {(reason: Error) => void} options.onEnd
    */
   constructor({ microphone, context, socket, started, onState, onEnd }) {
     this.#microphone = microphone;
@@ -87,7 +87,7 @@ export class LiveStream {
     const end = (message) => {
       if (signal.aborted) return;
       void this.stop();
-      onEnd(message);
+      onEnd(new Error(message));
     };
     this.#node.port.onmessage = ({ data }) => {
       if (signal.aborted) return;

@@ -1,7 +1,7 @@
 // Live: the microphone, enhanced while one speaks.
 
 import { requestJson } from "./api.js";
-import { element } from "./dom.js";
+import { element, sentenceOf } from "./dom.js";
 import { LiveStream } from "./live-stream.js";
 
 const LIMITS_DB = [12, 20, 30];
@@ -115,7 +115,7 @@ export function mount(section) {
       apply();
       void listMicrophones(); // now that they may be named
     } catch (reason) {
-      fail(/** @type {Error} */ (reason).message);
+      fail(reason);
     } finally {
       isOpening = false;
       start.disabled = false;
@@ -138,10 +138,10 @@ export function mount(section) {
     await open();
   }
 
-  /** @param {string} message */
-  function fail(message) {
+  /** @param {unknown} reason */
+  function fail(reason) {
     void stop("Stopped.");
-    error.textContent = `${message.slice(0, 1).toUpperCase()}${message.slice(1)}.`;
+    error.textContent = sentenceOf(reason);
     error.hidden = false;
   }
 

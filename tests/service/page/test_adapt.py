@@ -1,0 +1,103 @@
+"""The page's section that adapts a model; what trains is replaced, since tests of the service train."""
+
+import sys
+
+import pytest
+
+from sottovoce.engine.model import Model
+from sottovoce.service import app
+from sottovoce.weights import MODELS
+
+from ...signal.audio.files import noise, save
+from ..calls import serving
+from ..test_adaptation import FUNCTIONS
+from .test_page import check_accessibility
+
+MODULE = "functions_of_adaptations_of_the_page"
+
+
+@pytest.fixture(scope="module")
+def adapting(tmp_path_factory):
+    """A service whose training is none, but takes seconds; its result is the model for live sound."""
+    folder = tmp_path_factory.mktemp("adapting")
+    (folder / f"{MODULE}.py").write_text(FUNCTIONS)
+    sys.path.insert(0, str(folder))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(app, "adapt_to_place", __import__(MODULE).copy)
+        patch.setenv("IDENTITY_MODEL", str(MODELS["live"]))
+        with serving(folder=folder / "state", workers=1, max_minutes=0.5) as service:
+            yield service
+    sys.path.remove(str(folder))
+
+
+@pytest.fixture
+def recordings(tmp_path):
+    return [save(tmp_path / f"{name}.wav", noise(16_000)) for name in ("monday", "<b>tuesday")]
+
+
+def choose(page, recordings):
+    page.locator("#adapt").get_by_label("Recordings of your room").set_input_files(recordings)
+
+
+@pytest.mark.slow
+def test_a_room_is_learned_compared_and_downloaded(adapting, open_page, recordings, tmp_path):
+    page = open_page("/#adapt", address=adapting.address)
+    start = page.get_by_role("button", name="Adapt", exact=True)
+    assert start.is_disabled()
+    choose(page, recordings)
+    assert page.get_by_label("Chosen recordings").get_by_role("listitem").count() == 2
+    page.get_by_role("button", name="Remove <b>tuesday.wav").click()
+    choose(page, recordings[1:])
+    page.get_by_label("Name of the room").fill("My room")
+    start.click()
+
+    curve = page.locator(".curve svg")
+    curve.wait_for()
+    assert curve.get_attribute("aria-label").startswith("Loss of the training: 1.00 at step 1, ")
+    check_accessibility(page)
+    page.reload()  # the tab knows its job
+    page.get_by_text("Learning: step").first.wait_for()
+    page.get_by_role("heading", name="Your room has its model").wait_for()
+    assert page.get_by_text("monday.wav").is_visible()
+    page.get_by_text("Loss in numbers").click()
+    assert page.locator(".curve tbody tr").count() == 600
+    check_accessibility(page)
+
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Download the model").click()
+    assert saved.value.suggested_filename == "room.onnx"
+    saved.value.save_as(tmp_path / "room.onnx")
+    assert (tmp_path / "room.onnx").read_bytes() == MODELS["live"].read_bytes()
+    assert Model.load(tmp_path / "room.onnx").metadata.name
+
+    page.get_by_label("Recording to compare with").set_input_files(recordings[0])
+    page.get_by_role("button", name="Your room").wait_for()
+    for label in ("Before", "Model default", "Your room"):
+        page.get_by_role("button", name=label, exact=True).click()
+        assert page.locator(".lane.heard .lane-label").text_content() == label
+    check_accessibility(page)
+
+    page.get_by_role("button", name="Delete it, and begin again").click()
+    page.get_by_role("button", name="Choose recordings").wait_for()
+    page.reload()
+    page.get_by_role("button", name="Choose recordings").wait_for()
+
+
+@pytest.mark.slow
+def test_who_cancels_leaves_nothing(adapting, open_page, recordings):
+    page = open_page("/#adapt", address=adapting.address)
+    choose(page, recordings)
+    page.get_by_role("button", name="Adapt", exact=True).click()
+    page.locator(".curve svg").wait_for()
+    with page.expect_request(lambda request: request.method == "DELETE"):
+        page.locator("#adapt").get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Choose recordings").wait_for()
+    assert page.evaluate("sessionStorage.length") == 0
+
+
+@pytest.mark.slow
+def test_where_nothing_is_adapted_the_page_says_so(open_page, tmp_path):
+    with serving(folder=tmp_path / "state", workers=1, adaptations=0) as service:
+        page = open_page("/#adapt", address=service.address)
+        page.get_by_text("This service adapts no models.").wait_for()
+        assert page.get_by_role("button", name="Adapt", exact=True).count() == 0
