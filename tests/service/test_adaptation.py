@@ -46,7 +46,8 @@ def copy(engine, order, *, advance):
     target = folder / "room.onnx"
     shutil.copy(os.environ["IDENTITY_MODEL"], target)
     notes = (f"begun {len(attempts.read_text())} times", *order.names)
-    return Result(target, 60.0, notes, AdaptationState("done", order.steps, order.steps, None, curve, True))
+    state = AdaptationState("done", order.steps, order.steps, None, curve, True)
+    return Result(target, 60.0, notes, adaptation=state)
 
 def die(engine, order, *, advance):
     os.abort()

@@ -12,7 +12,7 @@ pytest.importorskip("lightning", reason="needs the extra `train`")
 from sottovoce.engine.model import Model
 from sottovoce.errors import AudioError, DataError
 from sottovoce.models.checkpoint import load_checkpoint
-from sottovoce.models.export import export_model
+from sottovoce.models.export import Provenance, export_model
 from sottovoce.service import adaptation
 from sottovoce.service.adaptation import AdaptationOrder, adapt_to_place
 from sottovoce.service.client import Client
@@ -35,9 +35,7 @@ def place(tmp_path_factory):
     noisy = make_recordings(folder, 2) / "noisy"
     fitted(folder / "speech", noisy, folder / "run")
     system, settings = load_checkpoint(folder / "run" / "checkpoint.safetensors")
-    export_model(
-        folder / "run" / "model.onnx", system, settings, licence="CC0", training_data=("Somebody.",), command=""
-    )
+    export_model(folder / "run" / "model.onnx", system, settings, Provenance("CC0", ("Somebody.",), ""))
     return sorted(noisy.glob("*.wav")) or sorted(noisy.glob("*.flac")), folder / "run"
 
 

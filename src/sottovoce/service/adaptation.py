@@ -171,8 +171,9 @@ class _Report:
 
     def last(self) -> AdaptationState:
         """Say what is known at the end."""
-        done = self.state.steps if self.state.curve else 0  # there may have been nothing to learn
-        return replace(self.state, task="done", step=done, seconds_left=None, curve=self._curve())
+        curve = self._curve()
+        # There may have been nothing to learn.
+        return replace(self.state, task="done", step=self.state.steps if curve else 0, seconds_left=None, curve=curve)
 
     def _curve(self) -> tuple[CurvePoint, ...]:
         from sottovoce.training.log import read_table

@@ -49,7 +49,7 @@ def test_it_works_from_a_file_without_a_network(browser, pages):
         page.get_by_role("button", name=label, exact=True).click()
         assert heard.text_content() == label
     page.get_by_role("button", name="Play", exact=True).click()
-    page.wait_for_function("document.querySelector('.place').value > '0:00.1'")
+    page.get_by_role("button", name="Pause", exact=True).wait_for()
     page.get_by_role("button", name="Blind test").click()
     page.get_by_role("dialog").get_by_role("button", name="Close").click()
     page.get_by_role("button", name="Next").click()

