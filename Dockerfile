@@ -21,11 +21,12 @@ COPY conf conf
 COPY src src
 RUN python3 -m venv /opt/sottovoce \
     && /opt/sottovoce/bin/pip install --no-cache-dir --disable-pip-version-check -c constraints.txt ".[serve,av]"
-# What no service runs: tests, tools that convert models, symbols for debuggers, and pip, as nothing is installed later.
+# What no service runs: tests, tools that convert models, the library for programs in C, symbols for debuggers, and pip.
 RUN /opt/sottovoce/bin/pip uninstall --yes pip setuptools \
     && find /opt/sottovoce/lib -type d \( -name tests -o -path '*/onnxruntime/transformers' \
         -o -path '*/onnxruntime/quantization' -o -path '*/onnxruntime/tools' \) -prune -exec rm -rf {} + \
-    && find /opt/sottovoce/lib -name '*.so*' -exec strip --strip-unneeded {} +
+    && rm /opt/sottovoce/lib/python3*/site-packages/onnxruntime/capi/libonnxruntime.so.* \
+    && find /opt/sottovoce/lib/python3*/site-packages/av -name '*.so' -exec strip --strip-unneeded {} +
 
 FROM python
 COPY --from=build /opt/sottovoce /opt/sottovoce
