@@ -47,6 +47,7 @@ def command(tmp_path, *flags, source=RECORDING):
     return target.read_bytes()
 
 
+@pytest.mark.slow
 def test_downloads_equal_the_files_of_the_command(open_page, tmp_path):
     page = uploaded(open_page(accept_downloads=True), RECORDING)
     assert page.get_by_role("heading", name=RECORDING.name).is_visible()
@@ -131,6 +132,7 @@ def test_a_region_repeats_by_mouse_keys_and_fields(open_page):
     assert region(page) == pytest.approx((1.5, 2.1), abs=0.011)
 
 
+@pytest.mark.slow
 def test_a_blind_test_by_keyboard(open_page):
     """X is A in every other trial here; whoever says so is right each time, and chance hardly ever is."""
     page = open_page()
@@ -189,6 +191,7 @@ def long_recording(tmp_path):
     return save(tmp_path / "long.wav", noise(48_000 * 14, channels=2), rate=48_000, subtype="PCM_24")
 
 
+@pytest.mark.slow
 def test_a_large_file_is_a_job_which_is_deleted_when_it_is_here(open_page, long_recording, tmp_path):
     page = open_page(accept_downloads=True)
     requests = []
@@ -221,6 +224,7 @@ def test_cancel_deletes_the_job(open_page, long_recording):
     assert page.get_by_role("alert").is_hidden()
 
 
+@pytest.mark.slow
 def test_files_that_browsers_shift_are_decoded_by_the_service(open_page, tmp_path):
     path = tmp_path / "a.mp3"
     sf.write(path, *sf.read(RECORDING), format="MP3")

@@ -168,7 +168,7 @@ function timeAxis(duration) {
   const axis = element("div", { class: "times", "aria-hidden": "true" });
   const steps = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600];
   const step = steps.find((seconds) => duration / seconds <= 8) ?? duration;
-  for (let number = 0; number * step < duration * 0.97; number++) {
+  for (let number = 0; number * step < duration * 0.93; number++) {
     const seconds = number * step;
     const label = element("span", {}, step < 1 ? clock(seconds) : clock(seconds).slice(0, -2));
     label.style.left = `${(100 * seconds) / duration}%`;
