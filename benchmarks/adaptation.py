@@ -31,7 +31,7 @@ def main() -> int:
     add("data", type=Path, nargs="?", default=Path("data"), help="folder of recipes/prepare_data.py")
     add("-o", "--output", type=Path, default=RESULTS / "adaptation", help="folder of the table and all scores")
     add("--work", type=Path, default=Path("runs/adaptation"), help="folder of adaptations and enhanced recordings")
-    add("--steps", type=int, default=180)
+    add("--steps", type=int, default=150)
     add("--seed", type=int, default=1)
     add("--jobs", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()

@@ -16,7 +16,7 @@ def adapt(
     output: Output,
     model: str = "default",
     speech: Path | None = None,
-    steps: int = 180,
+    steps: int = 150,
     seed: int = 1,
 ) -> None:
     """Make a model better for one place, from noisy recordings of it; no clean version of anything is needed.
@@ -34,7 +34,7 @@ def adapt(
         output: Folder to write: model.onnx, its checkpoint, model.place, what was measured, and pictures.
         model: What to start from: a bundled model (default, live), a run's folder, or the checkpoint.safetensors in it.
         speech: Folder of clean speech of anyone; some that comes along by default.
-        steps: Steps of the training; 180 take about 5 minutes on two cores.
+        steps: Steps of the training; 150 take about 5 minutes on two cores.
         seed: Seed of all draws.
     """
     require("train", "Adapting")

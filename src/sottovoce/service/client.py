@@ -235,7 +235,7 @@ class Client:
         *,
         name: str = "",
         model: str = "default",
-        steps: int = 180,
+        steps: int = 150,
         seed: int = 1,
     ) -> JobInfo:
         """Send noisy recordings of a place, to which a model is adapted while nobody waits.

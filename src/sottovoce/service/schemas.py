@@ -146,8 +146,8 @@ class AdaptationFields(BaseModel):
     model: str = Field("default", description="What to start from: a model that /v1/models calls adaptable.")
     name: str = Field("", description="What the place is called; the model's file is named after it.")
     steps: int = Field(
-        180,
-        description="Steps of the training; 180 take about 5 minutes on two cores.",
+        150,
+        description="Steps of the training; 150 take about 5 minutes on two cores.",
         json_schema_extra={"minimum": 1, "maximum": MAX_STEPS},
     )
     seed: int = Field(1, description="Seed of all draws.", json_schema_extra={"minimum": 0, "maximum": MAX_SEED})

@@ -118,7 +118,7 @@ def adapt(
     *,
     checkpoint: Path,
     speech: Path,
-    steps: int = 180,
+    steps: int = 150,
     seed: int = 1,
     command: str = "",
     on_progress: Progress | None = None,

@@ -60,7 +60,7 @@ def test_a_room_is_learned_compared_and_downloaded(adapting, open_page, recordin
     page.get_by_role("heading", name="Your room has its model").wait_for()
     assert page.get_by_text("monday.wav").is_visible()
     page.get_by_text("Loss in numbers").click()
-    assert page.locator(".curve tbody tr").count() == 180
+    assert page.locator(".curve tbody tr").count() == 150
     check_accessibility(page)
 
     with page.expect_download() as saved:
