@@ -245,15 +245,6 @@ def talk(address: str, case: tuple[str, int, int], seconds: float) -> dict[str, 
         if turn == STREAMS * count and all(at == count for at in next_answer.values()):
             break
     cpu, wall = time.process_time() - cpu, time.perf_counter() - began
-    print(
-        "DBG",
-        next_answer,
-        [c.samples for c in clients],
-        due[-1],
-        sent[:, -1] - began,
-        turn,
-        time.perf_counter() - began,
-    )
     for client in clients:
         client.socket.close()
     # A block for which nothing is due is answered with the one before.
