@@ -31,7 +31,7 @@ from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 import numpy as np
-from _measure import RESULTS, finish, table, verdict, write_recording
+from _measure import RESULTS, SAMPLE_RATE, finish, table, verdict, write_recording
 from numpy.typing import NDArray
 
 import sottovoce
@@ -345,8 +345,10 @@ def measure_uploads(arguments: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name, Service(Path(name) / "state") as service:
         folder = Path(name)
         recording = write_recording(folder / "a.flac", UPLOAD_SECONDS)
+        enhancer = sottovoce.load("default")
+        enhancer.enhance(np.zeros(SAMPLE_RATE, np.float32), SAMPLE_RATE)
         start = time.process_time()
-        enhance_files([recording], folder / "expected.flac", sottovoce.load("default"))
+        enhance_files([recording], folder / "expected.flac", enhancer)
         floor = UPLOADS * (time.process_time() - start)
         expected = (folder / "expected.flac").read_bytes()
         before, start = service.cpu_seconds, time.perf_counter()
@@ -565,6 +567,16 @@ PARTS: dict[str, tuple[Callable[[argparse.Namespace], dict[str, Any]], Callable[
 }
 
 
+def write_page(kept: dict[str, Any]) -> None:
+    """Write the page of all parts that were measured."""
+    paragraphs = []
+    for name, (_, page) in PARTS.items():
+        if name in kept:
+            paragraphs += page(kept[name])
+            paragraphs.append(f"Load of the machine when this part began: {kept[name]['load']:.1f} on all cores.")
+    finish("service_load", "The service under load", paragraphs)
+
+
 def main() -> None:
     """Measure, print and write benchmarks/results/service_load.md."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -575,15 +587,12 @@ def main() -> None:
     if unknown := set(arguments.parts) - set(PARTS):
         parser.error(f"found {', '.join(sorted(unknown))}, expected parts of {', '.join(PARTS)}")
     for name in arguments.parts or PARTS:
-        measured = PARTS[name][0](arguments)
+        load = os.getloadavg()[0]
+        measured = {**PARTS[name][0](arguments), "load": load}
         # Another run may have measured another part meanwhile.
         kept = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {}
         KEPT.write_text(json.dumps({**kept, name: measured}) + "\n", encoding="utf-8")
-    kept = json.loads(KEPT.read_text(encoding="utf-8"))
-    pages = [paragraph for name, (_, page) in PARTS.items() if name in kept for paragraph in page(kept[name])]
-    print("\n\n".join(pages))
-    return
-    finish("service_load", "The service under load", pages)
+    write_page(json.loads(KEPT.read_text(encoding="utf-8")))
 
 
 if __name__ == "__main__":
