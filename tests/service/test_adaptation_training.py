@@ -101,6 +101,7 @@ def test_the_model_is_the_commands(tmp_path, place):
 @pytest.mark.usefixtures("undrawn")
 def test_an_interrupted_one_goes_on(place, order, monkeypatch):
     monkeypatch.setattr("sottovoce.training.adapt._CHECK_BATCHES", 1)
+    monkeypatch.setattr(adaptation, "_REPORT_SECONDS", 0.0)  # every step is said
     recordings, _ = place
     made = order(*recordings)
 

@@ -23,7 +23,8 @@ PLAY = """async ({ quanta, late, strength, options }) => {
     buffer.play(output, strength(q));
     played.push(...output);
   }
-  return { places: played.map((sample) => Math.round(sample * 2 ** 20)), delay: buffer.delay, gaps: buffer.gaps };
+  const { delay, gaps, isBehind } = buffer;
+  return { places: played.map((sample) => Math.round(sample * 2 ** 20)), delay, gaps, isBehind };
 }"""
 OPTIONS = {"margin": 960, "most": 24_000}
 
@@ -98,3 +99,5 @@ def test_the_delay_has_a_bound(play):
     assert played["delay"] <= 1000 + OPTIONS["most"] + 480
     heard = [-place for place in played["places"] if place]
     assert heard[-1] > 128 * 1400 - OPTIONS["most"]
+    assert not played["isBehind"]
+    assert play(quanta=2100, late="() => 1e9")["isBehind"]

@@ -1,6 +1,6 @@
 // What lies between the microphone and the headphones: sound that waits until its enhanced version is there.
 
-const SIZE = 2 ** 17;
+const SIZE = 2 ** 18;
 /** How long the least of what waits is watched before the delay is shortened, in samples. */
 const WATCH = 2 ** 16;
 
@@ -35,12 +35,17 @@ export class LiveBuffer {
    */
   constructor({ margin, most }) {
     this.#margin = margin;
-    this.#most = Math.min(most, SIZE / 2);
+    this.#most = Math.min(most, SIZE / 4);
   }
 
   /** Samples from the microphone to what is played; 0 while nothing is. */
   get delay() {
     return this.#isPlaying ? this.#written - this.#position : 0;
+  }
+
+  /** Whether what comes back is so late, by some seconds, that the sound of its time will soon be forgotten. */
+  get isBehind() {
+    return this.#written - this.#received > 0.9 * SIZE;
   }
 
   /** @param {Float32Array} samples The next ones of the microphone. */

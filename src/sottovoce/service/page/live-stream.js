@@ -91,7 +91,9 @@ export class LiveStream {
     };
     this.#node.port.onmessage = ({ data }) => {
       if (signal.aborted) return;
-      if (!data.samples) {
+      if (data.isBehind || socket.bufferedAmount > 4 * MAX_UNSENT_SECONDS * rate) {
+        end("the network, or the service, is too slow for live sound: try again later");
+      } else if (!data.samples) {
         const waitMs = Math.max(0, (1000 * data.delay) / rate - started.latency_ms);
         onState({
           ...data,
@@ -99,8 +101,6 @@ export class LiveStream {
           waitMs,
           deviceMs: 1000 * (context.outputLatency || context.baseLatency),
         });
-      } else if (socket.bufferedAmount > 4 * MAX_UNSENT_SECONDS * rate) {
-        end("the network, or the service, is too slow for live sound: try again later");
       } else {
         socket.send(data.samples);
       }

@@ -37,7 +37,8 @@ registerProcessor(
       }
       this.silent += output.length;
       if (this.silent >= REPORT_SECONDS * sampleRate) {
-        this.port.postMessage({ ...this.peaks, delay: this.buffer.delay, gaps: this.buffer.gaps });
+        const { delay, gaps, isBehind } = this.buffer;
+        this.port.postMessage({ ...this.peaks, delay, gaps, isBehind });
         this.peaks = { input: 0, output: 0 };
         this.silent = 0;
       }
