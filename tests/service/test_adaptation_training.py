@@ -1,5 +1,6 @@
 """What a process of the service does to adapt a model, with real trainings of seconds: the command's file and words."""
 
+import inspect
 import os
 import shutil
 from dataclasses import replace
@@ -16,6 +17,7 @@ from sottovoce.models.export import Provenance, export_model
 from sottovoce.service import adaptation
 from sottovoce.service.adaptation import AdaptationOrder, adapt_to_place
 from sottovoce.service.client import Client
+from sottovoce.service.schemas import AdaptationFields
 from sottovoce.service.work import TooLongError
 from sottovoce.training.adapt import adapt
 from sottovoce.weights import DEFAULT_SPEECH
@@ -96,6 +98,13 @@ def test_the_model_is_the_commands(tmp_path, place):
     )
     assert done.adaptation.adopted == command.adopted
     assert (tmp_path / "service.onnx").read_bytes() == command.model.read_bytes()
+
+
+def test_steps_and_seed_are_the_commands():
+    command = inspect.signature(adapt).parameters
+    for name in ("steps", "seed"):
+        asked = AdaptationFields.model_fields[name].default
+        assert asked == command[name].default == inspect.signature(Client.adapt).parameters[name].default
 
 
 @pytest.mark.usefixtures("undrawn")
