@@ -208,6 +208,7 @@ class JointWeights(Settings):
     simulated_complex: Weight = 0.0
     simulated_multi_resolution: Weight = 0.0
     simulated_snr: Weight = 0.0
+    simulated_disturbance: Weight = 0.0
     simulated_ratio_mask: Weight = 0.0
     simulated_dereverberation_mask: Weight = 0.0
 

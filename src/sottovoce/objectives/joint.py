@@ -11,6 +11,7 @@ from sottovoce.models.blocks import Past
 from sottovoce.models.frontend import TorchSTFT, phasor
 from sottovoce.models.joint import JointSystem, Translation
 from sottovoce.objectives.latent import latent_distance, prior
+from sottovoce.objectives.perceptual import PerceptualDisturbance
 from sottovoce.objectives.phase import consistency, phase_error
 from sottovoce.objectives.spectral import (
     complex_reconstruction,
@@ -68,6 +69,7 @@ class Objective:
         # A quarter of the window, or the poster's hop where that is shorter.
         self.resolutions = [TorchSTFT((window,), min(frontend.hop, window // 4)) for window in frontend.loss_windows]
         self.compression = frontend.compression
+        self.disturbance = PerceptualDisturbance(frontend.sample_rate)
 
     def speech(
         self, model: JointSystem, speech: Tensor, weights: SpeechWeights, generator: torch.Generator
@@ -167,7 +169,7 @@ class Objective:
             )
         if counts[2] and any(value for name, value in weights if name.startswith("simulated_")):
             clean = model.analyse(batch.simulated_targets) / level[-counts[2] :]
-            terms |= self._simulated(model, simulated_scaled, simulated, clean, samples)
+            terms |= self._simulated(model, simulated_scaled, simulated, clean, samples, weights)
             if model.pretask is not None:
                 reverberant = model.analyse(batch.simulated_reverberant) / level[-counts[2] :]
                 of_simulated = (part[:, :, : model.bins] for part in (simulated_scaled, reverberant, clean))
@@ -181,6 +183,7 @@ class Objective:
         estimate: Translation,
         clean: Tensor,
         samples: int,
+        weights: JointWeights,
     ) -> LossTerms:
         """Terms of simulated mixtures, whose clean speech is known because it was put there."""
         size = clean.square().sum(dim=1, keepdim=True).sqrt()
@@ -190,7 +193,7 @@ class Objective:
         target = clean[:, :, : model.bins]
         speech = model.stft.synthesise(target, samples)
         enhanced = model.stft.synthesise(estimate.spectrum, samples)
-        return {
+        terms: LossTerms = {
             "simulated_latent": latent_distance(estimate.latent, wanted),
             "simulated_amplitude": reconstruction(estimate.amplitude, model.compressed(clean)),
             "simulated_magnitude": reconstruction(model.compressed(estimate.spectrum), model.compressed(clean)),
@@ -198,6 +201,9 @@ class Objective:
             "simulated_multi_resolution": multi_resolution(enhanced, speech, self.resolutions, self.compression),
             "simulated_snr": signal_to_error(enhanced, speech),
         }
+        if weights.simulated_disturbance:
+            terms["simulated_disturbance"] = self.disturbance(enhanced, speech)
+        return terms
 
 
 def _mask_pretask(model: JointSystem, latent: Tensor, mixture: Tensor, reverberant: Tensor, clean: Tensor) -> LossTerms:
