@@ -167,6 +167,9 @@ class ModelSettings(Settings):
     mixture_decoder: ConvolutionSettings
     noise_code: Width = Field(16, description="Width of a latent that only the mixture decoder sees.")
     mask: BandSettings = Field(description="Mask on the mixture, guided by D_A; as wide as the mixture encoder.")
+    room_choice: bool = Field(
+        False, description="Whether the networks are given what of the room to keep: all, the early sound, or none."
+    )
     mask_pretask: bool = Field(
         False, description="Whether two masks are decoded from the latent: against noise, and against reverberation."
     )
@@ -236,6 +239,13 @@ class SimulatedRoomSettings(Settings):
     far_share: float = Field(
         0.0, ge=0, le=1, description="Share of these in which the speaker is up to four times as far away."
     )
+    keep_share: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of targets that keep the whole room, of which a network with a choice knows.",
+    )
+    dry_share: float = Field(0.0, ge=0, le=1, description="Share of targets that keep the direct sound alone.")
     early_ms: float = Field(50.0, ge=0, le=1000, description="Reflections up to here belong to the target.")
     target_t60_seconds: float = Field(
         0.0,

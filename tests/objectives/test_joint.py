@@ -37,6 +37,7 @@ def batch(noise=2, simulated=2, gain=1.0):
         simulated_mixtures=targets + hiss[2:],
         simulated_targets=targets,
         simulated_reverberant=0.9 * targets,
+        simulated_rooms=torch.zeros(simulated, 2),
     )
     return UnpairedTensors(*(gain * part for part in tensors))
 

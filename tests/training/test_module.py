@@ -22,7 +22,8 @@ def module_of(settings, stage):
 def batch(seed=0):
     rng = np.random.default_rng(seed)
     return UnpairedTensors(
-        *(torch.from_numpy(0.1 * rng.standard_normal((2, 4000)).astype(np.float32)) for _ in "smnptr")
+        *(torch.from_numpy(0.1 * rng.standard_normal((2, 4000)).astype(np.float32)) for _ in "smnptr"),
+        simulated_rooms=torch.zeros(2, 2),
     )
 
 

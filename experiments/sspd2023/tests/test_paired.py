@@ -24,7 +24,7 @@ def folders(tmp_path):
 class NoOtherClips:
     def batch(self, step, purpose):
         nothing = np.zeros((0, RATE // 2), np.float32)
-        return UnpairedBatch(*[nothing] * 6)
+        return UnpairedBatch(*[nothing] * 7)
 
 
 def paired(folders, seed=1, *, varied=False, **wanted):

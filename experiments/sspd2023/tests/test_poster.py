@@ -272,7 +272,8 @@ def test_a_mask_leaves_the_phase_decoder_out_of_use():
 def batch(seed=0):
     rng = np.random.default_rng(seed)
     return UnpairedTensors(
-        *(torch.from_numpy(0.1 * rng.standard_normal((2, 3200)).astype(np.float32)) for _ in "smnptr")
+        *(torch.from_numpy(0.1 * rng.standard_normal((2, 3200)).astype(np.float32)) for _ in "smnptr"),
+        simulated_rooms=torch.zeros(2, 2),
     )
 
 

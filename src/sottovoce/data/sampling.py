@@ -35,6 +35,7 @@ class UnpairedBatch(NamedTuple):
         simulated_mixtures: Clean speech in a simulated room plus noise.
         simulated_targets: The speech in them, with early reflections and, if wanted, a faster decay of the later ones.
         simulated_reverberant: The speech in them as it stands in their room, without the noise.
+        simulated_rooms: What of the room the targets keep, `(clips, 2)`; see `models.bands.ROOMS`.
     """
 
     speech: Float32Array
@@ -43,6 +44,7 @@ class UnpairedBatch(NamedTuple):
     simulated_mixtures: Float32Array
     simulated_targets: Float32Array
     simulated_reverberant: Float32Array
+    simulated_rooms: Float32Array
 
 
 class UnpairedClips:
@@ -123,6 +125,7 @@ class UnpairedClips:
             self._stack([each.mixture for each in simulated]),
             self._stack([each.target for each in simulated]),
             self._stack([each.reverberant for each in simulated]),
+            np.array([each.room for each in simulated], np.float32).reshape(len(simulated), 2),
         )
 
     def _stack(self, clips: Sequence[Float32Array]) -> Float32Array:

@@ -17,6 +17,10 @@ from sottovoce.models.blocks import Past
 _WIDTHS_HZ = ((1000.0, 125.0), (2500.0, 250.0), (5000.0, 500.0), (math.inf, 1500.0))
 
 
+ROOMS = {"natural": (0.0, 0.0), "keep": (1.0, 0.0), "dry": (0.0, 1.0)}
+"""What may be kept of the room: early reflections and a soft decay, all of it, or the direct sound alone."""
+
+
 @dataclass(frozen=True)
 class BandGroup:
     """Neighbouring bands of one width.
@@ -125,13 +129,14 @@ class BandBlock(nn.Module):
     Args:
         width: Channels of a band.
         bands: Number of bands.
+        room_choice: Whether it is given what of the room to keep.
 
     Source:
-        Luo and Yu, "Music source separation with band-split RNN" (2023): recurrence along time and along bands. Here
+        Perez et al., "FiLM: visual reasoning with a general conditioning layer" (2018), for that choice. Luo and Yu, "Music source separation with band-split RNN" (2023): recurrence along time and along bands. Here
         the bands are mixed by two linear layers (Tolstikhin et al., "MLP-Mixer", 2021), which cost less.
     """
 
-    def __init__(self, width: int, bands: int) -> None:
+    def __init__(self, width: int, bands: int, room_choice: bool = False) -> None:
         super().__init__()
         self.time_norm = nn.LayerNorm(width)
         self.recurrence = nn.GRU(width, width)
@@ -140,11 +145,18 @@ class BandBlock(nn.Module):
         self.band_input = nn.Linear(bands, 2 * bands)
         self.band_output = nn.Linear(2 * bands, bands)
         self.channel_output = nn.Linear(width, width)
+        self.room = nn.Linear(len(ROOMS) - 1, 2 * width, bias=False) if room_choice else None
+        if self.room is not None:
+            nn.init.zeros_(self.room.weight)  # the choice makes no difference before it is learned
 
     def forward(self, bands: Tensor, past: Past) -> Tensor:
         """Map `(B, N, Q, width)` to the same shape."""
         batch, frames, count, width = bands.shape
-        along_time = self.time_norm(bands).transpose(0, 1).reshape(frames, batch * count, width)
+        normalised = self.time_norm(bands)
+        if self.room is not None and past.room is not None:
+            scale, offset = self.room(past.room.transpose(1, 2)).unsqueeze(1).chunk(2, dim=-1)
+            normalised = normalised * (1 + scale) + offset
+        along_time = normalised.transpose(0, 1).reshape(frames, batch * count, width)
         state = past.recall(bands, count * width).reshape(1, batch * count, width)
         recurrent, state = self.recurrence(along_time, state)
         past.remember(state.reshape(batch, count * width, 1))
@@ -169,14 +181,17 @@ class BandStack(nn.Module):
         maps: Maps per bin.
         frontend: Which bins the spectrum has.
         settings: Width and number of blocks.
+        room_choice: Whether blocks are given what of the room to keep.
     """
 
-    def __init__(self, maps: int, frontend: FrontendSettings, settings: BandSettings) -> None:
+    def __init__(
+        self, maps: int, frontend: FrontendSettings, settings: BandSettings, room_choice: bool = False
+    ) -> None:
         super().__init__()
         groups = band_groups(frontend.bins, frontend.bin_spacing_hz)
         bands = sum(group.count for group in groups)
         self.split = BandSplit(maps, groups, settings.width)
-        self.blocks = nn.ModuleList(BandBlock(settings.width, bands) for _ in range(settings.blocks))
+        self.blocks = nn.ModuleList(BandBlock(settings.width, bands, room_choice) for _ in range(settings.blocks))
         self.norm = nn.LayerNorm(settings.width)
         self.width = bands * settings.width
 
@@ -200,14 +215,15 @@ class BandMask(nn.Module):
     Args:
         frontend: Which bins the spectrum has.
         settings: Width and number of blocks; the width is that of the features.
+        room_choice: Whether blocks are given what of the room to keep.
     """
 
-    def __init__(self, frontend: FrontendSettings, settings: BandSettings) -> None:
+    def __init__(self, frontend: FrontendSettings, settings: BandSettings, room_choice: bool = False) -> None:
         super().__init__()
         groups = band_groups(frontend.bins, frontend.bin_spacing_hz)
         self._bands = sum(group.count for group in groups)
         self.guide = BandSplit(1, groups, settings.width)
-        self.blocks = nn.ModuleList(BandBlock(settings.width, self._bands) for _ in range(settings.blocks))
+        self.blocks = nn.ModuleList(BandBlock(settings.width, self._bands, room_choice) for _ in range(settings.blocks))
         self.norm = nn.LayerNorm(settings.width)
         self.gate = nn.Linear(settings.width, 2 * settings.width)
         self.merge = BandMerge(settings.width, groups, 2)

@@ -14,11 +14,15 @@ class Past:
 
     Args:
         states: What `next` held after the frames before, or None at the beginning.
+
+    Attributes:
+        room: What of the room is to be kept, `(B, 2, 1)`, for layers that ask for it; see `models.bands.ROOMS`.
     """
 
     def __init__(self, states: Sequence[Tensor] | None = None) -> None:
         self._states = None if states is None else list(states)
         self.next: list[Tensor] = []
+        self.room: Tensor | None = None
 
     def extend(self, frames: Tensor, count: int) -> Tensor:
         """Put the last `count` frames of the past before `frames`, and remember the last `count` of both.

@@ -1,13 +1,13 @@
 """The joint system: speech autoencoder and mixture autoencoder in one latent space."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from sottovoce.config import FrontendSettings, ModelSettings
 from sottovoce.models.autoencoder import AmplitudeDecoder, ConvStack, DecodedSpeech, Encoder, MaskDecoder, PhaseDecoder
-from sottovoce.models.bands import BandMask, BandStack
+from sottovoce.models.bands import ROOMS, BandMask, BandStack
 from sottovoce.models.blocks import ConvBlock, Past
 from sottovoce.models.frontend import (
     FeatureMaps,
@@ -68,6 +68,7 @@ class JointSystem(nn.Module):
     mixture_decoder: nn.Module
     pretask: nn.Module | None
     mask: nn.Module
+    room_choice = False
 
     def __init__(self, frontend: FrontendSettings, latent_noise: float, shorter_windows: tuple[int, ...] = ()) -> None:
         super().__init__()
@@ -206,17 +207,21 @@ class JointSystem(nn.Module):
         """
         return self.stft.analyse(self.stft.synthesise(spectrum, samples))
 
-    def translate(self, spectra: Tensor, generator: torch.Generator | None = None) -> Translation:
+    def translate(
+        self, spectra: Tensor, generator: torch.Generator | None = None, rooms: Tensor | None = None
+    ) -> Translation:
         """Mixture to speech: E_M, G, D_A and the mask.
 
         Args:
             spectra: Mixture in its own scale, `(B, 2, F, N)` of all resolutions.
             generator: Source of the latent noise; None for no noise.
+            rooms: What of the room to keep, `(B, 2)`; networks without a choice do not look at it.
 
         Returns:
             Everything that the losses look at.
         """
         past = Past()
+        past.room = None if rooms is None else rooms.unsqueeze(-1)
         features, latent = self._encode_mixture(spectra, past)
         noisy = self._noisy(latent, generator)
         amplitude, spectrum = self._enhanced(features, noisy, spectra[:, :, : self.bins], past)
@@ -242,6 +247,10 @@ class JointSystem(nn.Module):
         Returns:
             Enhanced spectrum `(B, 2, F, N)` of the longest window.
         """
+        if self.room_choice:
+            if past.room is None:
+                past.room = past.recall(spectra, len(ROOMS) - 1)  # whoever begins may set this state
+            past.remember(past.room)
         audible = self._audible(spectra)
         level: Tensor = self.level(audible, past)
         scaled = audible / level
@@ -250,16 +259,18 @@ class JointSystem(nn.Module):
         return spectrum * level
 
     @torch.no_grad()
-    def enhance(self, waveform: Tensor) -> Tensor:
+    def enhance(self, waveform: Tensor, room: Literal["keep", "natural", "dry"] = "natural") -> Tensor:
         """Enhance whole signals, as an exported model does.
 
         Args:
             waveform: Samples `(B, T)`.
+            room: What of the room to keep; a system without a choice knows its own way alone.
 
         Returns:
             Samples `(B, T)`, aligned.
         """
         past, enhanced = Past(), []
+        past.room = waveform.new_tensor(ROOMS[room]).view(1, -1, 1).expand(len(waveform), -1, -1)
         for frames in torch.split(self.stft.analyse(waveform), _MAX_FRAMES, dim=-1):
             enhanced.append(self(frames, past))
             past = Past(past.next)
@@ -307,10 +318,11 @@ class JointAutoencoder(JointSystem):
 
     def __init__(self, frontend: FrontendSettings, model: ModelSettings) -> None:
         super().__init__(frontend, model.latent_noise)
+        self.room_choice = model.room_choice
         latent, bins, convolutions = model.latent, self.bins, model.speech_encoder
         self.maps = maps = FeatureMaps(frontend, model.phase_features)
         self.speech_encoder = Encoder(ConvStack(maps.per_bin * bins, convolutions), convolutions.widths[-1], latent)
-        bands = BandStack(maps.per_bin, frontend, model.mixture_encoder)
+        bands = BandStack(maps.per_bin, frontend, model.mixture_encoder, model.room_choice)
         self.mixture_encoder = Encoder(bands, bands.width, latent)
         self.shared = ConvBlock(latent, latent)
         self.amplitude_decoder = AmplitudeDecoder(latent, bins, model.speech_decoder)
@@ -318,7 +330,7 @@ class JointAutoencoder(JointSystem):
         self.noise_code = ConvBlock(bands.width, model.noise_code)
         self.mixture_decoder = AmplitudeDecoder(latent + model.noise_code, bins, model.mixture_decoder)
         self.pretask = AmplitudeDecoder(latent, 2 * bins, model.mixture_decoder) if model.mask_pretask else None
-        self.mask = MaskDecoder(BandMask(frontend, model.mask))
+        self.mask = MaskDecoder(BandMask(frontend, model.mask, model.room_choice))
 
 
 def count_parameters(parts: list[nn.Module]) -> int:

@@ -34,6 +34,7 @@ class UnpairedTensors(NamedTuple):
         simulated_mixtures: Clean speech, in a simulated room, plus noise, `(P, T)`; P may be 0.
         simulated_targets: Its speech with early sound, `(P, T)`.
         simulated_reverberant: Its speech in the room, without noise, `(P, T)`.
+        simulated_rooms: What of the room its target keeps, `(P, 2)`; see `models.bands.ROOMS`.
     """
 
     speech: Tensor
@@ -42,6 +43,7 @@ class UnpairedTensors(NamedTuple):
     simulated_mixtures: Tensor
     simulated_targets: Tensor
     simulated_reverberant: Tensor
+    simulated_rooms: Tensor
 
 
 def total(terms: LossTerms, weights: SpeechWeights | JointWeights) -> Tensor:
@@ -141,7 +143,8 @@ class Objective:
         spectra = model.analyse(clips)
         level = model.level(spectra, Past())
         scaled = spectra / level
-        translation = model.translate(scaled, generator)
+        natural = clips.new_zeros(counts[0] + counts[1], 2)
+        translation = model.translate(scaled, generator, torch.cat([natural, batch.simulated_rooms]))
         mixture_scaled, _, simulated_scaled = torch.split(scaled, counts)
         parts = zip(*(torch.split(part, counts) for part in translation), strict=True)
         mixture, noise, simulated = (Translation(*part) for part in parts)

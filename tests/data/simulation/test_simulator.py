@@ -47,6 +47,35 @@ def test_simulated_mixtures_in_a_room(speech, mixtures):
         assert rms_db(mixture - target - echo) < rms_db(target) - 30
 
 
+def test_targets_keep_as_much_of_the_room_as_they_say(speech, mixtures):
+    response = np.zeros(RATE // 2, np.float32)
+    delay = direct_sample(RATE)
+    echoes = {0: 1.0, 300: 0.5, 3000: 0.5}  # the direct sound, an early echo and a late one
+    for after, size in echoes.items():
+        response[delay + after] = size
+    kept = {(0, 0): (0, 300), (1, 0): (0, 300, 3000), (0, 1): (0,)}
+    settings = {"snr_db": (60.0, 60.0), "random_filter": 0.0}
+    dry = drawn(speech, mixtures, simulated_clips=12, simulation=settings).batch(0, "joint").simulated_targets
+    room = {"share": 1.0, "keep_share": 0.4, "dry_share": 0.4}
+    clips = drawn(
+        speech, mixtures, simulated_clips=12, rooms=[Room(response, RATE)], simulation=settings | {"room": room}
+    )
+    batch = clips.batch(0, "joint")
+    assert {tuple(one) for one in batch.simulated_rooms.tolist()} == kept.keys()
+    for one, target, choice in zip(dry, batch.simulated_targets, batch.simulated_rooms.tolist(), strict=True):
+        wanted = sum(echoes[after] * np.pad(one, (after, 0))[: one.size] for after in kept[tuple(choice)])
+        assert np.corrcoef(wanted, target)[0, 1] > 0.999
+
+
+def test_without_shares_the_choice_of_the_room_draws_nothing(speech, mixtures):
+    plain, chosen = (
+        drawn(speech, mixtures, simulation={"room": room}).batch(0, "joint")
+        for room in ({}, {"keep_share": 0.0, "dry_share": 0.0})
+    )
+    np.testing.assert_array_equal(plain.simulated_mixtures, chosen.simulated_mixtures)
+    assert not plain.simulated_rooms.any()
+
+
 def test_what_is_removed_stays_in_the_target_as_far_down_as_wanted(speech, mixtures):
     settings = {"snr_db": (0.0, 0.0), "random_filter": 0.0}
     wholly = drawn(speech, mixtures, simulation=settings).batch(0, "joint")

@@ -104,6 +104,7 @@ class PairedClips:
         return self._clips.batch(step, purpose)._replace(
             simulated_mixtures=np.stack([mixture for mixture, _ in drawn]),
             simulated_targets=clean,
+            simulated_rooms=np.zeros((len(clean), 2), np.float32),
             simulated_reverberant=clean,  # A clean version does not show what of its mixture is the room's.
         )
 

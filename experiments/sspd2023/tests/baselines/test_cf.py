@@ -37,7 +37,7 @@ def batch(samples=4000, clips=2, seed=0):
         torch.stack([torch.from_numpy(speech(samples / 16000, start, kind)) for start in starts])
         for kind in ("noisy", "clean")
     )
-    return UnpairedTensors(clean[:0], noisy.flip(1), noisy[:0], noisy, clean, clean)
+    return UnpairedTensors(clean[:0], noisy.flip(1), noisy[:0], noisy, clean, clean, torch.zeros(len(clean), 2))
 
 
 def mask(model, waveform):
@@ -146,7 +146,7 @@ def test_the_level_of_a_signal_does_not_matter():
 
 def test_silence_stays_silent():
     model = system()
-    silent = UnpairedTensors(*[torch.zeros(2, 3000)] * 6)
+    silent = UnpairedTensors(*[torch.zeros(2, 3000)] * 6, torch.zeros(2, 2))
     assert model.eval().enhance(silent.mixtures).abs().max() < 1e-3
     for terms in (model.pretraining_terms, model.terms):
         loss = sum(terms(silent, draw()).values())

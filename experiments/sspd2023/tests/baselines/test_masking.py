@@ -27,7 +27,7 @@ def batch():
     clean = torch.from_numpy(np.stack([speech(0.5, start, "clean") for start in (2.0, 3.0)]))
     noise = 0.05 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(1))
     nothing = torch.zeros(0, clean.shape[1])
-    return UnpairedTensors(nothing, nothing, nothing, clean + noise, clean, clean)
+    return UnpairedTensors(nothing, nothing, nothing, clean + noise, clean, clean, torch.zeros(len(clean), 2))
 
 
 @pytest.mark.parametrize("target", ["irm", "cirm"])

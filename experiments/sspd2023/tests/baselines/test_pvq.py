@@ -44,7 +44,7 @@ def batch(samples=2048, clips=3, seed=0):
         torch.stack([torch.from_numpy(speech(samples / 16000, start, kind)) for start in starts])
         for kind in ("noisy", "clean")
     )
-    return UnpairedTensors(clean[:0], noisy.flip(1), noisy[:0], noisy, clean, clean)
+    return UnpairedTensors(clean[:0], noisy.flip(1), noisy[:0], noisy, clean, clean, torch.zeros(len(clean), 2))
 
 
 @settings(max_examples=25, deadline=None)
@@ -288,7 +288,7 @@ def test_the_level_of_a_signal_does_not_matter():
 
 def test_silence_stays_silent():
     model = system().train()
-    silent = UnpairedTensors(*[torch.zeros(2, 3000)] * 6)
+    silent = UnpairedTensors(*[torch.zeros(2, 3000)] * 6, torch.zeros(2, 2))
     enhanced = model.eval().enhance(silent.mixtures)
     assert enhanced.abs().max() < 1e-3
     for terms in (model.pretraining_terms, model.train().terms):

@@ -28,6 +28,8 @@ _CUTOFF_HZ = (3000.0, 7500.0)
 _SECOND_NOISE_DB = (-12.0, 0.0)
 # Range of the pauses before words; those longer than a clip allows stand at its beginning.
 _PAUSE_SECONDS = (0.3, 5.0)
+# What counts as the direct sound, which loudspeaker and microphone smear.
+_DIRECT_MS = 1.0
 # In a quiet place the noise is up to so far below the speech, or there is none, as after a gate.
 _QUIET_SNR_DB, _NOISELESS_SHARE = 50.0, 0.5
 
@@ -39,11 +41,13 @@ class SimulatedMixture(NamedTuple):
         mixture: Speech in a room plus noise: harvested from recordings, babble, or made.
         target: The speech in it, with early reflections and, if wanted, a faster decay of the later ones.
         reverberant: The speech in it as it stands in its room, without the noise.
+        room: What of the room the target keeps, as in `models.bands.ROOMS`.
     """
 
     mixture: Float32Array
     target: Float32Array
     reverberant: Float32Array
+    room: tuple[float, float]
 
 
 class _Sound(NamedTuple):
@@ -109,12 +113,17 @@ class Simulator:
         both = np.stack([without_room_noise(voice, self._rate), voice])
         dry, reverberant = coloured(both, settings.random_filter, speech_rng)
         target = dry
+        keeps, is_dry = self._kept(mix_rng)
         if self._rooms and mix_rng.random() < settings.room.share:
             room = self._rooms[int(mix_rng.integers(len(self._rooms)))]
             if settings.room.far_share and mix_rng.random() < settings.room.far_share:
                 room = room.from_further_away(log_uniform(_FURTHER, mix_rng))
             reverberant = room.apply(reverberant)
-            if settings.room.target_t60_seconds:
+            if keeps:
+                target = room.apply(dry)
+            elif is_dry:
+                target = room.apply_early(dry, _DIRECT_MS)
+            elif settings.room.target_t60_seconds:
                 target = room.apply_damped(dry, settings.room.target_t60_seconds, settings.room.early_ms)
             else:
                 target = room.apply_early(dry, settings.room.early_ms)
@@ -143,7 +152,15 @@ class Simulator:
         levelled = at_random_level(mixture, self._level_db, mix_rng)
         found = levels.rms(mixture)
         gain = np.float32(levels.rms(levelled) / found if found else 1.0)
-        return SimulatedMixture(levelled, target * gain, reverberant * gain)
+        return SimulatedMixture(levelled, target * gain, reverberant * gain, (float(keeps), float(is_dry)))
+
+    def _kept(self, rng: np.random.Generator) -> tuple[bool, bool]:
+        """Whether the target keeps the whole room, or none of it; drawn for mixtures without a room as well."""
+        room = self._settings.room
+        if not room.keep_share and not room.dry_share:
+            return False, False
+        chance = rng.random()
+        return chance < room.keep_share, room.keep_share <= chance < room.keep_share + room.dry_share
 
     def _recorded(self, clips: Float32Array, cutoff_hz: float, rng: np.random.Generator) -> Float32Array:
         """Mixture, target and voice `(3, T)` as a device gives them; what it adds is in the mixture alone."""
