@@ -52,7 +52,7 @@ def enhance(
     Args:
         waveform: Samples `(T,)` or `(C, T)`, full scale ±1.
         sample_rate: Rate in Hz; any.
-        **options: The fields of `EnhanceOptions`: `limit_db`, `mix`, `full_band`, `linked`, `removed`.
+        **options: The fields of `EnhanceOptions`: `limit_db`, `mix`, `full_band`, `linked`, `room`, `removed`.
 
     Returns:
         Float32 samples of the same shape, aligned to the input.

@@ -15,7 +15,7 @@ from sottovoce.engine.enhancer import Enhancer
 from sottovoce.engine.frames import FrameStream
 from sottovoce.engine.model import Model
 from sottovoce.engine.upper_band import UpperBand
-from sottovoce.errors import ModelError
+from sottovoce.errors import ConfigError, ModelError
 from sottovoce.models.export import Provenance, export_model
 from sottovoce.signal.levels import active_speech_db, rms_db
 from sottovoce.signal.resampling import PolyphaseResampler, Resampler, resample
@@ -702,3 +702,12 @@ def test_a_network_that_gives_no_numbers_is_an_error(exploding, rate, options):
     with pytest.raises(ModelError, match="no numbers"):
         stream.push(noise(1, rate))
     np.testing.assert_array_equal(exploding.enhance(np.zeros(rate, np.float32), rate), 0)
+
+
+def test_a_model_without_a_choice_of_the_room_has_natural_alone(small):
+    waveform = np.zeros(1600, np.float32)
+    np.testing.assert_array_equal(enhancer.enhance(waveform, 16000, room="natural"), enhancer.enhance(waveform, 16000))
+    with pytest.raises(ConfigError, match=r"found room dry and .*no choice of the room, expected natural"):
+        small.enhance(waveform, 16000, room="dry")
+    with pytest.raises(ConfigError, match="found room 'hall', expected natural, keep or dry"):
+        small.enhance(waveform, 16000, room="hall")

@@ -9,10 +9,12 @@ import torch
 
 from sottovoce.config import find_settings, load_settings, parse_settings
 from sottovoce.engine.enhancer import Enhancer
+from sottovoce.engine.metadata import ROOMS
 from sottovoce.engine.model import Model
 from sottovoce.engine.model_file import METADATA_KEY
 from sottovoce.errors import ModelError
 from sottovoce.models.adapters import attach, merge
+from sottovoce.models.bands import BandBlock
 from sottovoce.models.blocks import Past
 from sottovoce.models.checkpoint import load_checkpoint
 from sottovoce.models.export import Provenance, adapters_between, export_model
@@ -27,6 +29,7 @@ SYSTEMS = {
     "default": lambda: load_settings(find_settings("default")),
     "small": small_settings,
     "compressed phases": lambda: small_settings(model={"phase_features": "compressed"}),
+    "room": lambda: small_settings(model={"room_choice": True}),
     "unequal windows": lambda: small_settings(frontend={"window": 96, "synthesis_window": 40, "hop": 20}),
 }
 
@@ -40,6 +43,9 @@ def exported(tmp_path_factory):
         if name not in cache:
             settings = SYSTEMS[name]()
             system = build(settings)
+            for block in system.modules():
+                if isinstance(block, BandBlock) and block.room is not None:  # as if it had been learned
+                    torch.nn.init.normal_(block.room.weight, generator=torch.Generator().manual_seed(0))
             path = tmp_path_factory.mktemp("export") / "model.onnx"
             metadata = export_model(path, system, settings, Provenance("CC0-1.0", ("One.", "Two."), "sottovoce train"))
             assert metadata == Model.load(path).metadata
@@ -84,6 +90,19 @@ def test_digital_silence_gives_numbers(exported, name, gain):
     enhanced = Enhancer(Model.load(path)).enhance(waveform, 16000)
     assert np.isfinite(expected).all()
     np.testing.assert_allclose(enhanced, expected, atol=1e-4)
+
+
+def test_the_room_is_a_state_that_the_file_begins_with(exported):
+    _, system, path = exported("room")
+    assert Model.load(path).metadata.room_choice
+    waveform = speech(1.0)
+    enhanced = {}
+    for room in ROOMS:
+        expected = system.enhance(torch.from_numpy(waveform)[None], room)[0].numpy()
+        enhanced[room] = Enhancer(Model.load(path)).enhance(waveform, 16000, room=room)
+        np.testing.assert_allclose(enhanced[room], expected, atol=1e-4)
+    assert not np.allclose(enhanced["natural"], enhanced["dry"], atol=1e-3)
+    assert not np.allclose(enhanced["natural"], enhanced["keep"], atol=1e-3)
 
 
 @traced

@@ -6,6 +6,8 @@ import torch
 from torch import nn
 
 from sottovoce.config import find_settings, load_settings
+from sottovoce.engine.metadata import ROOMS
+from sottovoce.models.bands import BandBlock
 from sottovoce.models.blocks import FrameConv, Past
 from sottovoce.models.joint import JointAutoencoder, count_parameters, multiply_adds_per_second
 
@@ -54,6 +56,23 @@ def test_default_does_not_see_the_future(default):
         first, second = default(spectra, Past()), default(other, Past())
     torch.testing.assert_close(first[..., :25], second[..., :25])
     assert not torch.allclose(first[..., 25], second[..., 25])
+
+
+def test_a_choice_of_the_room_makes_no_difference_before_it_is_learned():
+    system = build(small_settings(model={"room_choice": True}))
+    waveform = torch.from_numpy(speech(0.5))[None]
+    torch.testing.assert_close(system.enhance(waveform, "dry"), system.enhance(waveform, "keep"))
+    for block in system.mask.modules():
+        if isinstance(block, BandBlock):
+            torch.nn.init.ones_(block.room.weight)
+    assert not torch.allclose(system.enhance(waveform, "dry"), system.enhance(waveform, "natural"))
+    spectra = system.stft.analyse(waveform)
+    rooms = torch.tensor([ROOMS["dry"]])
+    level = system.level(system.analyse(waveform), Past())
+    translated = system.translate(system.analyse(waveform) / level, rooms=rooms).spectrum * level
+    past = Past()
+    past.room = rooms.unsqueeze(-1)
+    torch.testing.assert_close(translated, system(spectra, past), atol=1e-5, rtol=1e-4)
 
 
 def test_frames_in_pieces_give_the_same():

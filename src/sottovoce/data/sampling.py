@@ -35,7 +35,7 @@ class UnpairedBatch(NamedTuple):
         simulated_mixtures: Clean speech in a simulated room plus noise.
         simulated_targets: The speech in them, with early reflections and, if wanted, a faster decay of the later ones.
         simulated_reverberant: The speech in them as it stands in their room, without the noise.
-        simulated_rooms: What of the room the targets keep, `(clips, 2)`; see `models.bands.ROOMS`.
+        simulated_rooms: What of the room the targets keep, `(clips, 2)`; see `engine.metadata.ROOMS`.
     """
 
     speech: Float32Array

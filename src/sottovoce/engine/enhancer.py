@@ -163,6 +163,7 @@ class Stream:
         self._full_band = options.full_band and sample_rate != self._model_rate
         self._linked = options.linked
         self._removed = options.removed
+        self._room = options.room
         self._resampler = PolyphaseResampler if live and sample_rate != self._model_rate else Resampler
         # Longer blocks are cut to this, which bounds the memory.
         self._piece = block_frames(self.sample_rate, channels)
@@ -184,6 +185,7 @@ class Stream:
             self.channels,
             floor=self._floor,
             linked=self._linked,
+            room=self._room,
             upper_band=self._upper_band,
         )
         self._gains = _GainCurve(self._model_rate, self.sample_rate, 1 if self._linked else self.channels)

@@ -153,6 +153,7 @@ def enhance_files(
         ConfigError: A number is out of its range.
     """
     options = options or EnhanceOptions()
+    enhancer.model.initial_past(1, options.room)  # refuses a choice that the model does not have, once for all
     if jobs < 1:
         raise ConfigError(f"found {jobs} jobs, expected 1 at least")
     if resume and overwrite:

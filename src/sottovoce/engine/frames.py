@@ -27,6 +27,7 @@ class FrameStream:
         channels: Number of channels.
         floor: Least gain of any bin of any frame, 0 to 1.
         linked: One network run for all channels, which all get its gains.
+        room: What of the room to keep; see `EnhanceOptions`.
         upper_band: What gives g; None for the enhanced signal alone.
     """
 
@@ -38,6 +39,7 @@ class FrameStream:
         *,
         floor: float,
         linked: bool,
+        room: str = "natural",
         upper_band: UpperBand | None = None,
     ) -> None:
         metadata = model.metadata
@@ -47,7 +49,7 @@ class FrameStream:
         self._floor = np.float32(floor)
         self._linked = linked and channels > 1
         batch = 1 if self._linked else channels
-        self._past = model.initial_past(batch)
+        self._past = model.initial_past(batch, room)
         self._waiting = SampleQueue(channels)
         self._waiting.append(np.zeros((channels, stft.window - stft.hop), np.float32))
         self._frames_to_drop = metadata.delay_frames

@@ -13,6 +13,7 @@ _MAX_JSON_CHARACTERS = 2**20
 _MAX_JSON_DEPTH = 16
 # Together 64 MiB of state for each channel of a recording.
 _MAX_PAST_VALUES = 2**24
+_ROOM_SHAPE = (2, 1)
 # What messages quote of a value.
 _MAX_QUOTED = 80
 
@@ -52,6 +53,9 @@ def _found(value: object) -> str:
     text = repr(value)
     return f"found {text if len(text) <= _MAX_QUOTED else text[:_MAX_QUOTED] + '...'}"
 
+
+ROOMS: dict[str, tuple[float, float]] = {"natural": (0.0, 0.0), "keep": (1.0, 0.0), "dry": (0.0, 1.0)}
+"""What may be kept of the room, and the state that says so: early sound and a soft decay, all, or direct sound alone."""
 
 _CHECKS: dict[str, Callable[[object], Any]] = {
     "name": _text,
@@ -147,6 +151,12 @@ class ModelMetadata:
     def to_json(self) -> str:
         """Write as JSON."""
         return json.dumps(asdict(self))
+
+    @property
+    def room_choice(self) -> bool:
+        """Whether the first state of the network is what of the room to keep: one of `ROOMS`."""
+        model = self.settings.get("model")
+        return isinstance(model, dict) and model.get("room_choice") is True and self.past_shapes[:1] == (_ROOM_SHAPE,)
 
     @property
     def latency_seconds(self) -> float:

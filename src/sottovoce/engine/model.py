@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sottovoce.engine.adapters import BASE_NAME, PLACE_SUFFIX, AdapterMetadata, read_adapters
+from sottovoce.engine.metadata import ROOMS
 from sottovoce.engine.model_file import checked_metadata, read_content, sealed_hash
-from sottovoce.errors import ModelError
+from sottovoce.errors import ConfigError, ModelError
 from sottovoce.paths import is_folder
 from sottovoce.runtime import load_onnxruntime
 from sottovoce.weights import MODELS
@@ -126,16 +127,28 @@ class Model:
             if {node.type for node in nodes} != {"tensor(float)"}:
                 raise ModelError(f"{self._origin} has {kind} that are not of 32-bit floats: export it again")
 
-    def initial_past(self, batch: int) -> list[Float32Array]:
+    def initial_past(self, batch: int, room: str = "natural") -> list[Float32Array]:
         """State of every layer before the first frame.
 
         Args:
             batch: Number of independent signals.
+            room: What of the room to keep, of `ROOMS`.
 
         Returns:
-            Arrays `(batch, channels, frames)` of zeros.
+            Arrays `(batch, channels, frames)` of zeros, but for the state that says what of the room to keep.
+
+        Raises:
+            ConfigError: The network does not have that choice.
         """
-        return [np.zeros((batch, *shape), np.float32) for shape in self.metadata.past_shapes]
+        past = [np.zeros((batch, *shape), np.float32) for shape in self.metadata.past_shapes]
+        if self.metadata.room_choice:
+            past[0][:] = np.array(ROOMS[room], np.float32)[:, np.newaxis]
+        elif room != "natural":
+            raise ConfigError(
+                f"found room {room} and {self._origin}, which has no choice of the room, expected natural: give "
+                "another model, as of a training with model.room_choice"
+            )
+        return past
 
     def run(self, spectra: Float32Array, past: list[Float32Array]) -> tuple[Float32Array, list[Float32Array]]:
         """Enhance some frames.

@@ -1,7 +1,7 @@
 """What a user may ask of an enhancer."""
 
 from dataclasses import dataclass
-from typing import Optional, TypedDict
+from typing import Literal, Optional, TypedDict
 
 from sottovoce.errors import ConfigError
 
@@ -20,6 +20,8 @@ class EnhanceOptions:
         full_band: Keep what lies above the model's band (8 kHz), and lower the noise there; otherwise remove it.
         linked: Give all channels the same gains, from one network run: no source moves between them, and it is faster.
             Otherwise each channel is enhanced on its own.
+        room: What of the room stays: its early reflections and a soft decay (natural), all of it (keep), or only the
+            direct sound (dry). Models without this choice have natural alone.
         removed: Output what was removed (the input minus the enhanced signal) in place of the enhanced signal.
 
     Raises:
@@ -31,6 +33,7 @@ class EnhanceOptions:
     mix: float = 1.0
     full_band: bool = True
     linked: bool = False
+    room: Literal["natural", "keep", "dry"] = "natural"
     removed: bool = False
 
     def __post_init__(self) -> None:
@@ -38,6 +41,8 @@ class EnhanceOptions:
             raise ConfigError(f"found limit_db {self.limit_db}, expected the most attenuation allowed, 0 dB or more")
         if not 0 <= self.mix <= 1:
             raise ConfigError(f"found mix {self.mix}, expected a number from 0 (the input) to 1 (enhanced only)")
+        if self.room not in ("natural", "keep", "dry"):
+            raise ConfigError(f"found room {self.room!r}, expected natural, keep or dry")
 
 
 class EnhanceKeywords(TypedDict, total=False):
@@ -47,4 +52,5 @@ class EnhanceKeywords(TypedDict, total=False):
     mix: float
     full_band: bool
     linked: bool
+    room: Literal["natural", "keep", "dry"]
     removed: bool

@@ -11,14 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from sottovoce.config import BandSettings, FrontendSettings
+from sottovoce.engine.metadata import ROOMS
 from sottovoce.models.blocks import Past
 
 # Width of the bands below each frequency, in Hz: critical bands, roughly.
 _WIDTHS_HZ = ((1000.0, 125.0), (2500.0, 250.0), (5000.0, 500.0), (math.inf, 1500.0))
-
-
-ROOMS = {"natural": (0.0, 0.0), "keep": (1.0, 0.0), "dry": (0.0, 1.0)}
-"""What may be kept of the room: early reflections and a soft decay, all of it, or the direct sound alone."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +142,7 @@ class BandBlock(nn.Module):
         self.band_input = nn.Linear(bands, 2 * bands)
         self.band_output = nn.Linear(2 * bands, bands)
         self.channel_output = nn.Linear(width, width)
-        self.room = nn.Linear(len(ROOMS) - 1, 2 * width, bias=False) if room_choice else None
+        self.room = nn.Linear(len(ROOMS["natural"]), 2 * width, bias=False) if room_choice else None
         if self.room is not None:
             nn.init.zeros_(self.room.weight)  # the choice makes no difference before it is learned
 

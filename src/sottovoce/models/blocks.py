@@ -16,7 +16,7 @@ class Past:
         states: What `next` held after the frames before, or None at the beginning.
 
     Attributes:
-        room: What of the room is to be kept, `(B, 2, 1)`, for layers that ask for it; see `models.bands.ROOMS`.
+        room: What of the room is to be kept, `(B, 2, 1)`, for layers that ask for it; see `engine.metadata.ROOMS`.
     """
 
     def __init__(self, states: Sequence[Tensor] | None = None) -> None:

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from sottovoce.config import FrontendSettings, ModelSettings
+from sottovoce.engine.metadata import ROOMS
 from sottovoce.models.autoencoder import AmplitudeDecoder, ConvStack, DecodedSpeech, Encoder, MaskDecoder, PhaseDecoder
-from sottovoce.models.bands import ROOMS, BandMask, BandStack
+from sottovoce.models.bands import BandMask, BandStack
 from sottovoce.models.blocks import ConvBlock, Past
 from sottovoce.models.frontend import (
     FeatureMaps,
@@ -249,7 +250,7 @@ class JointSystem(nn.Module):
         """
         if self.room_choice:
             if past.room is None:
-                past.room = past.recall(spectra, len(ROOMS) - 1)  # whoever begins may set this state
+                past.room = past.recall(spectra, len(ROOMS["natural"]))  # whoever begins may set this state
             past.remember(past.room)
         audible = self._audible(spectra)
         level: Tensor = self.level(audible, past)
@@ -259,18 +260,20 @@ class JointSystem(nn.Module):
         return spectrum * level
 
     @torch.no_grad()
-    def enhance(self, waveform: Tensor, room: Literal["keep", "natural", "dry"] = "natural") -> Tensor:
+    def enhance(self, waveform: Tensor) -> Tensor:
         """Enhance whole signals, as an exported model does.
 
         Args:
             waveform: Samples `(B, T)`.
-            room: What of the room to keep; a system without a choice knows its own way alone.
 
         Returns:
             Samples `(B, T)`, aligned.
         """
-        past, enhanced = Past(), []
-        past.room = waveform.new_tensor(ROOMS[room]).view(1, -1, 1).expand(len(waveform), -1, -1)
+        return self._enhance_from(Past(), waveform)
+
+    def _enhance_from(self, past: Past, waveform: Tensor) -> Tensor:
+        """Enhance whole signals, beginning with a state."""
+        enhanced = []
         for frames in torch.split(self.stft.analyse(waveform), _MAX_FRAMES, dim=-1):
             enhanced.append(self(frames, past))
             past = Past(past.next)
@@ -331,6 +334,21 @@ class JointAutoencoder(JointSystem):
         self.mixture_decoder = AmplitudeDecoder(latent + model.noise_code, bins, model.mixture_decoder)
         self.pretask = AmplitudeDecoder(latent, 2 * bins, model.mixture_decoder) if model.mask_pretask else None
         self.mask = MaskDecoder(BandMask(frontend, model.mask, model.room_choice))
+
+    @torch.no_grad()
+    def enhance(self, waveform: Tensor, room: Literal["natural", "keep", "dry"] = "natural") -> Tensor:
+        """Enhance whole signals, as an exported model does.
+
+        Args:
+            waveform: Samples `(B, T)`.
+            room: What of the room to keep; networks without a choice do not look at it.
+
+        Returns:
+            Samples `(B, T)`, aligned.
+        """
+        past = Past()
+        past.room = waveform.new_tensor(ROOMS[room]).view(1, -1, 1).expand(len(waveform), -1, -1)
+        return self._enhance_from(past, waveform)
 
 
 def count_parameters(parts: list[nn.Module]) -> int:

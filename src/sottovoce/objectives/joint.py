@@ -34,7 +34,7 @@ class UnpairedTensors(NamedTuple):
         simulated_mixtures: Clean speech, in a simulated room, plus noise, `(P, T)`; P may be 0.
         simulated_targets: Its speech with early sound, `(P, T)`.
         simulated_reverberant: Its speech in the room, without noise, `(P, T)`.
-        simulated_rooms: What of the room its target keeps, `(P, 2)`; see `models.bands.ROOMS`.
+        simulated_rooms: What of the room its target keeps, `(P, 2)`; see `engine.metadata.ROOMS`.
     """
 
     speech: Tensor

@@ -41,7 +41,7 @@ class SimulatedMixture(NamedTuple):
         mixture: Speech in a room plus noise: harvested from recordings, babble, or made.
         target: The speech in it, with early reflections and, if wanted, a faster decay of the later ones.
         reverberant: The speech in it as it stands in its room, without the noise.
-        room: What of the room the target keeps, as in `models.bands.ROOMS`.
+        room: What of the room the target keeps, as in `engine.metadata.ROOMS`.
     """
 
     mixture: Float32Array
@@ -119,14 +119,7 @@ class Simulator:
             if settings.room.far_share and mix_rng.random() < settings.room.far_share:
                 room = room.from_further_away(log_uniform(_FURTHER, mix_rng))
             reverberant = room.apply(reverberant)
-            if keeps:
-                target = room.apply(dry)
-            elif is_dry:
-                target = room.apply_early(dry, _DIRECT_MS)
-            elif settings.room.target_t60_seconds:
-                target = room.apply_damped(dry, settings.room.target_t60_seconds, settings.room.early_ms)
-            else:
-                target = room.apply_early(dry, settings.room.early_ms)
+            target = self._target(dry, room, keeps=keeps, is_dry=is_dry)
         noise, noise_highest_hz = self._mixture_noise(noise_rng)
         snr_db = mix_rng.uniform(*settings.snr_db)
         if settings.quiet_share and mix_rng.random() < settings.quiet_share:
@@ -153,6 +146,17 @@ class Simulator:
         found = levels.rms(mixture)
         gain = np.float32(levels.rms(levelled) / found if found else 1.0)
         return SimulatedMixture(levelled, target * gain, reverberant * gain, (float(keeps), float(is_dry)))
+
+    def _target(self, dry: Float32Array, room: Room, *, keeps: bool, is_dry: bool) -> Float32Array:
+        """What is to be kept of dry speech in a room."""
+        settings = self._settings.room
+        if keeps:
+            return room.apply(dry)
+        if is_dry:
+            return room.apply_early(dry, _DIRECT_MS)
+        if settings.target_t60_seconds:
+            return room.apply_damped(dry, settings.target_t60_seconds, settings.early_ms)
+        return room.apply_early(dry, settings.early_ms)
 
     def _kept(self, rng: np.random.Generator) -> tuple[bool, bool]:
         """Whether the target keeps the whole room, or none of it; drawn for mixtures without a room as well."""
