@@ -706,7 +706,7 @@ def test_a_network_that_gives_no_numbers_is_an_error(exploding, rate, options):
 
 def test_a_model_without_a_choice_of_the_room_has_natural_alone(small):
     waveform = np.zeros(1600, np.float32)
-    np.testing.assert_array_equal(enhancer.enhance(waveform, 16000, room="natural"), enhancer.enhance(waveform, 16000))
+    np.testing.assert_array_equal(small.enhance(waveform, 16000, room="natural"), small.enhance(waveform, 16000))
     with pytest.raises(ConfigError, match=r"found room dry and .*no choice of the room, expected natural"):
         small.enhance(waveform, 16000, room="dry")
     with pytest.raises(ConfigError, match="found room 'hall', expected natural, keep or dry"):

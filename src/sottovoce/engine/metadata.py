@@ -55,7 +55,7 @@ def _found(value: object) -> str:
 
 
 ROOMS: dict[str, tuple[float, float]] = {"natural": (0.0, 0.0), "keep": (1.0, 0.0), "dry": (0.0, 1.0)}
-"""What may be kept of the room, and the state that says so: early sound and a soft decay, all, or direct sound alone."""
+"""What may be kept of the room, and the state that says so: early sound and a soft decay, all, or the direct sound."""
 
 _CHECKS: dict[str, Callable[[object], Any]] = {
     "name": _text,

@@ -129,8 +129,9 @@ class BandBlock(nn.Module):
         room_choice: Whether it is given what of the room to keep.
 
     Source:
-        Perez et al., "FiLM: visual reasoning with a general conditioning layer" (2018), for that choice. Luo and Yu, "Music source separation with band-split RNN" (2023): recurrence along time and along bands. Here
-        the bands are mixed by two linear layers (Tolstikhin et al., "MLP-Mixer", 2021), which cost less.
+        Luo and Yu, "Music source separation with band-split RNN" (2023): recurrence along time and along bands. Here
+        the bands are mixed by two linear layers (Tolstikhin et al., "MLP-Mixer", 2021), which cost less. Perez et al.,
+        "FiLM: visual reasoning with a general conditioning layer" (2018), for the choice of the room.
     """
 
     def __init__(self, width: int, bands: int, room_choice: bool = False) -> None:

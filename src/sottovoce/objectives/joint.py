@@ -172,7 +172,7 @@ class Objective:
             )
         if counts[2] and any(value for name, value in weights if name.startswith("simulated_")):
             clean = model.analyse(batch.simulated_targets) / level[-counts[2] :]
-            terms |= self._simulated(model, simulated_scaled, simulated, clean, samples, weights)
+            terms |= self._simulated(model, simulated_scaled, simulated, clean, samples=samples, weights=weights)
             if model.pretask is not None:
                 reverberant = model.analyse(batch.simulated_reverberant) / level[-counts[2] :]
                 of_simulated = (part[:, :, : model.bins] for part in (simulated_scaled, reverberant, clean))
@@ -185,6 +185,7 @@ class Objective:
         mixture: Tensor,
         estimate: Translation,
         clean: Tensor,
+        *,
         samples: int,
         weights: JointWeights,
     ) -> LossTerms:
