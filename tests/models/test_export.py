@@ -94,7 +94,7 @@ def test_digital_silence_gives_numbers(exported, name, gain):
 
 def test_the_room_is_a_state_that_the_file_begins_with(exported):
     _, system, path = exported("room")
-    assert Model.load(path).metadata.room_choice
+    assert Model.load(path).metadata.rooms == ("natural", "keep", "dry")
     waveform = speech(1.0)
     enhanced = {}
     for room in ROOMS:

@@ -363,7 +363,7 @@ def test_a_full_disk_is_said(monkeypatch, service, recording):
 def test_models_are_described(service):
     models = json.loads(call(service.address, "GET", "/v1/models").body)["models"]
     assert [model["name"] for model in models] == ["default", "live", "identity", "exploding"]
-    names = {"name", "sample_rate", "latency_seconds", "parameters", "licence", "training_data", "adaptable"}
+    names = {"name", "sample_rate", "latency_seconds", "rooms", "parameters", "licence", "training_data", "adaptable"}
     assert names == set(models[0])
     assert models[0]["latency_seconds"] == 0.032
     assert os.sep not in json.dumps(models[2]).replace("tests/conftest.py", "")

@@ -114,6 +114,7 @@ def _measure_model(metadata: "ModelMetadata") -> dict[str, Any]:
         "name": metadata.name,
         "sample_rate": metadata.sample_rate,
         "latency_seconds": metadata.latency_seconds,
+        "rooms": list(metadata.rooms),
         "windows": list(metadata.windows),
         "synthesis_window": metadata.synthesis_window,
         "hop": metadata.hop,
@@ -131,6 +132,7 @@ def _describe_model(metadata: "ModelMetadata") -> dict[str, str]:
         "name": metadata.name,
         "rate": f"{metadata.sample_rate} Hz",
         "latency": f"{1000 * metadata.latency_seconds:.0f} ms (window and network)",
+        "rooms": ", ".join(metadata.rooms),
         "windows": f"{', '.join(map(str, metadata.windows))} samples, synthesis {metadata.synthesis_window}, "
         f"hop {metadata.hop}",
         "size": f"{metadata.parameters:,} parameters",

@@ -153,10 +153,11 @@ class ModelMetadata:
         return json.dumps(asdict(self))
 
     @property
-    def room_choice(self) -> bool:
-        """Whether the first state of the network is what of the room to keep: one of `ROOMS`."""
+    def rooms(self) -> tuple[str, ...]:
+        """What of the room may be kept, of `ROOMS`; where there is a choice, the network's first state says it."""
         model = self.settings.get("model")
-        return isinstance(model, dict) and model.get("room_choice") is True and self.past_shapes[:1] == (_ROOM_SHAPE,)
+        chosen = isinstance(model, dict) and model.get("room_choice") is True
+        return tuple(ROOMS) if chosen and self.past_shapes[:1] == (_ROOM_SHAPE,) else ("natural",)
 
     @property
     def latency_seconds(self) -> float:

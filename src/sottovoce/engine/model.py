@@ -140,14 +140,14 @@ class Model:
         Raises:
             ConfigError: The network does not have that choice.
         """
-        past = [np.zeros((batch, *shape), np.float32) for shape in self.metadata.past_shapes]
-        if self.metadata.room_choice:
-            past[0][:] = np.array(ROOMS[room], np.float32)[:, np.newaxis]
-        elif room != "natural":
+        if room not in self.metadata.rooms:
             raise ConfigError(
                 f"found room {room} and {self._origin}, which has no choice of the room, expected natural: give "
                 "another model, as of a training with model.room_choice"
             )
+        past = [np.zeros((batch, *shape), np.float32) for shape in self.metadata.past_shapes]
+        if len(self.metadata.rooms) > 1:
+            past[0][:] = np.array(ROOMS[room], np.float32)[:, np.newaxis]
         return past
 
     def run(self, spectra: Float32Array, past: list[Float32Array]) -> tuple[Float32Array, list[Float32Array]]:

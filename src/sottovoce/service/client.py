@@ -33,6 +33,7 @@ class StreamKeywords(TypedDict, total=False):
     mix: float
     full_band: bool
     linked: bool
+    room: Literal["natural", "keep", "dry"]
     output: Literal["enhanced", "removed"]
 
 

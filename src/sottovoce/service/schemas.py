@@ -47,6 +47,11 @@ class _Fields(BaseModel):
     )
     full_band: bool = Field(True, description="Keep what lies above 8 kHz, and lower the noise there.")
     linked: bool = Field(False, description="Give all channels the same gains.")
+    room: Literal["natural", "keep", "dry"] = Field(
+        "natural",
+        description="What of the room stays: its early reflections and a soft decay, all of it, or only the direct "
+        "sound. /v1/models says which a model has.",
+    )
     output: Literal["enhanced", "removed"] = Field(
         "enhanced", description="The enhanced sound, or what was removed from the recording."
     )
@@ -58,6 +63,7 @@ class _Fields(BaseModel):
             mix=self.mix,
             full_band=self.full_band,
             linked=self.linked,
+            room=self.room,
             removed=self.output == "removed",
         )
 
@@ -212,6 +218,7 @@ class ModelDescription(BaseModel):
     name: str
     sample_rate: int = Field(description="Rate at which it works, in Hz; recordings of any rate are taken.")
     latency_seconds: float = Field(description="Algorithmic latency of a stream.")
+    rooms: list[str] = Field(description="What of the room it can keep.")
     parameters: int
     licence: str
     training_data: list[str]
@@ -231,6 +238,7 @@ class ModelDescription(BaseModel):
             name=name,
             sample_rate=metadata.sample_rate,
             latency_seconds=metadata.latency_seconds,
+            rooms=list(metadata.rooms),
             parameters=metadata.parameters,
             licence=metadata.licence,
             training_data=list(metadata.training_data),
