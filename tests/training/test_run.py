@@ -15,7 +15,7 @@ import torch
 import yaml
 
 from sottovoce import cli, interruption
-from sottovoce.config import dump_settings, load_settings
+from sottovoce.config import changed, dump_settings, load_settings
 from sottovoce.data.corpora.manifest import Manifest
 from sottovoce.engine.model import Model
 from sottovoce.errors import ConfigError, DataError
@@ -206,6 +206,21 @@ def test_a_run_goes_on_from_a_trained_model(folders, finished, undrawn, tmp_path
     for other_start in (None, CHECKPOINTS["default"]):
         with pytest.raises((DataError, ConfigError), match=r"another model|the same networks"):
             run(speech, made / "noisy", out, settings, start=other_start)
+
+
+def test_a_run_gives_a_trained_model_the_choice_of_the_room(folders, finished, undrawn, tmp_path):
+    speech, made = folders
+    start, out = finished[0] / "checkpoint.safetensors", tmp_path / "with_choice"
+    settings = tiny(joint_steps=1, optimiser={"learning_rate": 1e-9, "final_learning_rate": 0.0})
+    settings = changed(settings, {"model": {"room_choice": True}}, "test")
+    run(speech, made / "noisy", out, settings, start=start)
+    (before, _), (after, _) = load_checkpoint(start), load_checkpoint(out / "checkpoint.safetensors")
+    waveform = torch.randn(1, 8000, generator=torch.Generator().manual_seed(1))
+    assert after.room_choice
+    torch.testing.assert_close(after.enhance(waveform), before.enhance(waveform), rtol=0, atol=1e-4)
+    # The other way round, something would be lost.
+    with pytest.raises(ConfigError, match="expected the same networks"):
+        run(speech, made / "noisy", tmp_path / "lost", start=out / "checkpoint.safetensors")
 
 
 def test_a_run_starts_from_the_same_networks_and_not_in_their_folder(folders, finished, tmp_path):

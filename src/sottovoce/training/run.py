@@ -122,16 +122,23 @@ def keep_start(out: Path, checkpoint: Path | None) -> None:
 
 
 def _continued(start: Path, settings: SystemSettings, out: Path) -> JointAutoencoder:
-    """A trained system to go on from."""
+    """A trained system to go on from; one without a choice of the room gets it where the settings have it."""
     require_apart(start, out)
     model, before = load_checkpoint(start)
-    for part in ("frontend", "model"):
-        if getattr(before, part) != getattr(settings, part):
+    without_choice = settings.model.model_copy(update={"room_choice": False})
+    accepted = {"frontend": (settings.frontend,), "model": (settings.model, without_choice)}
+    for part, those in accepted.items():
+        if getattr(before, part) not in those:
             raise ConfigError(
                 f"found settings whose {part} is not that of {start}, expected the same networks: start from a model "
                 "of these settings, or train from the beginning"
             )
-    return model
+    if before.model == settings.model:
+        return model
+    # What the model lacks are weights that are 0 in an untrained network: the choice makes no difference yet.
+    with_choice = untrained(settings)
+    with_choice.load_state_dict(with_choice.state_dict() | model.state_dict())
+    return with_choice
 
 
 def untrained(settings: SystemSettings) -> JointAutoencoder:
