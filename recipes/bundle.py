@@ -4,12 +4,11 @@ From the corpora to the bundled models:
 
     python recipes/prepare_data.py data
     for name in default live; do
-        sottovoce train --start $name --config onsets/$name --speech data/speech --mixtures data/mixtures -o runs/$name
+        sottovoce train --start $name --config bundled/$name --speech data/speech --mixtures data/mixtures -o runs/$name
     done
-    python recipes/bundle.py runs/default runs/live --speech data/speech --first-part first
+    python recipes/bundle.py runs/default runs/live --speech data/speech
 
-where the models to start from are those of the part before, which the model card describes, and `first` holds the
-checkpoints of commit c8d5ff2.
+where the models to start from are those of the part before, which the model card describes.
 """
 
 import argparse
@@ -18,7 +17,6 @@ from pathlib import Path
 
 import soundfile
 import torch
-from torch import nn
 
 from sottovoce.data.corpora.manifest import scan
 from sottovoce.data.simulation.mixtures import members, read_mono
@@ -27,19 +25,16 @@ from sottovoce.models.export import Provenance, export_model
 from sottovoce.weights import CHECKPOINTS, DEFAULT_SPEECH, MODELS
 
 COMMAND = (
-    "sottovoce train --start {name} --speech data/speech --mixtures data/mixtures --config onsets/{name} -o runs/{name}"
+    "sottovoce train --start {name} --speech data/speech --mixtures data/mixtures --config bundled/{name} -o runs/{name}"
 )
 OPUS_COMPRESSION = 0.9  # about 30 kbit/s
 LICENCE = "Apache-2.0"
-# How much of the weights of the first part, which knew no pauses, is mixed into the last ones: it wins back PESQ, and
-# costs few words.
-FIRST_PART_SHARE = {"default": 0.3, "live": 0.0}
 TRAINING_DATA = (
     "Clean speech: LibriSpeech, 65 readers (CC BY 4.0); kerstin, Rhasspy (CC0); LJ Speech (public domain).",
     "Speech inside the noisy recordings: LibriSpeech, 25 other readers (CC BY 4.0); Picovoice Speech-to-Intent "
     "(Apache-2.0).",
-    "Noise inside them: ESC-10 (CC0 and CC BY clips), Blanket, Noisekun, Ambient Sounds (CC0, CC BY, public domain), "
-    "Picovoice kitchen (Apache-2.0).",
+    "Noise inside them: ESC-10 (CC0 and CC BY clips), Blanket, Noisekun, Ambient Sounds, Ambient Engine, sounds of AntumMT "
+    "(CC0, CC BY, public domain), OpenClonk (CC BY), Picovoice kitchen (Apache-2.0).",
     "Rooms inside them: OpenAIR by way of Reverb.js and ToobAmp (public domain, CC BY), audiomentations (MIT).",
 )
 
@@ -51,13 +46,10 @@ def main() -> None:
     parser.add_argument(
         "--speech", type=Path, required=True, help="clean speech of the training, of which an utterance each is kept"
     )
-    parser.add_argument("--first-part", type=Path, required=True, help="folder of the checkpoints of the first part")
     arguments = parser.parse_args()
     for run in arguments.runs:
         model, settings = load_checkpoint(run / "checkpoint.safetensors")
         name = settings.name
-        if share := FIRST_PART_SHARE[name]:
-            mix_in(model, load_checkpoint(arguments.first_part / f"{name}.safetensors")[0], share)
         metadata = export_model(
             MODELS[name],
             model,
@@ -67,15 +59,6 @@ def main() -> None:
         save_checkpoint(CHECKPOINTS[name], model, settings, dtype=torch.float16)
         print(f"Bundled {name}: {metadata.parameters:,} parameters.")
     print(f"Bundled {bundle_speech(arguments.speech) / 60:.1f} minutes of clean speech.")
-
-
-def mix_in(model: nn.Module, other: nn.Module, share: float) -> None:
-    """Put a share of another model's weights into a model."""
-    others = other.state_dict()
-    with torch.no_grad():
-        for name, weight in model.state_dict().items():
-            if weight.is_floating_point():
-                weight.lerp_(others[name], share)
 
 
 def bundle_speech(speech: Path) -> float:
