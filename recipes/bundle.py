@@ -24,17 +24,15 @@ from sottovoce.models.checkpoint import load_checkpoint, save_checkpoint
 from sottovoce.models.export import Provenance, export_model
 from sottovoce.weights import CHECKPOINTS, DEFAULT_SPEECH, MODELS
 
-COMMAND = (
-    "sottovoce train --start {name} --speech data/speech --mixtures data/mixtures --config bundled/{name} -o runs/{name}"
-)
+COMMAND = "sottovoce train --start {name} --speech data/speech --mixtures data/mixtures --config bundled/{name} -o runs/{name}"
 OPUS_COMPRESSION = 0.9  # about 30 kbit/s
 LICENCE = "Apache-2.0"
 TRAINING_DATA = (
     "Clean speech: LibriSpeech, 65 readers (CC BY 4.0); kerstin, Rhasspy (CC0); LJ Speech (public domain).",
     "Speech inside the noisy recordings: LibriSpeech, 25 other readers (CC BY 4.0); Picovoice Speech-to-Intent "
     "(Apache-2.0).",
-    "Noise inside them: ESC-10 (CC0 and CC BY clips), Blanket, Noisekun, Ambient Sounds, Ambient Engine, sounds of AntumMT "
-    "(CC0, CC BY, public domain), OpenClonk (CC BY), Picovoice kitchen (Apache-2.0).",
+    "Noise inside them: ESC-10 (CC0 and CC BY clips), Blanket, Noisekun, Ambient Sounds, Ambient Engine, sounds of "
+    "AntumMT (CC0, CC BY, public domain), OpenClonk (CC BY), Picovoice kitchen (Apache-2.0).",
     "Rooms inside them: OpenAIR by way of Reverb.js and ToobAmp (public domain, CC BY), audiomentations (MIT).",
 )
 
