@@ -24,7 +24,7 @@ from sottovoce.models.checkpoint import load_checkpoint, save_checkpoint
 from sottovoce.models.export import Provenance, export_model
 from sottovoce.weights import CHECKPOINTS, DEFAULT_SPEECH, MODELS
 
-COMMAND = "sottovoce train --start {name} --speech data/speech --mixtures data/mixtures --config bundled/{name} -o runs/{name}"
+COMMAND = "sottovoce train --start {name} --config bundled/{name} --speech data/speech --mixtures data/mixtures -o runs/{name}"
 OPUS_COMPRESSION = 0.9  # about 30 kbit/s
 LICENCE = "Apache-2.0"
 TRAINING_DATA = (
