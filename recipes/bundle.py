@@ -6,9 +6,10 @@ From the corpora to the bundled models:
     for name in default live; do
         sottovoce train --start $name --config bundled/$name --speech data/speech --mixtures data/mixtures -o runs/$name
     done
-    python recipes/bundle.py runs/default runs/live --speech data/speech
+    python recipes/bundle.py runs/default runs/live --speech data/speech --before before
 
-where the models to start from are those of the part before, which the model card describes.
+where the models to start from are those of the part before, which the model card describes, and `before` holds their
+checkpoints, those of commit ab34e22.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import soundfile
 import torch
+from torch import nn
 
 from sottovoce.data.corpora.manifest import scan
 from sottovoce.data.simulation.mixtures import members, read_mono
@@ -25,6 +27,8 @@ from sottovoce.models.export import Provenance, export_model
 from sottovoce.weights import CHECKPOINTS, DEFAULT_SPEECH, MODELS
 
 COMMAND = "sottovoce train --start {name} --config bundled/{name} --speech data/speech --mixtures data/mixtures -o runs/{name}"
+# How much of the weights before the last part is mixed into those after it: between the two nothing is lost.
+BEFORE_SHARE = {"default": 0.4, "live": 0.0}
 OPUS_COMPRESSION = 0.9  # about 30 kbit/s
 LICENCE = "Apache-2.0"
 TRAINING_DATA = (
@@ -44,10 +48,13 @@ def main() -> None:
     parser.add_argument(
         "--speech", type=Path, required=True, help="clean speech of the training, of which an utterance each is kept"
     )
+    parser.add_argument("--before", type=Path, required=True, help="folder of the checkpoints before the last part")
     arguments = parser.parse_args()
     for run in arguments.runs:
         model, settings = load_checkpoint(run / "checkpoint.safetensors")
         name = settings.name
+        if share := BEFORE_SHARE[name]:
+            mix_in(model, load_checkpoint(arguments.before / f"{name}.safetensors")[0], share)
         metadata = export_model(
             MODELS[name],
             model,
@@ -57,6 +64,15 @@ def main() -> None:
         save_checkpoint(CHECKPOINTS[name], model, settings, dtype=torch.float16)
         print(f"Bundled {name}: {metadata.parameters:,} parameters.")
     print(f"Bundled {bundle_speech(arguments.speech) / 60:.1f} minutes of clean speech.")
+
+
+def mix_in(model: nn.Module, before: nn.Module, share: float) -> None:
+    """Put a share of the weights that a model had before into it; weights that it did not have stay as they are."""
+    weights = model.state_dict()
+    with torch.no_grad():
+        for name, weight in before.state_dict().items():
+            if weight.is_floating_point():
+                weights[name].lerp_(weight, share)
 
 
 def bundle_speech(speech: Path) -> float:
