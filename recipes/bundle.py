@@ -26,7 +26,10 @@ from sottovoce.models.checkpoint import load_checkpoint, save_checkpoint
 from sottovoce.models.export import Provenance, export_model
 from sottovoce.weights import CHECKPOINTS, DEFAULT_SPEECH, MODELS
 
-COMMAND = "sottovoce train --start {name} --config bundled/{name} --speech data/speech --mixtures data/mixtures -o runs/{name}"
+COMMAND = (
+    "sottovoce train --start {name} --speech data/speech --mixtures data/mixtures "
+    "--config bundled/{name} -o runs/{name}"
+)
 # How much of the weights before the last part is mixed into those after it: between the two nothing is lost.
 BEFORE_SHARE = {"default": 0.4, "live": 0.0}
 OPUS_COMPRESSION = 0.9  # about 30 kbit/s
