@@ -175,6 +175,7 @@ def test_rooms_are_like_that_of_the_place(tmp_path, place, found, t60_seconds, m
     wanted = settings.training.data.simulation.room
     rooms = wanted.t60_seconds
     assert rooms == t60_seconds
+    assert (wanted.keep_share, wanted.dry_share) == (0.0, 0.0)
     assert (wanted.share == tiny().training.data.simulation.room.share) == math.isnan(found)
     assert len(data.rooms) == 2
     assert all(rooms[0] <= room.t60_seconds <= rooms[1] for room in data.rooms)

@@ -330,7 +330,8 @@ def _settings(settings: SystemSettings, steps: int, seed: int) -> SystemSettings
 
 def _for_place(settings: SystemSettings, place: Place) -> SystemSettings:
     """Simulated mixtures with ratios and rooms like those of the place."""
-    room: dict[str, object] = {}
+    # What the place is measured by, and most ask for, is the natural room.
+    room: dict[str, object] = {"keep_share": 0.0, "dry_share": 0.0}
     if not math.isnan(place.t60_seconds):
         shortest, longest = (ratio * min(place.t60_seconds, _MAX_T60_SECONDS) for ratio in _T60_RATIO)
         room["t60_seconds"] = max(_MIN_T60_SECONDS, shortest), max(2 * _MIN_T60_SECONDS, longest)

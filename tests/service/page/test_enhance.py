@@ -62,6 +62,10 @@ def test_downloads_equal_the_files_of_the_command(open_page, tmp_path):
     page.locator(".result").wait_for(state="hidden")
     page.locator(".result").wait_for()
     assert download(page, "Download enhanced")[1] == command(tmp_path, "--limit-db", "12")
+    page.get_by_label("Room that stays").select_option("dry")
+    page.locator(".result").wait_for(state="hidden")
+    page.locator(".result").wait_for()
+    assert download(page, "Download enhanced")[1] == command(tmp_path, "--limit-db", "12", "--room", "dry")
 
 
 def test_a_switch_and_the_strength_while_it_plays(open_page):

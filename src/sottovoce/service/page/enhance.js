@@ -5,6 +5,7 @@ import { DecodingError, decode, isLossless } from "./decoding.js";
 import { clock, download, element, sentenceOf } from "./dom.js";
 import { openMicrophone } from "./microphone.js";
 import { Player } from "./player.js";
+import { makeRoom } from "./room.js";
 import { WavRecording } from "./wav.js";
 import { makeWork } from "./work.js";
 
@@ -232,9 +233,13 @@ function makeOptions() {
     element("option", { value: "" }, "as much as it can"),
     ...LIMITS_DB.map((limitDb) => element("option", { value: limitDb }, `at most ${limitDb} dB`)),
   );
+  const room = makeRoom(model);
   const linked = element("input", { type: "checkbox" });
   void requestJson("GET", "v1/models").then(
-    (/** @type {{models: {name: string}[]}} */ { models }) => model.replaceChildren(...models.map(({ name }) => element("option", { value: name }, name))),
+    (/** @type {{models: import("./room.js").Model[]}} */ { models }) => {
+      model.replaceChildren(...models.map(({ name }) => element("option", { value: name }, name)));
+      room.offer(models);
+    },
     () => {}, // who is refused is told so with the first recording
   );
   return {
@@ -243,12 +248,14 @@ function makeOptions() {
       { class: "options" },
       element("label", {}, "Model", model),
       element("label", {}, "Lowers noise", limit),
+      room.root,
       element("label", { class: "check" }, linked, "Same gains for all channels"),
     ),
     /** @returns {Record<string, string>} */
     fields: () => ({
       model: model.value,
       ...(limit.value && { limit_db: limit.value }),
+      ...room.fields(),
       ...(linked.checked && { linked: "true" }),
     }),
   };

@@ -3,6 +3,7 @@
 import { requestJson } from "./api.js";
 import { element, sentenceOf } from "./dom.js";
 import { LiveStream } from "./live-stream.js";
+import { makeRoom } from "./room.js";
 
 const LIMITS_DB = [12, 20, 30];
 const FLOOR_DB = -60;
@@ -20,6 +21,7 @@ export function mount(section) {
     element("option", { value: "" }, "as much as it can"),
     ...LIMITS_DB.map((limitDb) => element("option", { value: limitDb }, `at most ${limitDb} dB`)),
   );
+  const room = makeRoom(model);
   const strength = element("input", { type: "range", min: 0, max: 100, step: 1, value: 100 });
   const percent = element("output", {}, "100 %");
   const headphones = element("input", { type: "checkbox" });
@@ -43,6 +45,7 @@ export function mount(section) {
       element("label", {}, "Microphone", microphone),
       element("label", {}, "Model", model),
       element("label", {}, "Lowers noise", limit),
+      room.root,
     ),
     element(
       "p",
@@ -67,12 +70,13 @@ export function mount(section) {
     apply();
   });
   headphones.addEventListener("change", apply);
-  for (const choice of [microphone, model, limit]) {
+  for (const choice of [microphone, model, limit, room.choice]) {
     choice.addEventListener("change", () => void (live && restart()));
   }
   void requestJson("GET", "v1/models").then(
-    (/** @type {{models: {name: string}[]}} */ { models }) => {
+    (/** @type {{models: import("./room.js").Model[]}} */ { models }) => {
       model.replaceChildren(...models.map(({ name }) => element("option", { value: name, selected: name === "live" }, name)));
+      room.offer(models);
     },
     () => {}, // who is refused is told so at the start
   );
@@ -105,7 +109,7 @@ export function mount(section) {
     try {
       live = await LiveStream.open({
         deviceId: microphone.value || undefined,
-        fields: { model: model.value, ...(limit.value && { limit_db: Number(limit.value) }) },
+        fields: { model: model.value, ...room.fields(), ...(limit.value && { limit_db: Number(limit.value) }) },
         onState: show,
         onEnd: fail,
       });

@@ -1,0 +1,35 @@
+// What stays of the room: a choice that some models have.
+
+import { element } from "./dom.js";
+
+const ROOMS = { natural: "a little, which sounds natural", keep: "all of it", dry: "as little as it can" };
+
+/** @typedef {{name: string, rooms: string[]}} Model */
+
+/**
+ * Makes the choice, of which a model that is not known has "natural" alone.
+ * @param {HTMLSelectElement} model What chooses the model.
+ */
+export function makeRoom(model) {
+  const choice = element("select", {}, ...Object.entries(ROOMS).map(([value, text]) => element("option", { value }, text)));
+  /** @type {Model[]} */
+  let known = [];
+  const update = () => {
+    const rooms = known.find(({ name }) => name === model.value)?.rooms ?? ["natural"];
+    for (const option of choice.options) option.disabled = !rooms.includes(option.value);
+    if (choice.selectedOptions[0]?.disabled) choice.value = "natural";
+  };
+  model.addEventListener("change", update);
+  update();
+  return {
+    choice,
+    /** @returns {{room?: string}} What a request says of it. */
+    fields: () => (choice.value === "natural" ? {} : { room: choice.value }),
+    root: element("label", {}, "Room that stays", choice),
+    /** @param {Model[]} models */
+    offer: (models) => {
+      known = models;
+      update();
+    },
+  };
+}
