@@ -58,13 +58,11 @@ def main() -> None:
         name = settings.name
         if share := BEFORE_SHARE[name]:
             mix_in(model, load_checkpoint(arguments.before / f"{name}.safetensors")[0], share)
-        metadata = export_model(
-            MODELS[name],
-            model,
-            settings,
-            Provenance(LICENCE, TRAINING_DATA, COMMAND.format(name=name)),
-        )
+        # The exported file has the rounded weights as well: a place is added to both.
         save_checkpoint(CHECKPOINTS[name], model, settings, dtype=torch.float16)
+        model, _ = load_checkpoint(CHECKPOINTS[name])
+        provenance = Provenance(LICENCE, TRAINING_DATA, COMMAND.format(name=name))
+        metadata = export_model(MODELS[name], model, settings, provenance)
         print(f"Bundled {name}: {metadata.parameters:,} parameters.")
     print(f"Bundled {bundle_speech(arguments.speech) / 60:.1f} minutes of clean speech.")
 

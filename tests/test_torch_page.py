@@ -60,7 +60,8 @@ def test_gradients_reach_what_runs_and_nothing_else(page):
     runs = {id(parameter) for part in model.run_time_parts() for parameter in part.parameters()}
     for name, parameter in front_end.named_parameters():
         reached = parameter.grad is not None and bool(parameter.grad.abs().sum() > 0)
-        assert reached == (id(parameter) in runs), name
+        # The natural room is zeros, which give the weights of its choice no gradient.
+        assert reached == (id(parameter) in runs and ".room." not in name), name
     before = load_checkpoint(CHECKPOINTS["default"])[0].state_dict()
     changed = {name for name, value in model.state_dict().items() if not torch.equal(value.cpu(), before[name])}
     assert {name.partition(".")[0] for name in changed} == {"mixture_encoder", "shared", "amplitude_decoder", "mask"}

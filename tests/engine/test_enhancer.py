@@ -38,7 +38,7 @@ def late(tmp_path_factory):
 @pytest.fixture(scope="module", params=[{}, {"window": 96, "synthesis_window": 40, "hop": 20}])
 def small(request, tmp_path_factory):
     """An enhancer with a network of random values; with equal and with unequal windows."""
-    wanted = small_settings(frontend=request.param)
+    wanted = small_settings(frontend=request.param, model={"room_choice": False})
     path = tmp_path_factory.mktemp("model") / "small.onnx"
     export_model(path, build(wanted), wanted, Provenance())
     return Enhancer(Model.load(path))

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from sottovoce.models.bands import BandBlock
+
 _KERNELS = nn.Conv1d | nn.Conv2d | nn.ConvTranspose1d | nn.ConvTranspose2d
 
 
@@ -65,6 +67,9 @@ def attach(networks: Iterable[nn.Module], rank: int, generator: torch.Generator)
     """
     adapters = []
     layers = [layer for network in networks for layer in network.modules()]
+    # An adaptation is given the natural room alone, which the weights of the choice do not see.
+    choices = {layer.room for layer in layers if isinstance(layer, BandBlock)}
+    layers = [layer for layer in layers if layer not in choices]
     weights = [(at, *named) for at in layers for named in at.named_parameters(recurse=False)]
     for layer, name, weight in weights:
         adapter: nn.Module

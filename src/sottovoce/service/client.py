@@ -73,6 +73,7 @@ class ModelInfo:
         name: Its name.
         sample_rate: Rate at which it works, in Hz.
         latency_seconds: Algorithmic latency of a stream.
+        rooms: What of the room it can keep.
         parameters: Number of trained values.
         licence: Licence of the weights.
         training_data: The corpora of the training, one sentence each.
@@ -82,6 +83,7 @@ class ModelInfo:
     name: str
     sample_rate: int
     latency_seconds: float
+    rooms: tuple[str, ...]
     parameters: int
     licence: str
     training_data: tuple[str, ...]
@@ -180,7 +182,10 @@ class Client:
             UnreachableError: It cannot be reached.
         """
         models = self._json("GET", "/v1/models")["models"]
-        return [ModelInfo(**{**model, "training_data": tuple(model["training_data"])}) for model in models]
+        return [
+            ModelInfo(**{name: tuple(value) if isinstance(value, list) else value for name, value in model.items()})
+            for model in models
+        ]
 
     def enhance(
         self,

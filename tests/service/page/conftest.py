@@ -51,7 +51,7 @@ def open_page(browser, page_service):
     complaints = []
 
     def open_(path="/", *, address=page_service.address, **options):
-        context = browser.new_context(**options)
+        context = browser.new_context(reduced_motion="reduce", **options)  # colours are what they will be
         contexts.append(context)
         context.set_default_timeout(TIMEOUT_MS)
         page = context.new_page()
