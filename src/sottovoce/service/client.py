@@ -182,10 +182,8 @@ class Client:
             UnreachableError: It cannot be reached.
         """
         models = self._json("GET", "/v1/models")["models"]
-        return [
-            ModelInfo(**{name: tuple(value) if isinstance(value, list) else value for name, value in model.items()})
-            for model in models
-        ]
+        lists = ("rooms", "training_data")
+        return [ModelInfo(**model | {name: tuple(model[name]) for name in lists}) for model in models]
 
     def enhance(
         self,
