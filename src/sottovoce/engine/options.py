@@ -1,9 +1,12 @@
 """What a user may ask of an enhancer."""
 
 from dataclasses import dataclass
-from typing import Literal, Optional, TypedDict
+from typing import Literal, Optional, TypedDict, get_args
 
 from sottovoce.errors import ConfigError
+
+RoomChoice = Literal["natural", "keep", "dry"]
+"""What of the room may be kept; `engine.metadata.ROOMS` has the state that says so."""
 
 FOR_ASR_MIX = 0.6
 """The `mix` with which a recogniser made the fewest errors in development: benchmarks/results/recognition.md."""
@@ -33,7 +36,7 @@ class EnhanceOptions:
     mix: float = 1.0
     full_band: bool = True
     linked: bool = False
-    room: Literal["natural", "keep", "dry"] = "natural"
+    room: RoomChoice = "natural"
     removed: bool = False
 
     def __post_init__(self) -> None:
@@ -41,7 +44,7 @@ class EnhanceOptions:
             raise ConfigError(f"found limit_db {self.limit_db}, expected the most attenuation allowed, 0 dB or more")
         if not 0 <= self.mix <= 1:
             raise ConfigError(f"found mix {self.mix}, expected a number from 0 (the input) to 1 (enhanced only)")
-        if self.room not in ("natural", "keep", "dry"):
+        if self.room not in get_args(RoomChoice):
             raise ConfigError(f"found room {self.room!r}, expected natural, keep or dry")
 
 
@@ -52,5 +55,5 @@ class EnhanceKeywords(TypedDict, total=False):
     mix: float
     full_band: bool
     linked: bool
-    room: Literal["natural", "keep", "dry"]
+    room: RoomChoice
     removed: bool

@@ -1,12 +1,13 @@
 """The joint system: speech autoencoder and mixture autoencoder in one latent space."""
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from sottovoce.config import FrontendSettings, ModelSettings
 from sottovoce.engine.metadata import ROOMS
+from sottovoce.engine.options import RoomChoice
 from sottovoce.models.autoencoder import AmplitudeDecoder, ConvStack, DecodedSpeech, Encoder, MaskDecoder, PhaseDecoder
 from sottovoce.models.bands import BandMask, BandStack
 from sottovoce.models.blocks import ConvBlock, Past
@@ -336,7 +337,7 @@ class JointAutoencoder(JointSystem):
         self.mask = MaskDecoder(BandMask(frontend, model.mask, model.room_choice))
 
     @torch.no_grad()
-    def enhance(self, waveform: Tensor, room: Literal["natural", "keep", "dry"] = "natural") -> Tensor:
+    def enhance(self, waveform: Tensor, room: RoomChoice = "natural") -> Tensor:
         """Enhance whole signals, as an exported model does.
 
         Args:

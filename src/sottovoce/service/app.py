@@ -48,7 +48,7 @@ from sottovoce.service.schemas import (
 )
 from sottovoce.service.settings import ServiceSettings
 from sottovoce.service.streams import Streams
-from sottovoce.service.uploads import RECORDINGS, receive_upload
+from sottovoce.service.uploads import RECORDINGS, Upload, receive_upload
 from sottovoce.service.work import Order, Result
 
 log = logging.getLogger(__name__)
@@ -145,27 +145,26 @@ class _Parts:
         except ServiceError as error:
             log.error("the worker processes do not start: %s", error.message)
 
-    async def receive(self, request: Request, folder: Path) -> tuple[Path, EnhancementFields]:
-        """Read the form of an enhancement."""
-        upload = await receive_upload(
+    async def _receive(self, request: Request, folder: Path, *, several: bool = False) -> Upload:
+        """Read a form within the limits."""
+        return await receive_upload(
             request,
             folder,
             max_bytes=int(self.settings.max_megabytes * 1e6),
             max_seconds=self.settings.transfer_seconds,
+            several=several,
         )
+
+    async def receive(self, request: Request, folder: Path) -> tuple[Path, EnhancementFields]:
+        """Read the form of an enhancement."""
+        upload = await self._receive(request, folder)
         fields = EnhancementFields.checked(upload.fields)
         await self.models.locate(fields.model)
         return upload.recordings[0], fields
 
     async def receive_place(self, request: Request, folder: Path) -> tuple[Path, str]:
         """Read the form of an adaptation; gives the folder of its recordings, and what is to be done as JSON."""
-        upload = await receive_upload(
-            request,
-            folder,
-            max_bytes=int(self.settings.max_megabytes * 1e6),
-            max_seconds=self.settings.transfer_seconds,
-            several=True,
-        )
+        upload = await self._receive(request, folder, several=True)
         fields = AdaptationFields.checked(upload.fields, self.models.checkpoints)
         return folder / RECORDINGS, json.dumps({"fields": fields.model_dump(), "names": upload.names})
 

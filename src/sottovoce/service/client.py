@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sottovoce.atomic import replacing
+from sottovoce.engine.options import RoomChoice
 from sottovoce.errors import AudioError, ConfigError, SottovoceError
 from sottovoce.extras import require
 
@@ -33,7 +34,7 @@ class StreamKeywords(TypedDict, total=False):
     mix: float
     full_band: bool
     linked: bool
-    room: Literal["natural", "keep", "dry"]
+    room: RoomChoice
     output: Literal["enhanced", "removed"]
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sottovoce.engine.enhancer import Enhancer
-from sottovoce.engine.options import EnhanceOptions
+from sottovoce.engine.options import EnhanceOptions, RoomChoice
 from sottovoce.errors import ConfigError
 from sottovoce.service.errors import ServiceError, service_error
 from sottovoce.service.uploads import FILE_FIELD, MAX_FILES
@@ -47,7 +47,7 @@ class _Fields(BaseModel):
     )
     full_band: bool = Field(True, description="Keep what lies above 8 kHz, and lower the noise there.")
     linked: bool = Field(False, description="Give all channels the same gains.")
-    room: Literal["natural", "keep", "dry"] = Field(
+    room: RoomChoice = Field(
         "natural",
         description="What of the room stays: its early reflections and a soft decay, all of it, or only the direct "
         "sound. /v1/models says which a model has.",

@@ -4,14 +4,12 @@ import { enhance, requestJson } from "./api.js";
 import { DecodingError, decode, isLossless } from "./decoding.js";
 import { clock, download, element, sentenceOf } from "./dom.js";
 import { openMicrophone } from "./microphone.js";
+import { makeLimit, makeRoom } from "./options.js";
 import { Player } from "./player.js";
-import { makeRoom } from "./room.js";
 import { WavRecording } from "./wav.js";
 import { makeWork } from "./work.js";
 
 /** @typedef {{file: File, fields: Record<string, string>, enhanced: import("./api.js").Answer}} Enhanced */
-
-const LIMITS_DB = [12, 20, 30];
 
 /**
  * Fills the section.
@@ -227,16 +225,11 @@ function makeSource(onFile) {
 /** How to enhance. */
 function makeOptions() {
   const model = element("select", {}, element("option", { value: "default" }, "default"));
-  const limit = element(
-    "select",
-    {},
-    element("option", { value: "" }, "as much as it can"),
-    ...LIMITS_DB.map((limitDb) => element("option", { value: limitDb }, `at most ${limitDb} dB`)),
-  );
+  const limit = makeLimit();
   const room = makeRoom(model);
   const linked = element("input", { type: "checkbox" });
   void requestJson("GET", "v1/models").then(
-    (/** @type {{models: import("./room.js").Model[]}} */ { models }) => {
+    (/** @type {{models: import("./options.js").Model[]}} */ { models }) => {
       model.replaceChildren(...models.map(({ name }) => element("option", { value: name }, name)));
       room.offer(models);
     },

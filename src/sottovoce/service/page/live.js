@@ -3,9 +3,8 @@
 import { requestJson } from "./api.js";
 import { element, sentenceOf } from "./dom.js";
 import { LiveStream } from "./live-stream.js";
-import { makeRoom } from "./room.js";
+import { makeLimit, makeRoom } from "./options.js";
 
-const LIMITS_DB = [12, 20, 30];
 const FLOOR_DB = -60;
 
 /**
@@ -15,12 +14,7 @@ const FLOOR_DB = -60;
 export function mount(section) {
   const microphone = element("select", {}, element("option", { value: "" }, "as the browser chooses"));
   const model = element("select", {}, element("option", { value: "live" }, "live"));
-  const limit = element(
-    "select",
-    {},
-    element("option", { value: "" }, "as much as it can"),
-    ...LIMITS_DB.map((limitDb) => element("option", { value: limitDb }, `at most ${limitDb} dB`)),
-  );
+  const limit = makeLimit();
   const room = makeRoom(model);
   const strength = element("input", { type: "range", min: 0, max: 100, step: 1, value: 100 });
   const percent = element("output", {}, "100 %");
@@ -74,7 +68,7 @@ export function mount(section) {
     choice.addEventListener("change", () => void (live && restart()));
   }
   void requestJson("GET", "v1/models").then(
-    (/** @type {{models: import("./room.js").Model[]}} */ { models }) => {
+    (/** @type {{models: import("./options.js").Model[]}} */ { models }) => {
       model.replaceChildren(...models.map(({ name }) => element("option", { value: name, selected: name === "live" }, name)));
       room.offer(models);
     },

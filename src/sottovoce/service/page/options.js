@@ -1,13 +1,24 @@
-// What stays of the room: a choice that some models have.
+// How to enhance: choices of recordings and of live sound.
 
 import { element } from "./dom.js";
 
+const LIMITS_DB = [12, 20, 30];
 const ROOMS = { natural: "a little, which sounds natural", keep: "all of it", dry: "as little as it can" };
 
 /** @typedef {{name: string, rooms: string[]}} Model */
 
+/** Makes the choice of the maximum attenuation in dB; its value is empty where there is none. */
+export function makeLimit() {
+  return element(
+    "select",
+    {},
+    element("option", { value: "" }, "as much as it can"),
+    ...LIMITS_DB.map((limitDb) => element("option", { value: limitDb }, `at most ${limitDb} dB`)),
+  );
+}
+
 /**
- * Makes the choice, of which a model that is not known has "natural" alone.
+ * Makes the choice of what stays of the room, of which a model that is not known has "natural" alone.
  * @param {HTMLSelectElement} model What chooses the model.
  */
 export function makeRoom(model) {
