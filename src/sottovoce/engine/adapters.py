@@ -25,6 +25,9 @@ PLACE_SUFFIX = ".place"
 BASE_NAME = "base.onnx"
 """Name of the model beside the file of a place, where it belongs to none of the bundled ones."""
 
+ADAPTED_SUFFIX = "_adapted"
+"""The name of a model with adapters ends so, once, however often it was adapted."""
+
 FORMAT_VERSION = 1
 
 # Ten times what adapters of the bundled models take.
@@ -34,8 +37,6 @@ _MAX_TEXTS, _MAX_CHARACTERS = 1000, 10_000
 # Values of a half-precision float that no training comes near.
 _MAX_VALUE = 1e3
 
-# The name of a model with adapters ends so, once, however often it was adapted.
-_NAME_SUFFIX = "_adapted"
 # How the names of the two factors of a product end.
 _LEFT, _RIGHT = ".left", ".right"
 
@@ -151,7 +152,7 @@ class Adapters:
             constant += added.reshape(constant.shape)
         said = replace(
             metadata,
-            name=metadata.name.removesuffix(_NAME_SUFFIX) + _NAME_SUFFIX,
+            name=metadata.name.removesuffix(ADAPTED_SUFFIX) + ADAPTED_SUFFIX,
             training_data=(*metadata.training_data, *self.metadata.training_data),
             command=self.metadata.command,
         )

@@ -102,7 +102,7 @@ class PerceptualDisturbance:
     def _loudness(self, power: Tensor) -> Tensor:
         """Loudness of the bands in sone per Bark; 0 below the threshold of hearing."""
         threshold, exponent = self._threshold.to(power), self._exponent.to(power)
-        above = (0.5 + 0.5 * torch.relu(power / threshold - 1) + 0.5) ** exponent - 1
+        above = (1 + 0.5 * torch.relu(power / threshold - 1)) ** exponent - 1
         return _SONE * (2 * threshold) ** exponent * above
 
 

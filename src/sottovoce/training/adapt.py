@@ -20,7 +20,7 @@ from sottovoce.data.corpora.manifest import Manifest
 from sottovoce.data.corpora.place import BAND_CENTRES_HZ, Place, listen, take_excerpts
 from sottovoce.data.sampling import UnpairedClips
 from sottovoce.data.simulation.rooms import simulate_room
-from sottovoce.engine.adapters import BASE_NAME, PLACE_SUFFIX, read_adapters
+from sottovoce.engine.adapters import ADAPTED_SUFFIX, BASE_NAME, PLACE_SUFFIX, read_adapters
 from sottovoce.engine.model_file import checked_metadata, read_content
 from sottovoce.errors import ConfigError, DataError
 from sottovoce.metrics import plots
@@ -40,7 +40,6 @@ from sottovoce.weights import MODELS
 
 _log = logging.getLogger(__name__)
 
-_SUFFIX = "_adapted"
 # Rank 8 gains no more than chance, in files of 165 kB; rank 1 loses a quarter of the gain.
 _RANK = 4
 # Three times what suits whole matrices: a factor moves its product by less than its own step.
@@ -324,7 +323,7 @@ def _settings(settings: SystemSettings, steps: int, seed: int) -> SystemSettings
         "optimiser": optimiser,
         "data": data,
     }
-    name = settings.name if settings.name.endswith(_SUFFIX) else settings.name + _SUFFIX
+    name = settings.name if settings.name.endswith(ADAPTED_SUFFIX) else settings.name + ADAPTED_SUFFIX
     return changed(settings, {"name": name, "training": update}, "the adaptation")
 
 
