@@ -12,7 +12,7 @@ from sottovoce.engine.options import EnhanceOptions
 from sottovoce.errors import DataError
 from sottovoce.service import jobs
 from sottovoce.service.client import Client, RefusedError
-from sottovoce.service.jobs import JobStore
+from sottovoce.service.job_store import JobStore
 from sottovoce.service.schemas import EnhancementFields
 from sottovoce.service.work import Result
 

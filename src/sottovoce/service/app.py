@@ -26,7 +26,8 @@ from sottovoce.extras import require
 from sottovoce.service.adaptation import AdaptationOrder, adapt_to_place
 from sottovoce.service.errors import ServiceError, service_error
 from sottovoce.service.guard import Guard
-from sottovoce.service.jobs import Job, Jobs, JobStore, Progress, Work, no_job
+from sottovoce.service.job_store import Job, JobStore
+from sottovoce.service.jobs import Jobs, Progress, Work, no_job
 from sottovoce.service.kinds import media_type
 from sottovoce.service.limits import Limits, RequestLimit, client_of
 from sottovoce.service.metrics import Metrics, Observer
