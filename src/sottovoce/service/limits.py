@@ -18,6 +18,8 @@ _MINUTE, _HOUR = 60.0, 3600.0
 _MAX_CLIENTS = 2**16
 # Whoever has one address of IPv6 has all of its network.
 _NETWORK_BITS = 64
+# Of what is no address.
+_MAX_NAME_CHARACTERS = 64
 
 
 class Allowance:
@@ -177,7 +179,7 @@ def client_of(scope: Scope) -> str:
     try:
         address = ipaddress.ip_address(host)
     except ValueError:  # such as a socket of Unix, or what a proxy has written
-        return str(host)[:_NETWORK_BITS]
+        return str(host)[:_MAX_NAME_CHARACTERS]
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped is None:
             return str(ipaddress.ip_network((address, _NETWORK_BITS), strict=False))
