@@ -1,6 +1,8 @@
 """Fixtures that several parts share."""
 
 import csv
+import importlib
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +130,18 @@ def clean():
 @pytest.fixture(scope="session")
 def noisy():
     return sf.read(PAIRS / "noisy" / "fileid_0016.flac", dtype="float32")[0][:LENGTH]
+
+
+@pytest.fixture(scope="module")
+def functions(request, tmp_path_factory):
+    """The `FUNCTIONS` of a file of tests as a module, which worker processes can import."""
+    folder = tmp_path_factory.mktemp("functions")
+    name = f"functions_of_{request.module.__name__.rpartition('.')[2]}"
+    (folder / f"{name}.py").write_text(request.module.FUNCTIONS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        yield importlib.import_module(name)
+    del sys.modules[name]
 
 
 @pytest.fixture

@@ -76,17 +76,6 @@ class Dying:
 
 
 @pytest.fixture(scope="module")
-def functions(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("functions")
-    (folder / "functions_of_workers.py").write_text(FUNCTIONS)
-    sys.path.insert(0, str(folder))
-    import functions_of_workers
-
-    yield functions_of_workers
-    sys.path.remove(str(folder))
-
-
-@pytest.fixture(scope="module")
 def workers(identity):
     with Workers(identity) as workers:
         yield workers

@@ -1,7 +1,6 @@
 """Worker processes for the event loop: a crash, a recording without an end, and an end of the service."""
 
 import asyncio
-import sys
 import threading
 import time
 
@@ -33,17 +32,6 @@ def drip(enhancers, order, *, advance):
         advance(0.5)
     return Result(order.recording, float(os.getpid()))
 """
-
-
-@pytest.fixture(scope="module")
-def functions(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("functions")
-    (folder / "functions_of_the_pool.py").write_text(FUNCTIONS)
-    sys.path.insert(0, str(folder))
-    import functions_of_the_pool
-
-    yield functions_of_the_pool
-    sys.path.remove(str(folder))
 
 
 @pytest.fixture
