@@ -26,7 +26,7 @@ PATH = "/v1/adaptations"
 FUNCTIONS = '''
 import os, shutil, subprocess, sys, time
 from pathlib import Path
-from sottovoce.service.work import AdaptationState, CurvePoint, Result
+from sottovoce.service.work import AdaptationState, CurvePoint, Progress, Result
 
 def copy(engine, order, *, advance):
     """The "training": it writes down its processes, and the attempt of which it is the result."""
@@ -39,7 +39,8 @@ def copy(engine, order, *, advance):
     curve = ()
     for step in range(1, order.steps + 1):
         curve = (*curve, CurvePoint(step, 1 / step))
-        advance(AdaptationState("joint stage", step, order.steps, 0.1 * (order.steps - step), curve))
+        state = AdaptationState("joint stage", step, order.steps, 0.1 * (order.steps - step), curve)
+        advance(Progress(state.share, 60.0, state))
         time.sleep(0.05)
     child.kill()
     child.wait()
@@ -55,17 +56,6 @@ def die(engine, order, *, advance):
 def err(engine, order, *, advance):
     raise RuntimeError("a mistake of ours")
 '''
-
-
-@pytest.fixture(scope="module")
-def functions(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("functions")
-    (folder / "functions_of_adaptations.py").write_text(FUNCTIONS)
-    sys.path.insert(0, str(folder))
-    import functions_of_adaptations
-
-    yield functions_of_adaptations
-    sys.path.remove(str(folder))
 
 
 @pytest.fixture
@@ -208,8 +198,8 @@ import sys
 from sottovoce.service import app
 from sottovoce.service.server import Service
 from sottovoce.service.settings import ServiceSettings
-import functions_of_adaptations
-app.adapt_to_place = functions_of_adaptations.copy
+import {module}
+app.adapt_to_place = {module}.copy
 service = Service(ServiceSettings(port=0, workers=1))
 print(service.address, flush=True)
 service.run()
@@ -224,7 +214,10 @@ def test_a_killed_service_leaves_no_process_and_the_next_one_goes_on(tmp_path, q
         "SOTTOVOCE_FOLDER": str(tmp_path / "state"),
     }
     with subprocess.Popen(
-        [sys.executable, "-c", SERVICE], env=environment, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", SERVICE.format(module=quick.__name__)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as process:
         client = Client(process.stdout.readline().strip(), timeout_seconds=30)
         job = submit(client, recording, steps=40)

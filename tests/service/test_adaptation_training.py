@@ -117,17 +117,19 @@ def test_an_interrupted_one_goes_on(place, order, monkeypatch):
     class Killed(BaseException):
         pass
 
-    def end(state):
-        if state.step == 2:
+    def end(progress):
+        if progress.adaptation.step == 2:
             raise Killed
 
     with pytest.raises(Killed):
         adapt_to_place(None, made, advance=end)
-    states = []
-    result = adapt_to_place(None, made, advance=states.append)
+    seen = []
+    result = adapt_to_place(None, made, advance=seen.append)
     assert Model.load(result.path).metadata.name.startswith("tiny")
     # A checkpoint is kept after each quarter of the steps.
+    states = [progress.adaptation for progress in seen]
     assert min(state.step for state in states if state.task == "joint stage") > 1
+    assert seen[-1].decoded_seconds > 30
     assert [point.step for point in result.adaptation.curve] == [1, 2, 3, 4]
 
 
@@ -152,5 +154,8 @@ def test_bad_recordings_are_the_commands_sentences(tmp_path, place, order):
 def test_sound_is_counted_while_it_is_decoded(place, order):
     recordings, _ = place
     made = order(*recordings)
+    seen = []
     with pytest.raises(TooLongError, match=r"found more than 0\.5 minutes of sound"):
-        adapt_to_place(None, replace(made, max_seconds=30.0), advance=lambda state: None)
+        adapt_to_place(None, replace(made, max_seconds=30.0), advance=seen.append)
+    # A client is charged with what was decoded.
+    assert 30 < seen[-1].decoded_seconds < 35

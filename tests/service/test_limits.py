@@ -7,10 +7,11 @@ from types import SimpleNamespace
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from sottovoce.service import limits
+from sottovoce.service import limits, pool
 from sottovoce.service.client import Client, RefusedError
 from sottovoce.service.errors import ServiceError
 from sottovoce.service.limits import Allowance, Limits, client_of
+from sottovoce.service.work import Progress
 
 from .calls import call, part, post, serving
 from .test_streams import begin, opened, refused
@@ -149,6 +150,59 @@ def test_too_much_sound(models, tmp_path, recording):
             with pytest.raises(RefusedError) as error:
                 Client(service.address).submit(recording)
             assert error.value.retry_seconds == pytest.approx(int(answer.headers["retry-after"]), abs=5)
+
+
+# In the place of what enhances.
+FUNCTIONS = """
+import os
+from sottovoce.service.work import Progress
+
+def die(enhancers, order, *, advance):
+    advance(Progress(0.5, 1.0))
+    os.abort()
+"""
+
+
+@pytest.mark.parametrize("path", ["/v1/audio/enhancements", "/v1/jobs"])
+@pytest.mark.parametrize("fault", ["recording_too_long", "recording_crashed"])
+def test_what_fails_half_way_counts_as_far_as_it_was_decoded(
+    monkeypatch, tmp_path, models, functions, recording, path, fault
+):
+    """Two seconds are allowed; a second of the recording is decoded before it fails."""
+    settings = {"client_minutes": 1.9 / 60, "max_minutes": 0.5 / 60}
+    if fault == "recording_crashed":
+        monkeypatch.setattr(pool, "enhance_upload", functions.die)
+    with serving(models=models, folder=tmp_path / "state", workers=1, **settings) as service:
+        client = Client(service.address, timeout_seconds=30)
+
+        def send():
+            answer = post(service.address, part("file", recording.read_bytes()), part("model", "identity"), path=path)
+            if answer.status == 202:
+                return client.wait(json.loads(answer.body)["id"], every_seconds=0.05).code
+            return answer.error[0]
+
+        assert [send() for _ in range(3)] == [fault, fault, "too_much_sound"]
+
+
+def test_what_is_decoded_is_counted_whatever_comes_of_it():
+    counted = Limits(SimpleNamespace(client_requests=1, client_minutes=1 / 60, client_streams=3, jobs=1))
+    seen = []
+    counted.require_sound("a")
+
+    def fail():
+        with counted.decoding("a", seen.append) as advance:
+            advance(Progress(0.3, 0.6))
+            advance(Progress(0.6, 1.2))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert seen == [Progress(0.3, 0.6), Progress(0.6, 1.2)]
+    with pytest.raises(ServiceError, match=r"try again in 720 s"):  # an hour for each second
+        counted.require_sound("a")
+    counted.require_sound("b")
+    with counted.decoding(None) as advance:  # an earlier service knew whose it was
+        advance(Progress(1.0, 9.0))
 
 
 def test_so_many_channels_for_each_client(models, tmp_path):

@@ -10,7 +10,15 @@ from pathlib import Path
 
 from sottovoce.errors import AudioError, DataError, ModelError, StorageError
 from sottovoce.service.kinds import output_suffix
-from sottovoce.service.work import AdaptationState, CurvePoint, Result, TooLongError, Warnings, require_space
+from sottovoce.service.work import (
+    AdaptationState,
+    CurvePoint,
+    Progress,
+    Result,
+    TooLongError,
+    Warnings,
+    require_space,
+)
 from sottovoce.signal import audio
 
 OUTPUT = "adapted"
@@ -47,7 +55,7 @@ class AdaptationOrder:
     max_seconds: float
 
 
-def adapt_to_place(_: object, order: AdaptationOrder, *, advance: Callable[[AdaptationState], None]) -> Result:
+def adapt_to_place(_: object, order: AdaptationOrder, *, advance: Callable[[Progress], None]) -> Result:
     """Adapt a model as `sottovoce adapt` does; what an earlier call has begun goes on.
 
     Args:
@@ -69,7 +77,7 @@ def adapt_to_place(_: object, order: AdaptationOrder, *, advance: Callable[[Adap
     warnings = Warnings()
     logging.getLogger("sottovoce").addHandler(warnings)
     try:
-        decoded_seconds = _examine(order, report)
+        _examine(order, report)
         from sottovoce.training.adapt import adapt
 
         logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -99,14 +107,12 @@ def adapt_to_place(_: object, order: AdaptationOrder, *, advance: Callable[[Adap
         target,
         adaptation.place.seconds,
         tuple(_in_words_of_the_sender(note, order) for note in notes),
-        decoded_seconds,
         replace(report.last(), adopted=adaptation.adopted),
     )
 
 
-def _examine(order: AdaptationOrder, report: "_Report") -> float:
+def _examine(order: AdaptationOrder, report: "_Report") -> None:
     """Count the seconds of sound while it is decoded, and give files without an ending that of what they hold."""
-    taken_seconds = 0.0
     for path in sorted(order.recordings.iterdir()):
         require_space(path.parent)
         try:
@@ -119,8 +125,9 @@ def _examine(order: AdaptationOrder, report: "_Report") -> float:
             recording = audio.probe(path.rename(path.with_suffix(output_suffix(recording))))
         try:
             for block in audio.blocks(recording.path, _BLOCK_FRAMES):
-                taken_seconds += block.size / recording.sample_rate
-                if taken_seconds > order.max_seconds:
+                report.decoded_seconds += block.size / recording.sample_rate
+                if report.decoded_seconds > order.max_seconds:
+                    report.say()
                     raise TooLongError(
                         f"found more than {order.max_seconds / 60:g} minutes of sound, all recordings and channels "
                         "together, expected that at most: send fewer or shorter ones"
@@ -130,7 +137,7 @@ def _examine(order: AdaptationOrder, report: "_Report") -> float:
             raise
         except AudioError:  # here as well
             continue
-    return taken_seconds
+    report.say()
 
 
 class _Report:
@@ -142,16 +149,17 @@ class _Report:
 
     Attributes:
         folder: The folder of the training.
-        state: What was said last.
+        state: How far it is.
+        decoded_seconds: Sound that was decoded, all channels together.
     """
 
-    def __init__(self, order: AdaptationOrder, advance: Callable[[AdaptationState], None]) -> None:
+    def __init__(self, order: AdaptationOrder, advance: Callable[[Progress], None]) -> None:
         self.folder = order.recordings.parent / OUTPUT
         self.state = AdaptationState("starting", 0, order.steps)
         self._advance = advance
         self._first: tuple[float, float] | None = None
-        self._said = -float("inf")
-        advance(self.state)
+        self.decoded_seconds = 0.0
+        self.say()
 
     def __call__(self, task: str, done: float, total: float, note: str = "") -> None:
         """Take the progress of a task."""
@@ -165,9 +173,13 @@ class _Report:
             self.state = replace(self.state, task=task, step=int(done), seconds_left=left, curve=self._curve())
         else:
             self.state = replace(self.state, task=task, seconds_left=None)
-        self._said = now
         require_space(self.folder.parent)
-        self._advance(self.state)
+        self.say()
+
+    def say(self) -> None:
+        """Say how far it is."""
+        self._said = time.monotonic()
+        self._advance(Progress(self.state.share, self.decoded_seconds, self.state))
 
     def last(self) -> AdaptationState:
         """Say what is known at the end."""

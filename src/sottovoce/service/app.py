@@ -14,6 +14,7 @@ from fastapi.responses import StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
@@ -27,7 +28,7 @@ from sottovoce.service.adaptation import AdaptationOrder, adapt_to_place
 from sottovoce.service.errors import ServiceError, service_error
 from sottovoce.service.guard import Guard
 from sottovoce.service.job_store import Job, JobStore
-from sottovoce.service.jobs import Jobs, Progress, Work, no_job
+from sottovoce.service.jobs import Jobs, Work, no_job
 from sottovoce.service.kinds import media_type
 from sottovoce.service.limits import Limits, RequestLimit, client_of
 from sottovoce.service.metrics import Metrics, Observer
@@ -50,7 +51,7 @@ from sottovoce.service.schemas import (
 from sottovoce.service.settings import ServiceSettings
 from sottovoce.service.streams import Streams
 from sottovoce.service.uploads import RECORDINGS, Upload, receive_upload
-from sottovoce.service.work import Order, Result
+from sottovoce.service.work import Order, Progress, Result
 
 log = logging.getLogger(__name__)
 
@@ -170,9 +171,13 @@ class _Parts:
         return folder / RECORDINGS, json.dumps({"fields": fields.model_dump(), "names": upload.names})
 
     async def enhance(
-        self, fields: EnhancementFields, recording: Path, on_progress: Callable[[float], None] | None = None
+        self,
+        client: str | None,
+        fields: EnhancementFields,
+        recording: Path,
+        on_progress: Callable[[Progress], None] | None = None,
     ) -> Result:
-        """Enhance a recording in a worker."""
+        """Enhance a recording of a client in a worker."""
         order = Order(
             recording=recording,
             model=await self.models.locate(fields.model),
@@ -180,16 +185,16 @@ class _Parts:
             output_options=fields.output_options(),
             max_seconds=60 * self.settings.max_minutes,
         )
-        result = await self.pool.enhance(order, on_progress)
+        with self.limits.decoding(client, on_progress) as advance:
+            result = await self.pool.enhance(order, advance)
         self.metrics.sound.labels(self.models.label(fields.model)).inc(result.seconds)
         return result
 
-    async def _enhance(self, fields: str, recording: Path, on_progress: Progress) -> Result:
-        result = await self.enhance(EnhancementFields.model_validate_json(fields), recording, on_progress)
-        self.limits.take_job(recording.parent.name, result.decoded_seconds)
-        return result
+    async def _enhance(self, fields: str, recording: Path, on_progress: Callable[[Progress], None]) -> Result:
+        client = self.limits.client_of_job(recording.parent.name)
+        return await self.enhance(client, EnhancementFields.model_validate_json(fields), recording, on_progress)
 
-    async def _adapt(self, content: str, recordings: Path, on_progress: Progress) -> Result:
+    async def _adapt(self, content: str, recordings: Path, on_progress: Callable[[Progress], None]) -> Result:
         require("train", "An adaptation")
         found = json.loads(content)
         # Of a job that an earlier service has taken, the model may be gone.
@@ -203,15 +208,15 @@ class _Parts:
             seed=fields.seed,
             max_seconds=60 * self.settings.max_minutes,
         )
+        client = self.limits.client_of_job(recordings.parent.name)
         try:
-            result = await self.trainer.run(adapt_to_place, order, on_progress)
+            with self.limits.decoding(client, on_progress) as advance:
+                return await self.trainer.run(adapt_to_place, order, advance)
         except ServiceError as error:
             if error.code not in ("recording_crashed", "recording_stuck"):
                 raise
             sentence = "the process of the adaptation ended, or said nothing for long: its machine may be out of memory"
             raise ServiceError(500, "adaptation_crashed", sentence) from error
-        self.limits.take_job(recordings.parent.name, result.decoded_seconds)
-        return result
 
     async def require_adaptation(self) -> None:
         """Refuse an adaptation that this service does not make, or not now."""
@@ -281,11 +286,9 @@ def _add_enhancements(app: FastAPI, parts: _Parts) -> None:
         parts.limits.require_sound(client)
         with parts.pool.admit(), _private_folder(parts.settings.folder) as folder:
             recording, fields = await parts.receive(request, folder)
-            result = await _unless_gone(request, parts.enhance(fields, recording))
+            result = await _unless_gone(request, parts.enhance(client, fields, recording))
             # What is open can be read after its folder is gone.
-            answer = FileAnswer(result.path, result.notes)
-        parts.limits.take_sound(client, result.decoded_seconds)
-        return answer
+            return FileAnswer(result.path, result.notes)
 
 
 def _stream_of(parts: _Parts) -> Callable[[WebSocket], Awaitable[None]]:
@@ -518,6 +521,12 @@ def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": ErrorAnswer} for status in statuses}
 
 
+def _methods(app: FastAPI, scope: Scope) -> set[str]:
+    """The methods of an address."""
+    routes = (route for route in app.routes if isinstance(route, Route) and route.matches(scope)[0] is not Match.NONE)
+    return {method for route in routes for method in route.methods or ()}
+
+
 def _answer_errors(app: FastAPI) -> None:
     """Give every error the same body, and no answer a traceback."""
 
@@ -529,7 +538,10 @@ def _answer_errors(app: FastAPI) -> None:
     async def unrouted(request: Request, error: HTTPException) -> Response:
         code = _CODES.get(error.status_code, "refused")
         sentence = f"found {request.method} {request.url.path[:100]!r}, expected what /openapi.json lists"
-        return ServiceError(error.status_code, code, sentence, error.headers).response()
+        headers = dict(error.headers or {})
+        if error.status_code == 405:  # Starlette names the methods of the first address that fits
+            headers["Allow"] = ", ".join(sorted(_methods(app, request.scope)))
+        return ServiceError(error.status_code, code, sentence, headers).response()
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:

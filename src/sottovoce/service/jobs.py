@@ -13,7 +13,7 @@ from typing import Literal
 
 from sottovoce.service.errors import ServiceError
 from sottovoce.service.job_store import Job, JobStore, Kind
-from sottovoce.service.work import AdaptationState, CurvePoint, Result
+from sottovoce.service.work import AdaptationState, CurvePoint, Progress, Result
 
 log = logging.getLogger(__name__)
 
@@ -23,20 +23,17 @@ _MAX_ATTEMPTS = 3
 
 State = Literal["queued", "running", "done", "failed"]
 
-Progress = Callable[[float | AdaptationState], None]
-"""Takes the share that is done, 0 to 1, or how far an adaptation is; called by another thread."""
-
 
 @dataclass(frozen=True)
 class Work:
     """How jobs of one kind are worked on.
 
     Attributes:
-        run: Takes the fields of a job, its recording, and what is called with its progress.
+        run: Takes the fields of a job, its recording, and what another thread calls with its progress.
         at_once: Number of jobs at once.
     """
 
-    run: Callable[[str, Path, Progress], Awaitable[Result]]
+    run: Callable[[str, Path, Callable[[Progress], None]], Awaitable[Result]]
     at_once: int
 
 
@@ -67,7 +64,7 @@ class Jobs:
         self._seconds = seconds
         self._queues: dict[Kind, asyncio.Queue[str | None]] = {kind: asyncio.Queue() for kind in works}
         self._running: dict[str, asyncio.Task[Result]] = {}
-        self._progress: dict[str, float | AdaptationState] = {}
+        self._progress: dict[str, Progress] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -164,16 +161,14 @@ class Jobs:
         """Say which share of a job is done, 0 to 1."""
         if job.result is not None:
             return 1.0
-        progress = self._progress.get(job.id, 0.0)
-        return progress.share if isinstance(progress, AdaptationState) else progress
+        return self._progress.get(job.id, Progress()).share
 
     def adaptation(self, job: Job) -> AdaptationState | None:
         """Say how far the training of a model is; None before it has begun, and of other jobs."""
         if job.adaptation is not None:
             content = json.loads(job.adaptation)
             return AdaptationState(**{**content, "curve": tuple(CurvePoint(**point) for point in content["curve"])})
-        progress = self._progress.get(job.id)
-        return progress if isinstance(progress, AdaptationState) else None
+        return self._progress.get(job.id, Progress()).adaptation
 
     def expires(self, job: Job) -> float | None:
         """Say when a job is deleted, in seconds since 1970; None before it has ended."""

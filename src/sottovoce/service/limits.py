@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from sottovoce.service.errors import ServiceError
 from sottovoce.service.guard import OPEN_PATHS
 from sottovoce.service.settings import ServiceSettings
+from sottovoce.service.work import Progress
 
 _MINUTE, _HOUR = 60.0, 3600.0
 # Clients that are remembered; the one that was silent for longest is forgotten first. An entry takes about 200 bytes.
@@ -112,11 +113,36 @@ class Limits:
         if len(self._jobs) > self._settings.jobs:
             self._jobs.popitem(last=False)
 
-    def take_job(self, job: str, seconds: float) -> None:
-        """Count the sound of a job."""
-        client = self._jobs.pop(job, None)
-        if client is not None:
-            self.take_sound(client, seconds)
+    def client_of_job(self, job: str) -> str | None:
+        """Say whose job it is, and forget it; None if an earlier service has taken it."""
+        return self._jobs.pop(job, None)
+
+    @contextmanager
+    def decoding(
+        self, client: str | None, on_progress: Callable[[Progress], None] | None = None
+    ) -> Iterator[Callable[[Progress], None]]:
+        """Count the sound that is decoded meanwhile, whatever becomes of it.
+
+        Args:
+            client: Whose sound it is; None if nobody knows.
+            on_progress: Called with the same progress.
+
+        Yields:
+            What is to be called with the progress of the work.
+        """
+        decoded_seconds = 0.0
+
+        def advance(progress: Progress) -> None:
+            nonlocal decoded_seconds
+            decoded_seconds = progress.decoded_seconds
+            if on_progress is not None:
+                on_progress(progress)
+
+        try:
+            yield advance
+        finally:
+            if client is not None:
+                self.take_sound(client, decoded_seconds)
 
     @contextmanager
     def stream(self, client: str, channels: int) -> Iterator[None]:

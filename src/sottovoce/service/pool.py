@@ -14,7 +14,7 @@ from sottovoce.engine.enhancer import Enhancer
 from sottovoce.engine.workers import Kill, WorkerDiedError, Workers
 from sottovoce.errors import SottovoceError
 from sottovoce.service.errors import ServiceError, service_error
-from sottovoce.service.work import Order, Result, enhance_upload, warm_up
+from sottovoce.service.work import Order, Progress, Result, enhance_upload, warm_up
 
 log = logging.getLogger(__name__)
 
@@ -95,12 +95,12 @@ class Pool:
         finally:
             self.admitted -= 1
 
-    async def enhance(self, order: Order, on_progress: Callable[[float], None] | None = None) -> Result:
+    async def enhance(self, order: Order, on_progress: Callable[[Progress], None] | None = None) -> Result:
         """Enhance a recording when it is its turn; whoever cancels this ends the process.
 
         Args:
             order: What is to be done.
-            on_progress: Called by another thread with the share that is done, 0 to 1, after every block.
+            on_progress: Called by another thread with how far it is, after every block.
 
         Returns:
             The result.

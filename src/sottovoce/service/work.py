@@ -88,6 +88,21 @@ class AdaptationState:
 
 
 @dataclass(frozen=True)
+class Progress:
+    """How far the work on recordings is.
+
+    Attributes:
+        share: Share that is done, 0 to 1.
+        decoded_seconds: Sound that was decoded, all channels together.
+        adaptation: The training, if a model is adapted.
+    """
+
+    share: float = 0.0
+    decoded_seconds: float = 0.0
+    adaptation: AdaptationState | None = None
+
+
+@dataclass(frozen=True)
 class Result:
     """What was done.
 
@@ -95,24 +110,22 @@ class Result:
         path: The result.
         seconds: Length of the recording.
         notes: What whoever sent the recording should know, such as tags for which there is no place.
-        decoded_seconds: Sound that was decoded, all channels together.
         adaptation: The training, if the result is an adapted model.
     """
 
     path: Path
     seconds: float
     notes: tuple[str, ...] = ()
-    decoded_seconds: float = 0.0
     adaptation: AdaptationState | None = None
 
 
-def enhance_upload(enhancers: Mapping[str, Enhancer], order: Order, *, advance: Callable[[float], None]) -> Result:
+def enhance_upload(enhancers: Mapping[str, Enhancer], order: Order, *, advance: Callable[[Progress], None]) -> Result:
     """Enhance a recording that somebody sent.
 
     Args:
         enhancers: The engines by name.
         order: What is to be done.
-        advance: Called after every block with the share that is done, 0 to 1, as far as the header says.
+        advance: Called after every block with how far it is; the share is what the header makes of it.
 
     Returns:
         The result.
@@ -139,6 +152,8 @@ def enhance_upload(enhancers: Mapping[str, Enhancer], order: Order, *, advance: 
         def count(seconds: float) -> None:
             nonlocal taken_seconds
             taken_seconds += seconds * recording.channels
+            share = taken_seconds / recording.channels / recording.seconds
+            advance(Progress(min(share, 1.0), taken_seconds))
             # Nothing that a header says is believed: only what was decoded counts.
             if taken_seconds > order.max_seconds:
                 raise TooLongError(
@@ -146,7 +161,6 @@ def enhance_upload(enhancers: Mapping[str, Enhancer], order: Order, *, advance: 
                     "that at most: cut the recording into parts"
                 )
             require_space(folder)
-            advance(min(taken_seconds / recording.channels / recording.seconds, 1.0))
 
         target = folder / f"{'removed' if order.options.removed else 'enhanced'}{output_suffix(recording)}"
         seconds = enhance_file(
@@ -161,7 +175,7 @@ def enhance_upload(enhancers: Mapping[str, Enhancer], order: Order, *, advance: 
         raise type(error)(without_place(error)) from None
     finally:
         logging.getLogger("sottovoce").removeHandler(warnings)
-    return Result(target, seconds, tuple(map(without_place, warnings.sentences)), taken_seconds)
+    return Result(target, seconds, tuple(map(without_place, warnings.sentences)))
 
 
 class Warnings(logging.Handler):
