@@ -392,6 +392,15 @@ def test_addresses_that_are_not_there(service, method, path, status, code):
     )
 
 
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [("/v1/jobs/x", "DELETE, GET"), ("/v1/jobs", "POST"), ("/v1/models", "GET"), ("/", "GET, HEAD")],
+)
+def test_methods_of_an_address(service, path, methods):
+    answer = call(service.address, "PATCH", path)
+    assert (answer.status, answer.headers["allow"]) == (405, methods)
+
+
 def test_metrics_count(service, recording):
     before = metrics_of(service)
     post(service.address, part("file", recording.read_bytes(), "a.wav"), part("model", "identity"))
@@ -414,6 +423,8 @@ def test_openapi_describes_the_form(service):
     content = operation["requestBody"]["content"]["multipart/form-data"]
     assert list(content["schema"]["properties"]) == ["file", *EnhancementFields.model_fields]
     assert content["schema"]["required"] == ["file"]
+    assert content["schema"]["properties"]["limit_db"]["type"] == "number"
+    assert "null" not in json.dumps(content["schema"])  # a form has none
     for example in content["examples"].values():
         EnhancementFields.checked({k: str(v) for k, v in example["value"].items() if k != "file"})
     assert {"200", "413", "415", "422", "429"} <= set(operation["responses"])

@@ -313,6 +313,12 @@ def adaptation_schema() -> dict[str, Any]:
 
 def _form(fields: type[BaseModel], file: dict[str, Any], examples: dict[str, dict[str, Any]]) -> dict[str, Any]:
     schema = fields.model_json_schema()
+    for field in schema["properties"].values():
+        # A form leaves out what is not given: it has no null.
+        if "anyOf" in field:
+            (kind,) = (kind for kind in field.pop("anyOf") if kind != {"type": "null"})
+            del field["default"]
+            field.update(kind)
     schema["properties"] = {FILE_FIELD: file, **schema["properties"]}
     schema["required"] = [FILE_FIELD]
     content = {"schema": schema, "examples": {name: {"value": value} for name, value in examples.items()}}
