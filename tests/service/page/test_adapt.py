@@ -1,7 +1,5 @@
 """The page's section that adapts a model; what trains is replaced, since tests of the service train."""
 
-import sys
-
 import pytest
 
 from sottovoce.engine.model import Model
@@ -10,24 +8,19 @@ from sottovoce.weights import MODELS
 
 from ...signal.audio.files import noise, save
 from ..calls import serving
-from ..test_adaptation import FUNCTIONS
+from ..test_adaptation import FUNCTIONS  # noqa: F401 (of the fixture `functions`)
 from .test_page import check_accessibility
-
-MODULE = "functions_of_adaptations_of_the_page"
 
 
 @pytest.fixture(scope="module")
-def adapting(tmp_path_factory):
+def adapting(tmp_path_factory, functions):
     """A service whose training is none, but takes seconds; its result is the model for live sound."""
     folder = tmp_path_factory.mktemp("adapting")
-    (folder / f"{MODULE}.py").write_text(FUNCTIONS)
-    sys.path.insert(0, str(folder))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(app, "adapt_to_place", __import__(MODULE).copy)
+        patch.setattr(app, "adapt_to_place", functions.copy)
         patch.setenv("IDENTITY_MODEL", str(MODELS["live"]))
         with serving(folder=folder / "state", workers=1, max_minutes=0.5) as service:
             yield service
-    sys.path.remove(str(folder))
 
 
 @pytest.fixture
@@ -51,13 +44,13 @@ def test_a_room_is_learned_compared_and_downloaded(adapting, open_page, recordin
     page.get_by_label("Name of the room").fill("My room")
     start.click()
 
+    page.get_by_text("Learning: step").first.wait_for()
     curve = page.locator(".curve svg")
     curve.wait_for()
     assert curve.get_attribute("aria-label").startswith("Loss of the training: 1.00 at step 1, ")
     check_accessibility(page)
     page.reload()  # the tab knows its job
-    page.get_by_text("Learning: step").first.wait_for()
-    page.get_by_role("heading", name="Your room has its model").wait_for()
+    page.get_by_role("heading", name="The model of your room is ready").wait_for()
     assert page.get_by_text("monday.wav").is_visible()
     page.get_by_text("Loss in numbers").click()
     assert page.locator(".curve tbody tr").count() == 150
@@ -77,7 +70,7 @@ def test_a_room_is_learned_compared_and_downloaded(adapting, open_page, recordin
         assert page.locator(".lane.heard .lane-label").text_content() == label
     check_accessibility(page)
 
-    page.get_by_role("button", name="Delete it, and begin again").click()
+    page.get_by_role("button", name="Delete the model and start again").click()
     page.get_by_role("button", name="Choose recordings").wait_for()
     page.reload()
     page.get_by_role("button", name="Choose recordings").wait_for()

@@ -1,6 +1,7 @@
 """The page's live section: what the service enhances of the microphone, and how it is played."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -117,7 +118,7 @@ def run(page, seconds):
 def test_what_comes_back_is_what_the_engine_makes_of_what_was_sent(open_live, rate):
     """A real noisy recording, by a fake microphone."""
     page = open_live(script=OTHER_RATE % rate)
-    page.get_by_label("Lowers noise").select_option("20")
+    page.get_by_label("Noise reduction").select_option("20")
     frames = run(page, 4)
     first, *_ = frames.texts(frames.sent)
     assert first == {"rate": rate, "channels": 1, "format": "f32le", "model": "live", "limit_db": 20}
@@ -140,7 +141,7 @@ def test_what_comes_back_is_what_the_engine_makes_of_what_was_sent(open_live, ra
 def test_it_is_heard_with_headphones_alone_and_a_bypass_keeps_the_place(open_live):
     page = open_live(color_scheme="dark", viewport={"width": 360, "height": 800})
     page.get_by_role("button", name="Start").click()
-    page.get_by_text("silent until you say that you wear headphones").wait_for()
+    page.get_by_text("Running, but silent.").wait_for()
     page.get_by_text("Latency").wait_for()
     check_accessibility(page)
     page.get_by_label("I wear headphones").check()
@@ -159,6 +160,134 @@ def test_it_is_heard_with_headphones_alone_and_a_bypass_keeps_the_place(open_liv
     assert page.sockets[1].texts(page.sockets[1].received)[0]["model"] == "default"
     page.get_by_role("button", name="Stop").click()
     page.get_by_text("Stopped.").wait_for()
+
+
+# Takes down what comes from the microphone and what is played, on the audio thread: sample by sample at the same time.
+RECORDER = """
+registerProcessor("recorder", class extends AudioWorkletProcessor {
+  process([[microphone], [played]]) {
+    const silence = new Float32Array(128);
+    this.port.postMessage([microphone ?? silence, played ?? silence]);
+    return true;
+  }
+});
+"""
+RECORDING = """
+const create = AudioContext.prototype.createMediaStreamSource;
+AudioContext.prototype.createMediaStreamSource = function (stream) {
+  globalThis.stream = stream;
+  return (globalThis.source = create.call(this, stream));
+};
+const { connect } = AudioNode.prototype;
+AudioNode.prototype.connect = function (target, ...rest) {
+  if (target === this.context.destination) void record(this);
+  return connect.call(this, target, ...rest);
+};
+async function record(played) {
+  const { context } = played;
+  await context.audioWorklet.addModule("/page/recorder.js");
+  const node = new AudioWorkletNode(context, "recorder", {
+    numberOfInputs: 2, channelCount: 1, channelCountMode: "explicit",
+  });
+  globalThis.taken = { context, microphone: [], played: [] };
+  node.port.onmessage = ({ data: [microphone, played] }) => {
+    taken.microphone.push(...microphone);
+    taken.played.push(...played);
+  };
+  connect.call(source, node, 0, 0);
+  connect.call(played, node, 0, 1);
+  connect.call(node, context.destination);
+}
+"""
+# What the page says when it changes what it says, and the last sound until then.
+LOOK = """seconds => new Promise((resolve) => {
+  const latency = document.querySelector(".latency");
+  const observer = new MutationObserver(() => {
+    observer.disconnect();
+    const { context, microphone, played } = taken;
+    const count = Math.round(seconds * context.sampleRate);
+    resolve({
+      text: latency.textContent,
+      rate: context.sampleRate,
+      devices_ms: 1000 * ((stream.getAudioTracks()[0].getSettings().latency ?? 0) +
+        (context.outputLatency || context.baseLatency)),
+      microphone: microphone.slice(-count),
+      played: played.slice(-count),
+    });
+  });
+  observer.observe(latency, { childList: true });
+})"""
+
+
+def delay_of(microphone, played):
+    """By how many samples what is played is later, and how alike the two are."""
+    size = 2 * len(microphone)
+    spectra = [np.fft.rfft(signal, size) for signal in (microphone, played)]
+    products = np.fft.irfft(spectra[1] * spectra[0].conj(), size)[: len(microphone) // 2]
+    delay = int(products.argmax())
+    earlier, later = microphone[: len(microphone) - delay], played[delay:]
+    return delay, products[delay] / np.sqrt(np.square(earlier).sum() * np.square(later).sum())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_bypassed", [False, True])
+def test_the_latency_is_what_the_page_says(open_live, is_bypassed):
+    """But for what sound devices add, which the browser alone knows; here they are no real ones."""
+    page = open_live(script=RECORDING)
+    page.route("**/page/recorder.js", lambda route: route.fulfill(body=RECORDER, content_type="text/javascript"))
+    page.get_by_role("button", name="Start").click()
+    page.get_by_label("I wear headphones").check()
+    if is_bypassed:
+        page.get_by_role("button", name="Hear the microphone as it is").click()
+    page.get_by_text("Latency").wait_for()
+    differences = []
+    for _ in range(16):
+        found = page.evaluate(LOOK, 1.5)
+        total, *parts = map(int, re.findall(r"\d+", found["text"])[:5])
+        assert abs(total - sum(parts)) <= 3, found["text"]
+        delay, likeness = delay_of(np.array(found["microphone"]), np.array(found["played"]))
+        # A jump of the delay lies in none of those that are counted.
+        if likeness > (0.99 if is_bypassed else 0.8):
+            differences.append(1000 * delay / found["rate"] + found["devices_ms"] - total)
+        if len(differences) == 5:
+            break
+    assert len(differences) >= 3
+    assert np.median(np.abs(differences)) < 10
+
+
+@pytest.mark.slow
+def test_the_output_can_be_chosen(open_live):
+    page = open_live(script=RECORDING)
+    page.route("**/page/recorder.js", lambda route: route.fulfill(body=RECORDER, content_type="text/javascript"))
+    page.get_by_role("button", name="Start").click()
+    page.get_by_text("Running").wait_for()
+    output = page.locator("label", has_text="Output").locator("select")
+    output.locator("option", has_text="Fake Audio Output 1").wait_for(state="attached")
+    assert output.evaluate("choice => taken.context.sinkId") == ""
+    output.select_option(label="Fake Audio Output 1")
+    page.wait_for_function("chosen => taken.context.sinkId === chosen", arg=output.input_value())
+    assert page.get_by_role("button", name="Stop").is_visible()
+    # What is chosen is kept when it starts again.
+    page.get_by_role("button", name="Stop").click()
+    page.evaluate("taken = null")
+    page.get_by_role("button", name="Start").click()
+    page.wait_for_function("chosen => taken?.context.sinkId === chosen", arg=output.input_value())
+    page.evaluate("AudioContext.prototype.setSinkId = () => Promise.reject(new DOMException())")
+    output.select_option(label="Fake Audio Output 2")
+    page.get_by_role("alert").filter(has_text="The chosen output cannot be used: connect it, or choose").wait_for()
+    page.get_by_text("Stopped.").wait_for()
+
+
+@pytest.mark.slow
+def test_a_browser_that_cannot_choose_the_output_says_so(open_live):
+    page = open_live(script="delete AudioContext.prototype.setSinkId;")
+    page.get_by_text(
+        "This browser cannot choose the output: choose it in the sound settings of your system."
+    ).wait_for()
+    assert page.locator("label", has_text="Output").count() == 0
+    page.get_by_role("button", name="Start").click()
+    page.get_by_text("Running").wait_for()
+    page.get_by_role("button", name="Stop").click()
 
 
 DENIED = """

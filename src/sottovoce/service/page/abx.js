@@ -59,11 +59,11 @@ export function openBlindTest(player) {
     const form = element(
       "form",
       { class: "fields" },
-      element("p", {}, "X is A or B, at random. Listen to all three as often as you like, and say which one X is."),
+      element("p", {}, "X is A or B, at random. Listen to all three as often as you like, then say which one X is."),
       element("label", {}, "A", first),
       element("label", {}, "B", second),
       element("label", {}, "Trials", count),
-      element("label", { class: "check" }, says, "Say after each trial whether I was right"),
+      element("label", { class: "check" }, says, "Tell me after each trial whether I was right"),
       element("button", { class: "primary" }, "Start"),
     );
     form.addEventListener("submit", (event) => {
@@ -105,7 +105,7 @@ export function openBlindTest(player) {
       status,
       element("div", { class: "segments", role: "group", "aria-label": "Listen" }, ...Object.values(buttons)),
       element("div", { class: "actions", role: "group", "aria-label": "Answer" }, ...answers, pause),
-      element("p", { class: "hint" }, "Keys: A, B and X listen; 1 says A, 2 says B; the space bar pauses."),
+      element("p", { class: "hint" }, "Keys: A, B and X play; 1 answers A, 2 answers B; the space bar pauses."),
     );
     content.onkeydown = (event) => {
       if (event.ctrlKey || event.metaKey || event.altKey) return;
@@ -151,9 +151,9 @@ export function openBlindTest(player) {
     const chance = chanceOf(correct, rights.length);
     const verdict =
       chance <= 0.05
-        ? "You hear a difference: so many would hardly come by chance."
-        : "This shows no difference that you hear: chance may well be right so often.";
-    const again = element("button", { type: "button", class: "primary", click: showChoices }, "Once more");
+        ? "You hear a difference: guessing hardly ever gives so many."
+        : "This does not show that you hear a difference: guessing often gives as many.";
+    const again = element("button", { type: "button", class: "primary", click: showChoices }, "Test again");
     content.replaceChildren(
       element(
         "div",

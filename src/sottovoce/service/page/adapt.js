@@ -35,7 +35,7 @@ export function mount(section) {
   const model = element("select");
   const start = element("button", { type: "button", class: "primary", disabled: true, click: () => void begin() }, "Adapt");
   const work = makeWork();
-  const source = element("div", { class: "source" }, choose, element("p", { class: "hint" }, "or drop several here"), field);
+  const source = element("div", { class: "source" }, choose, element("p", { class: "hint" }, "or drop them here"), field);
   const form = element(
     "div",
     {},
@@ -50,7 +50,7 @@ export function mount(section) {
     element(
       "p",
       { class: "lead" },
-      "Some minutes of noisy recordings teach a model the noise of your room. Nothing clean is needed, but pauses in which nobody speaks.",
+      "A few minutes of noisy recordings teach a model the noise of your room. It needs no clean recordings, but pauses in which nobody speaks.",
     ),
     form,
     work.root,
@@ -129,9 +129,13 @@ export function mount(section) {
    */
   async function watch(id, signal) {
     const curve = element("div", { class: "curve" });
+    if (form.contains(document.activeElement)) work.root.focus();
     form.hidden = true;
     result.hidden = false;
-    result.replaceChildren(curve);
+    result.replaceChildren(
+      element("p", { class: "hint" }, "This takes some minutes. You can do something else meanwhile, as long as this tab stays open."),
+      curve,
+    );
     const path = `v1/jobs/${id}`;
     try {
       for (;;) {
@@ -187,8 +191,9 @@ export function mount(section) {
         player?.close();
         player = null;
         reset();
+        choose.focus();
       });
-    const title = element("h3", { tabindex: -1 }, job.adaptation?.adopted ? "Your room has its model" : "The model stays as it was");
+    const title = element("h3", { tabindex: -1 }, job.adaptation?.adopted ? "The model of your room is ready" : "The old model stays: the new one is not better");
     result.replaceChildren(
       title,
       element("ul", { class: "notes" }, ...job.notes.map((note) => element("li", {}, note))),
@@ -198,15 +203,14 @@ export function mount(section) {
         { class: "actions" },
         compare,
         element("button", { type: "button", click: () => void save() }, "Download the model"),
-        element("button", { type: "button", click: () => void forget() }, "Delete it, and begin again"),
+        element("button", { type: "button", click: () => void forget() }, "Delete the model and start again"),
         trial,
       ),
       element(
         "p",
         { class: "hint" },
-        "Take it with you: ",
+        "The service deletes it after a day. The downloaded file works with the command: ",
         element("code", {}, "sottovoce enhance meeting.wav -o clear.wav --model my_room.onnx"),
-        ". Here it is deleted after a day.",
       ),
       heard,
     );
@@ -242,7 +246,7 @@ export function mount(section) {
         for (const sound of sounds) tracks.push(await decode(sound));
         signal.throwIfAborted();
         const root = element("div");
-        place.replaceChildren(element("h3", {}, file.name), root);
+        place.replaceChildren(element("div", { class: "listen" }, element("h3", {}, file.name), root));
         player = new Player(root, {
           tracks,
           views: [
@@ -263,7 +267,7 @@ export function mount(section) {
 
 /** @param {Job} job */
 function sentenceOfState({ state, adaptation }) {
-  if (state === "queued") return "Waiting: one room is learned at a time\u2026";
+  if (state === "queued") return "Waiting: another adaptation is running\u2026";
   if (!adaptation?.step) return `Preparing: ${adaptation?.task ?? "starting"}\u2026`;
   const { task, step, steps, seconds_left: left } = adaptation;
   if (step === steps) return `Almost done: ${task}\u2026`;

@@ -2,9 +2,10 @@
 
 import { element } from "./dom.js";
 
-const WIDTH = 600;
+// A picture that does not know how wide it will be.
+const USUAL_WIDTH = 600;
 const HEIGHT = 160;
-const EDGE = { left: 44, right: 8, top: 8, bottom: 24 };
+const EDGE = { left: 56, right: 8, top: 8, bottom: 24 };
 const SVG = "http://www.w3.org/2000/svg";
 
 /**
@@ -15,22 +16,24 @@ const SVG = "http://www.w3.org/2000/svg";
  */
 export function drawCurve(root, points, steps) {
   if (!points.length) return;
+  // In its own pixels, so that text keeps its size on a phone.
+  const width = root.clientWidth || USUAL_WIDTH;
   const losses = points.map(({ loss }) => loss);
   const [low, high] = [Math.min(...losses), Math.max(...losses)];
   const range = high - low || 1;
   /** @param {number} step */
-  const x = (step) => EDGE.left + (step / steps) * (WIDTH - EDGE.left - EDGE.right);
+  const x = (step) => EDGE.left + (step / steps) * (width - EDGE.left - EDGE.right);
   /** @param {number} loss */
   const y = (loss) => EDGE.top + ((high - loss) / range) * (HEIGHT - EDGE.top - EDGE.bottom);
   const [first, last] = [points[0], points[points.length - 1]];
   const label = `Loss of the training: ${format(first.loss)} at step ${first.step}, ${format(last.loss)} at step ${last.step} of ${steps}`;
-  const picture = shape("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": label });
+  const picture = shape("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": label });
   picture.append(
-    shape("path", { class: "axis", d: `M ${EDGE.left} ${EDGE.top} V ${HEIGHT - EDGE.bottom} H ${WIDTH - EDGE.right}` }),
+    shape("path", { class: "axis", d: `M ${EDGE.left} ${EDGE.top} V ${HEIGHT - EDGE.bottom} H ${width - EDGE.right}` }),
     text(EDGE.left - 6, y(high) + 8, "end", format(high)),
     text(EDGE.left - 6, y(low), "end", format(low)),
     text(EDGE.left, HEIGHT - 6, "start", "0"),
-    text(WIDTH - EDGE.right, HEIGHT - 6, "end", `step ${steps}`),
+    text(width - EDGE.right, HEIGHT - 6, "end", `step ${steps}`),
     shape("polyline", { points: points.map(({ step, loss }) => `${x(step)},${y(loss)}`).join(" ") }),
     shape("circle", { cx: x(last.step), cy: y(last.loss), r: 4 }),
   );

@@ -18,16 +18,19 @@ import { makeWork } from "./work.js";
 export function mount(section) {
   const source = makeSource((file) => void take(file));
   const options = makeOptions();
+  const strength = makeStrength();
   const work = makeWork();
   const result = element("div", { class: "result", hidden: true });
   /** @type {Player | null} */
   let player = null;
-  /** @type {Enhanced | null} */
+  /** @type {File | null} */
   let current = null;
+  /** @type {{view: number, position: number} | null} What was heard of it before; null of a new recording. */
+  let heard = null;
 
   section.append(
     element("h2", {}, "Enhance a recording"),
-    element("p", { class: "lead" }, "Takes noise and reverberation out of speech, and lets you hear what it did."),
+    element("p", { class: "lead" }, "Removes noise and reverberation from speech, and lets you hear what it did."),
     source.root,
     options.root,
     work.root,
@@ -45,22 +48,29 @@ export function mount(section) {
     if (file) void take(file);
   });
   options.root.addEventListener("change", () => {
-    if (current) void take(current.file);
+    if (player) heard = { view: player.view, position: player.position };
+    if (current) void enhanceFile(current);
   });
 
-  /** @param {File} file */
+  /** @param {File} file A new recording. */
   async function take(file) {
+    current = file;
+    heard = null;
+    await enhanceFile(file);
+  }
+
+  /** @param {File} file */
+  async function enhanceFile(file) {
     player?.close();
     player = null;
-    current = null;
     result.hidden = true;
     result.replaceChildren();
     await work.run(async (signal) => {
       const fields = options.fields();
       const enhanced = await enhance(file, file.name, fields, { signal, onProgress: work.show });
-      current = { file, fields, enhanced };
+      const now = { file, fields, enhanced };
       work.say("Decoding\u2026");
-      await showResult(current, await soundsOf(current, signal), signal);
+      await showResult(now, await soundsOf(now, signal), signal);
     });
   }
 
@@ -86,7 +96,6 @@ export function mount(section) {
    */
   async function showResult(now, sounds, signal) {
     const facts = element("p", { class: "facts" });
-    const strength = makeStrength();
     const root = element("div");
     /** @type {Node} */
     let shown = element("div", { class: "listen" }, strength.root, root);
@@ -107,6 +116,7 @@ export function mount(section) {
         player?.setWeights(1, [1 - mix, mix]);
         player?.setWeights(2, [mix, -mix]);
       };
+      if (strength.mix < 1) strength.onChange(strength.mix);
     } catch (error) {
       if (!(error instanceof DecodingError)) throw error;
       shown = element("p", { class: "notice" }, `It is enhanced, but ${error.message}: download it.`);
@@ -124,8 +134,10 @@ export function mount(section) {
     );
     result.hidden = false;
     source.root.classList.add("compact");
-    player?.show(1);
-    player?.focus();
+    player?.show(heard?.view ?? 1);
+    if (heard) player?.seek(heard.position);
+    // Whoever is choosing how to enhance goes on choosing.
+    if (!options.root.contains(document.activeElement)) player?.focus();
   }
 
   /**
@@ -240,14 +252,14 @@ function makeOptions() {
       "div",
       { class: "options" },
       element("label", {}, "Model", model),
-      element("label", {}, "Lowers noise", limit),
+      limit.root,
       room.root,
-      element("label", { class: "check" }, linked, "Same gains for all channels"),
+      element("label", { class: "check" }, linked, "Keep voices in place in stereo"),
     ),
     /** @returns {Record<string, string>} */
     fields: () => ({
       model: model.value,
-      ...(limit.value && { limit_db: limit.value }),
+      ...(limit.choice.value && { limit_db: limit.choice.value }),
       ...room.fields(),
       ...(linked.checked && { linked: "true" }),
     }),

@@ -43,6 +43,11 @@ export class LiveBuffer {
     return this.#isPlaying ? this.#written - this.#position : 0;
   }
 
+  /** Samples that have come back and are not played yet; 0 while nothing is. */
+  get waiting() {
+    return this.#isPlaying ? this.#received - this.#position : 0;
+  }
+
   /** Whether what comes back is so late, by some seconds, that the sound of its time will soon be forgotten. */
   get isBehind() {
     return this.#written - this.#received > 0.9 * SIZE;

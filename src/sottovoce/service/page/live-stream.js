@@ -13,15 +13,26 @@ const KEEP_ALIVE_MS = 10_000;
 const LOST = "the connection to the service is lost, or it refuses one: check that it runs, and start again";
 
 /**
+ * Time from the microphone to the headphones, and its parts.
+ * @typedef {object} Latency
+ * @property {number} totalMs
+ * @property {number} microphoneMs Of the microphone, as far as the browser knows it, and of one block.
+ * @property {number} modelMs
+ * @property {number} networkMs Of the network and the work of the service.
+ * @property {number} playbackMs What waits to be played, and the sound output as far as the browser knows it.
+ */
+
+/**
  * What is known of live sound, some times a second.
  * @typedef {object} LiveState
  * @property {number} input Largest sample of the microphone, 0 to 1.
  * @property {number} output Largest sample of what is played.
- * @property {number} modelMs Latency of the model.
- * @property {number} waitMs What network, service and buffer add to it; 0 while nothing is played.
- * @property {number} deviceMs Latency of the sound output, as far as the browser knows it.
+ * @property {Latency | null} latency Null while nothing is played.
  * @property {number} gaps How often there was nothing to play.
  */
+
+/** Whether this browser lets a page choose where its sound is played. */
+export const CAN_CHOOSE_OUTPUT = "setSinkId" in AudioContext.prototype;
 
 /** Enhances the microphone until it is stopped. */
 export class LiveStream {
@@ -36,20 +47,22 @@ export class LiveStream {
   /**
    * Opens microphone and connection.
    * @param {object} options
-   * @param {string} [options.deviceId] Of the microphone; the browser's own choice if not given.
+   * @param {string} options.microphoneId Which microphone; the browser's own choice if empty.
+   * @param {string} options.outputId Where it is played; the browser's own choice if empty.
    * @param {{model: string, limit_db?: number}} options.fields As of the first frame of a stream.
    * @param {(state: LiveState) => void} options.onState
    * @param {(reason: Error) => void} options.onEnd Called if it ends by itself.
    * @returns {Promise<LiveStream>}
    * @throws {Error} One of them cannot be opened; the message says why.
    */
-  static async open({ deviceId, fields, onState, onEnd }) {
+  static async open({ microphoneId, outputId, fields, onState, onEnd }) {
     // A socket cannot say that it needs a token, and this asks for one.
     await requestJson("GET", "v1/models");
-    const microphone = await openStream(deviceId);
+    const microphone = await openStream(microphoneId);
     const context = new AudioContext({ latencyHint: "interactive" });
     try {
       await context.audioWorklet.addModule(new URL("live-worklet.js", import.meta.url));
+      if (outputId) await chooseOutput(context, outputId);
       await context.resume();
       const { socket, started } = await connect({ rate: context.sampleRate, channels: 1, format: "f32le", ...fields });
       return new LiveStream({ microphone, context, socket, started, onState, onEnd });
@@ -83,6 +96,20 @@ export class LiveStream {
     });
     this.#gain = new GainNode(context, { gain: 0 });
     const { signal } = this.#ending;
+    /**
+     * @param {{delay: number, waiting: number}} data In samples.
+     * @returns {Latency}
+     */
+    const latencyOf = ({ delay, waiting }) => {
+      // TypeScript does not know this setting.
+      const { latency = 0 } = /** @type {{latency?: number}} */ (microphone.getAudioTracks()[0].getSettings());
+      const outputSeconds = context.outputLatency || context.baseLatency;
+      const totalMs = 1000 * (latency + delay / rate + outputSeconds);
+      const microphoneMs = 1000 * (latency + block / rate);
+      const playbackMs = 1000 * (waiting / rate + outputSeconds);
+      const modelMs = started.latency_ms;
+      return { totalMs, microphoneMs, modelMs, networkMs: totalMs - microphoneMs - modelMs - playbackMs, playbackMs };
+    };
     /** @param {string} message */
     const end = (message) => {
       if (signal.aborted) return;
@@ -94,13 +121,8 @@ export class LiveStream {
       if (data.isBehind || socket.bufferedAmount > 4 * MAX_UNSENT_SECONDS * rate) {
         end("the network, or the service, is too slow for live sound: try again later");
       } else if (!data.samples) {
-        const waitMs = Math.max(0, (1000 * data.delay) / rate - started.latency_ms);
-        onState({
-          ...data,
-          modelMs: started.latency_ms,
-          waitMs,
-          deviceMs: 1000 * (context.outputLatency || context.baseLatency),
-        });
+        const { input, output, gaps } = data;
+        onState({ input, output, gaps, latency: data.delay ? latencyOf(data) : null });
       } else {
         socket.send(data.samples);
       }
@@ -123,6 +145,14 @@ export class LiveStream {
     source.connect(this.#node).connect(this.#gain).connect(context.destination);
   }
 
+  /**
+   * @param {string} outputId Where it is played; the browser's own choice if empty.
+   * @throws {Error} It cannot be used; the message says so.
+   */
+  async setOutput(outputId) {
+    await chooseOutput(this.#context, outputId);
+  }
+
   /** @param {boolean} isHeard Whether it is played. */
   setHeard(isHeard) {
     this.#gain.gain.setTargetAtTime(isHeard ? 1 : 0, this.#context.currentTime, 0.02);
@@ -142,6 +172,19 @@ export class LiveStream {
     for (const track of this.#microphone.getTracks()) track.stop();
     if (this.#socket.readyState === WebSocket.OPEN) this.#socket.send('{"type": "CloseStream"}');
     await this.#context.close();
+  }
+}
+
+/**
+ * @param {AudioContext} context
+ * @param {string} outputId
+ */
+async function chooseOutput(context, outputId) {
+  try {
+    // TypeScript does not know this method.
+    await /** @type {any} */ (context).setSinkId(outputId);
+  } catch (error) {
+    throw new Error("the chosen output cannot be used: connect it, or choose another one", { cause: error });
   }
 }
 

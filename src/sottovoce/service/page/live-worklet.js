@@ -37,8 +37,8 @@ registerProcessor(
       }
       this.silent += output.length;
       if (this.silent >= REPORT_SECONDS * sampleRate) {
-        const { delay, gaps, isBehind } = this.buffer;
-        this.port.postMessage({ ...this.peaks, delay, gaps, isBehind });
+        const { delay, waiting, gaps, isBehind } = this.buffer;
+        this.port.postMessage({ ...this.peaks, delay, waiting, gaps, isBehind });
         this.peaks = { input: 0, output: 0 };
         this.silent = 0;
       }

@@ -2,17 +2,22 @@
 
 import { requestJson } from "./api.js";
 import { element, sentenceOf } from "./dom.js";
-import { LiveStream } from "./live-stream.js";
+import { CAN_CHOOSE_OUTPUT, LiveStream } from "./live-stream.js";
 import { makeLimit, makeRoom } from "./options.js";
 
 const FLOOR_DB = -60;
+// Numbers that change more often cannot be read.
+const REPORTS_PER_LATENCY = 5;
+// Beyond this, people begin to talk at the same time (ITU-T Recommendation G.114).
+const CONVERSATION_MS = 400;
 
 /**
  * Fills the section.
  * @param {HTMLElement} section
  */
 export function mount(section) {
-  const microphone = element("select", {}, element("option", { value: "" }, "as the browser chooses"));
+  const microphone = makeDevices("audioinput", "Microphone");
+  const output = makeDevices("audiooutput", "Output");
   const model = element("select", {}, element("option", { value: "live" }, "live"));
   const limit = makeLimit();
   const room = makeRoom(model);
@@ -24,11 +29,12 @@ export function mount(section) {
   const status = element("p", { class: "hint", role: "status" }, "Nothing is recorded or kept.");
   const error = element("p", { class: "error", role: "alert", hidden: true });
   const latency = element("p", { class: "facts latency" });
-  const levels = { input: makeLevel("Microphone"), output: makeLevel("Enhanced") };
+  const levels = { input: makeLevel("Microphone"), output: makeLevel("Output") };
   const meters = element("div", { class: "levels", hidden: true }, levels.input.root, levels.output.root, latency);
   /** @type {LiveStream | null} */
   let live = null;
   let isOpening = false;
+  let reports = 0;
 
   section.append(
     element("h2", {}, "Live"),
@@ -36,16 +42,19 @@ export function mount(section) {
     element(
       "div",
       { class: "options" },
-      element("label", {}, "Microphone", microphone),
+      microphone.root,
+      CAN_CHOOSE_OUTPUT
+        ? output.root
+        : element("span", {}, "This browser cannot choose the output: choose it in the sound settings of your system."),
       element("label", {}, "Model", model),
-      element("label", {}, "Lowers noise", limit),
+      limit.root,
       room.root,
     ),
     element(
-      "p",
+      "div",
       { class: "notice" },
       element("label", { class: "check" }, headphones, "I wear headphones: play the sound"),
-      " Loudspeakers would be heard by the microphone again, and howl.",
+      element("p", { class: "hint" }, "Without headphones, the microphone picks up the loudspeakers, and they howl."),
     ),
     element("div", { class: "controls" }, start, bypass),
     element("label", { class: "strength" }, element("span", {}, "Strength"), strength, percent),
@@ -64,9 +73,10 @@ export function mount(section) {
     apply();
   });
   headphones.addEventListener("change", apply);
-  for (const choice of [microphone, model, limit, room.choice]) {
+  for (const choice of [microphone.choice, model, limit.choice, room.choice]) {
     choice.addEventListener("change", () => void (live && restart()));
   }
+  output.choice.addEventListener("change", () => void moveOutput());
   void requestJson("GET", "v1/models").then(
     (/** @type {{models: import("./options.js").Model[]}} */ { models }) => {
       model.replaceChildren(...models.map(({ name }) => element("option", { value: name, selected: name === "live" }, name)));
@@ -74,8 +84,8 @@ export function mount(section) {
     },
     () => {}, // who is refused is told so at the start
   );
-  void listMicrophones();
-  navigator.mediaDevices?.addEventListener("devicechange", () => void listMicrophones());
+  void listDevices();
+  navigator.mediaDevices?.addEventListener("devicechange", () => void listDevices());
 
   function isBypassed() {
     return bypass.getAttribute("aria-pressed") === "true";
@@ -87,7 +97,7 @@ export function mount(section) {
     live?.setHeard(headphones.checked);
     if (live) {
       status.textContent = !headphones.checked
-        ? "Running, but silent until you say that you wear headphones."
+        ? "Running, but silent. Tick the box when you wear headphones."
         : isBypassed()
           ? "Running: you hear the microphone as it is."
           : "Running: you hear the enhanced sound.";
@@ -97,13 +107,19 @@ export function mount(section) {
   async function open() {
     if (isOpening) return;
     isOpening = true;
-    start.disabled = true;
+    reports = 0;
+    latency.textContent = "";
     error.hidden = true;
     status.textContent = "Starting\u2026";
     try {
       live = await LiveStream.open({
-        deviceId: microphone.value || undefined,
-        fields: { model: model.value, ...room.fields(), ...(limit.value && { limit_db: Number(limit.value) }) },
+        microphoneId: microphone.choice.value,
+        outputId: output.choice.value,
+        fields: {
+          model: model.value,
+          ...room.fields(),
+          ...(limit.choice.value && { limit_db: Number(limit.choice.value) }),
+        },
         onState: show,
         onEnd: fail,
       });
@@ -111,12 +127,11 @@ export function mount(section) {
       bypass.disabled = false;
       meters.hidden = false;
       apply();
-      void listMicrophones(); // now that they may be named
+      void listDevices(); // now that they may be named
     } catch (reason) {
       fail(reason);
     } finally {
       isOpening = false;
-      start.disabled = false;
     }
   }
 
@@ -136,6 +151,15 @@ export function mount(section) {
     await open();
   }
 
+  async function moveOutput() {
+    error.hidden = true;
+    try {
+      await live?.setOutput(output.choice.value);
+    } catch (reason) {
+      fail(reason);
+    }
+  }
+
   /** @param {unknown} reason */
   function fail(reason) {
     void stop("Stopped.");
@@ -144,26 +168,46 @@ export function mount(section) {
   }
 
   /** @param {import("./live-stream.js").LiveState} state */
-  function show({ input, output, modelMs, waitMs, deviceMs, gaps }) {
+  function show({ input, output, latency: now, gaps }) {
     levels.input.show(input);
     levels.output.show(output);
-    const parts = `model ${modelMs.toFixed(0)} ms, network and buffers ${waitMs.toFixed(0)} ms, sound output ${deviceMs.toFixed(0)} ms`;
-    const sum = (modelMs + waitMs + deviceMs).toFixed(0);
-    const lost = gaps ? ` \u00b7 ${gaps} ${gaps === 1 ? "gap" : "gaps"}` : "";
-    latency.textContent = waitMs ? `Latency ${sum} ms (${parts})${lost}` : "";
+    if (now === null || reports++ % REPORTS_PER_LATENCY) return;
+    const parts = { microphone: now.microphoneMs, model: now.modelMs, "network and service": now.networkMs, playback: now.playbackMs };
+    const terms = Object.entries(parts).map(([name, ms]) => `${name} ${Math.max(0, ms).toFixed(0)}`);
+    const sentences = [`Latency ${now.totalMs.toFixed(0)} ms: ${terms.join(" + ")}.`];
+    if (gaps) sentences.push(`${gaps} ${gaps === 1 ? "gap" : "gaps"} in the sound.`);
+    if (now.totalMs > CONVERSATION_MS) sentences.push("This is too slow for a conversation: the service or the network is busy.");
+    latency.textContent = sentences.join(" ");
   }
 
-  async function listMicrophones() {
+  async function listDevices() {
     const devices = (await navigator.mediaDevices?.enumerateDevices()) ?? [];
-    const chosen = microphone.value;
-    const named = devices.filter(({ kind, deviceId }) => kind === "audioinput" && deviceId);
-    microphone.replaceChildren(
-      element("option", { value: "" }, "as the browser chooses"),
-      ...named.map(({ deviceId, label }, number) =>
-        element("option", { value: deviceId, selected: deviceId === chosen }, label || `Microphone ${number + 1}`),
+    microphone.offer(devices);
+    output.offer(devices);
+  }
+}
+
+/**
+ * Makes the choice of a device, whose value is empty while the browser chooses.
+ * @param {MediaDeviceKind} kind
+ * @param {string} name
+ */
+function makeDevices(kind, name) {
+  const choice = element("select");
+  /** @param {MediaDeviceInfo[]} devices */
+  const offer = (devices) => {
+    const chosen = choice.value;
+    // Some browsers list their own choice as a device.
+    const found = devices.filter((device) => device.kind === kind && device.deviceId && device.deviceId !== "default");
+    choice.replaceChildren(
+      element("option", { value: "" }, "browser default"),
+      ...found.map(({ deviceId, label }, number) =>
+        element("option", { value: deviceId, selected: deviceId === chosen }, label || `${name} ${number + 1}`),
       ),
     );
-  }
+  };
+  offer([]);
+  return { choice, offer, root: element("label", {}, name, choice) };
 }
 
 /** @param {string} name */

@@ -56,5 +56,7 @@ for (const [number, tab] of tabs.entries()) {
     next.focus();
   });
 }
+// A file that misses a section would replace the page.
+for (const kind of ["dragover", "drop"]) addEventListener(kind, (event) => event.preventDefault());
 addEventListener("hashchange", showAddressed);
 showAddressed();

@@ -10,7 +10,7 @@ const SENTENCES = {
 
 /**
  * Asks for the microphone.
- * @param {string} [deviceId] Which one; the browser's own choice if not given.
+ * @param {string} [deviceId] Which one; the browser's own choice if empty or not given.
  * @returns {Promise<MediaStream>} One channel.
  * @throws {Error} It cannot be opened; the message says why.
  */

@@ -3,18 +3,19 @@
 import { element } from "./dom.js";
 
 const LIMITS_DB = [12, 20, 30];
-const ROOMS = { natural: "a little, which sounds natural", keep: "all of it", dry: "as little as it can" };
+const ROOMS = { natural: "keep a little (natural)", keep: "keep all of it", dry: "remove (dry)" };
 
 /** @typedef {{name: string, rooms: string[]}} Model */
 
 /** Makes the choice of the maximum attenuation in dB; its value is empty where there is none. */
 export function makeLimit() {
-  return element(
+  const choice = element(
     "select",
     {},
-    element("option", { value: "" }, "as much as it can"),
+    element("option", { value: "" }, "as much as possible"),
     ...LIMITS_DB.map((limitDb) => element("option", { value: limitDb }, `at most ${limitDb} dB`)),
   );
+  return { choice, root: element("label", {}, "Noise reduction", choice) };
 }
 
 /**
@@ -36,7 +37,7 @@ export function makeRoom(model) {
     choice,
     /** @returns {{room?: string}} What a request says of it. */
     fields: () => (choice.value === "natural" ? {} : { room: choice.value }),
-    root: element("label", {}, "Room that stays", choice),
+    root: element("label", {}, "Room sound", choice),
     /** @param {Model[]} models */
     offer: (models) => {
       known = models;

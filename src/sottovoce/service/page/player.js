@@ -98,6 +98,24 @@ export class Player {
     return this.#views.map(({ label }) => label);
   }
 
+  /** The view that is shown. */
+  get view() {
+    return this.#view;
+  }
+
+  /** Place in seconds. */
+  get position() {
+    return this.#playback.position;
+  }
+
+  /**
+   * Goes to a place.
+   * @param {number} seconds
+   */
+  seek(seconds) {
+    this.#playback.seek(seconds);
+  }
+
   /** Plays or pauses. */
   toggle() {
     if (this.#playback.isPlaying) this.#playback.pause();

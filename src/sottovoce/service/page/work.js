@@ -12,6 +12,7 @@ export function makeWork() {
   const status = element("div", { class: "status", hidden: true }, label, progress, cancel);
   const said = element("p", { class: "unseen", role: "status" });
   const error = element("p", { class: "error", role: "alert", hidden: true });
+  const root = element("div", { class: "work", tabindex: -1 }, status, said, error);
   /** @type {AbortController | null} */
   let running = null;
 
@@ -30,7 +31,7 @@ export function makeWork() {
   }
 
   return {
-    root: element("div", {}, status, said, error),
+    root,
     say,
     setShare,
     /** @param {import("./api.js").Progress} now */
@@ -61,6 +62,8 @@ export function makeWork() {
       }
       if (running !== mine) return;
       running = null;
+      // The focus of whoever has cancelled would be lost with the button.
+      if (status.contains(document.activeElement)) root.focus();
       status.hidden = true;
       label.textContent = "";
     },
