@@ -132,6 +132,20 @@ def test_names_that_are_none(service, name):
         assert (answer.status, answer.error[0]) in {(404, "no_job"), (404, "not_found"), (405, "method_not_allowed")}
 
 
+def test_nobody_comes_to_a_job_without_its_name(service, client, recording):
+    job = client.submit(recording, model="identity").id
+    assert call(service.address, "GET", "/v1/jobs").status == 405  # there is no list
+    near = [job[:-1], job[1:], job.swapcase(), f"{job}x", f"{job[:-1]}_", f"{job[:-1]}%25", "%25", "*", f"x/../{job}"]
+    for name in near:
+        for method, suffix in (("GET", ""), ("GET", "/result"), ("DELETE", "")):
+            answer = call(service.address, method, f"/v1/jobs/{name}{suffix}")
+            assert (answer.status, answer.error[0]) in {(404, "no_job"), (404, "not_found")}, name
+        answer = post(service.address, part("file", recording.read_bytes()), part("model", name))
+        assert (answer.status, answer.error[0]) == (422, "unknown_model"), name
+    assert wait(client, job).state == "done"
+    client.delete(job)
+
+
 def test_names_are_long_and_by_chance(tmp_path, recording):
     store = in_the_store(tmp_path / "state", recording, 20)
     names = {job.id for job in store.all()}

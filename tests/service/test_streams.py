@@ -187,6 +187,16 @@ def test_a_model_that_fails(service):
     assert "exploding" in sentence
 
 
+def test_a_failure_of_the_service_shows_nothing_of_it(service, monkeypatch):
+    def fail(fields):
+        raise RuntimeError("at /secret/place")
+
+    monkeypatch.setattr(streams.StreamFields, "checked", fail)
+    with opened(service.address) as connection:
+        connection.send('{"rate": 16000, "format": "f32le"}')
+        assert refused(connection) == ("internal", 1011, "the service failed: see its log")
+
+
 def test_a_client_that_says_nothing(service, monkeypatch):
     monkeypatch.setattr(streams, "FIRST_FRAME_SECONDS", 0.05)
     monkeypatch.setattr(streams, "IDLE_SECONDS", 0.2)
