@@ -11,6 +11,8 @@ from ..calls import serving
 from ..test_adaptation import FUNCTIONS  # noqa: F401 (of the fixture `functions`)
 from .test_page import check_accessibility
 
+IS_FOCUSED = "element => element === document.activeElement"
+
 
 @pytest.fixture(scope="module")
 def adapting(tmp_path_factory, functions):
@@ -70,21 +72,26 @@ def test_a_room_is_learned_compared_and_downloaded(adapting, open_page, recordin
         assert page.locator(".lane.heard .lane-label").text_content() == label
     check_accessibility(page)
 
-    page.get_by_role("button", name="Delete the model and start again").click()
+    page.get_by_role("button", name="Delete the model and start again").press("Enter")
     page.get_by_role("button", name="Choose recordings").wait_for()
+    assert page.get_by_role("button", name="Choose recordings").evaluate(IS_FOCUSED)
     page.reload()
     page.get_by_role("button", name="Choose recordings").wait_for()
 
 
 @pytest.mark.slow
 def test_who_cancels_leaves_nothing(adapting, open_page, recordings):
+    """By keyboard: the focus is never lost with a button that goes away."""
     page = open_page("/#adapt", address=adapting.address)
     choose(page, recordings)
-    page.get_by_role("button", name="Adapt", exact=True).click()
+    page.get_by_role("button", name="Adapt", exact=True).press("Enter")
     page.locator(".curve svg").wait_for()
+    page.keyboard.press("Tab")
+    assert page.locator("#adapt").get_by_role("button", name="Cancel").evaluate(IS_FOCUSED)
     with page.expect_request(lambda request: request.method == "DELETE"):
-        page.locator("#adapt").get_by_role("button", name="Cancel").click()
+        page.keyboard.press("Enter")
     page.get_by_role("button", name="Choose recordings").wait_for()
+    assert page.locator("#adapt .work").evaluate(IS_FOCUSED)
     assert page.evaluate("sessionStorage.length") == 0
 
 

@@ -9,6 +9,13 @@ from sottovoce.service.page import read_assets
 from ..calls import call
 
 PHONE_WIDTH = 360
+# Its label without the options of a choice, or its text.
+NAME_OF_FOCUSED = """() => {
+  const focused = document.activeElement;
+  const [label] = focused.labels?.length ? focused.labels : [focused];
+  return [...label.childNodes].filter((node) => node.nodeName !== "SELECT" && node.nodeName !== "OUTPUT")
+    .map((node) => node.textContent).join("").trim();
+}"""
 
 
 def test_files_are_served_with_their_kind_and_nothing_else_may_run(page_service):
@@ -47,6 +54,32 @@ def test_sections_are_chosen_by_keyboard_and_address(open_page):
     assert page.locator("main > section:visible").get_attribute("id") == "adapt"
     assert page.url.endswith("#adapt")
     assert page.get_by_role("tab", name="Adapt").evaluate("tab => tab === document.activeElement")
+
+
+def test_the_tab_key_goes_through_the_live_section_in_order(open_page):
+    page = open_page("/#live")
+    page.get_by_role("tab", name="Live").focus()
+    found = []
+    for _ in range(8):
+        page.keyboard.press("Tab")
+        found.append(page.evaluate(NAME_OF_FOCUSED))
+    assert found == [
+        *("Microphone", "Output", "Model", "Noise reduction", "Room sound"),
+        *("I wear headphones: play the sound", "Start", "Strength"),
+    ]
+
+
+def test_a_file_that_is_dropped_beside_the_section_leaves_the_page_as_it_is(open_page):
+    page = open_page("/#live")
+    assert (
+        page.evaluate(
+            """() => {
+          const event = new DragEvent("drop", { bubbles: true, cancelable: true, dataTransfer: new DataTransfer() });
+          return document.querySelector("h1").dispatchEvent(event);
+        }"""
+        )
+        is False
+    )  # the browser does not open it
 
 
 def test_nobody_is_kept_out(open_page):

@@ -134,6 +134,7 @@ export function mount(section) {
     result.hidden = false;
     result.replaceChildren(
       element("p", { class: "hint" }, "This takes some minutes. You can do something else meanwhile, as long as this tab stays open."),
+      element("p", { class: "hint" }, "The loss jumps from step to step. What counts is the comparison of both models at the end."),
       curve,
     );
     const path = `v1/jobs/${id}`;

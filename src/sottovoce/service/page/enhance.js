@@ -190,7 +190,7 @@ function makeSource(onFile) {
     if (file) onFile(file);
   });
   const choose = element("button", { type: "button", class: "primary", click: () => field.click() }, "Choose a recording");
-  const record = element("button", { type: "button", click: () => void toggle() }, "Record");
+  const record = element("button", { type: "button", class: "record", click: () => void toggle() }, "Record");
   const level = element("meter", { min: 0, max: 1, hidden: true, "aria-label": "Level of the microphone" });
   const status = element("p", { class: "hint", role: "status" }, "or drop one here");
   /** @type {{recording: WavRecording, close: () => Promise<void>} | null} */
