@@ -134,6 +134,33 @@ def test_metadata_say_what_a_reader_must_know(exported):
     assert parse_settings(metadata.settings, "metadata") == settings
 
 
+def slow_for_single_frames(graph):
+    """Names of nodes that ONNX Runtime computes value by value where tensors have one frame."""
+    described = onnx.shape_inference.infer_shapes(graph).graph
+    axes = {
+        value.name: len(value.type.tensor_type.shape.dim)
+        for value in (*described.input, *described.value_info, *described.output)
+    }
+    single = {tensor.name: len(tensor.dims) for tensor in graph.graph.initializer if np.prod(tensor.dims) == 1}
+    elementwise = {"Add", "Div", "Greater", "LessOrEqual", "Max", "Mul", "Sub", "Where"}
+    return [
+        node.name or node.output[0]
+        for node in graph.graph.node
+        if node.op_type in ("Pow", "Softplus")
+        or (node.op_type in elementwise and any(single.get(name, 9) < axes[node.output[0]] for name in node.input))
+    ]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_single_frames_are_cheap_in_bundled_files(name):
+    assert slow_for_single_frames(onnx.load(MODELS[name])) == []
+
+
+@traced
+def test_single_frames_are_cheap_in_any_file(exported):
+    assert slow_for_single_frames(onnx.load(exported("small")[2])) == []
+
+
 @traced
 def test_file_is_a_valid_onnx_model_and_tells_nothing_else(exported):
     _, _, path = exported("small")

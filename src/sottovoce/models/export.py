@@ -36,6 +36,8 @@ _CHECK_SECONDS = 1.0
 _MAX_DEVIATION_DB = -80.0
 # Singular values so far below the largest are rounding of a product of two matrices.
 _RANK_TOLERANCE = 1e-2
+# Operators that take a constant for all values of a tensor.
+_ELEMENTWISE = frozenset(("Add", "Div", "Greater", "GreaterOrEqual", "LessOrEqual", "Max", "Mul", "Sub", "Where"))
 
 _log = logging.getLogger(__name__)
 
@@ -219,6 +221,66 @@ def _with_fixed_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
+def _with_cheap_frames(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph with operators that ONNX Runtime computes fast when frames come one by one.
+
+    Its loop over a tensor whose last axis has one value calls a function for each value, unless the constant that
+    meets the tensor has as many axes. Powers and the softplus are calls of the C library for each value, while
+    logarithms and exponential functions are computed eight at a time.
+    """
+    graph = model.graph
+    described = onnx.shape_inference.infer_shapes(model).graph
+    axes = {
+        value.name: len(value.type.tensor_type.shape.dim)
+        for value in (*described.input, *described.value_info, *described.output)
+    }
+    constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    nodes: list[onnx.NodeProto] = []
+
+    def add(operator: str, inputs: list[str], output: str) -> str:
+        nodes.append(onnx.helper.make_node(operator, inputs, [output]))
+        axes[output] = max(axes.get(name, 0) for name in inputs)
+        return output
+
+    def add_constant(value: NDArray[np.generic], name: str) -> str:
+        if name not in constants:
+            constants[name] = value
+            graph.initializer.append(onnx.numpy_helper.from_array(value, name))
+        return name
+
+    for node in graph.node:
+        first, output = node.input[0] if node.input else "", node.output[0]
+        if node.op_type == "Cast" and first in constants:
+            kind = onnx.helper.tensor_dtype_to_np_dtype(node.attribute[0].i)
+            add_constant(constants[first].astype(kind), output)
+        elif node.op_type == "Pow" and constants.get(node.input[1], np.zeros(2)).size == 1:
+            # Networks take squares of what has a sign, and other powers of amplitudes alone, which are above 0.
+            if constants[node.input[1]] == 2:
+                add("Mul", [first, first], output)
+            else:
+                add(
+                    "Exp",
+                    [add("Mul", [add("Log", [first], f"{output}_log"), node.input[1]], f"{output}_power")],
+                    output,
+                )
+        elif node.op_type == "Softplus":
+            # The exporter takes the input itself where it is large.
+            one = add_constant(np.array(1, np.float32), "one")
+            add("Log", [add("Add", [add("Exp", [first], f"{output}_exp"), one], f"{output}_sum")], output)
+        else:
+            nodes.append(node)
+    for node in nodes:
+        if node.op_type in _ELEMENTWISE:
+            rank = max(axes.get(name, 0) for name in node.input)
+            for place, name in enumerate(node.input):
+                if name in constants and constants[name].size == 1 and constants[name].ndim < rank:
+                    node.input[place] = add_constant(constants[name].reshape((1,) * rank), f"{name}_of_{rank}_axes")
+    del graph.node[:]
+    graph.node.extend(nodes)
+    _drop_idle(graph)
+    return model
+
+
 def _drop_idle(graph: onnx.GraphProto) -> None:
     """Remove nodes and constants that lead to no output: a runtime computes such nodes, and warns of the constants."""
     used = {output.name for output in graph.output}
@@ -304,7 +366,7 @@ def export_model(
         command=provenance.command,
         settings=settings.model_dump(mode="json"),
     )
-    graph = _with_fixed_shapes(_simplified(_with_weights(_trace(frontend, settings.model), system)))
+    graph = _with_cheap_frames(_with_fixed_shapes(_simplified(_with_weights(_trace(frontend, settings.model), system))))
     _forget_origin(graph)
     entry = graph.metadata_props.add()
     entry.key, entry.value = METADATA_KEY, metadata.to_json()
