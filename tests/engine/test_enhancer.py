@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import sottovoce
-from sottovoce.engine.enhancer import Enhancer
+from sottovoce.engine.enhancer import Enhancer, advance
 from sottovoce.engine.frames import FrameStream
 from sottovoce.engine.model import Model
 from sottovoce.engine.upper_band import UpperBand
@@ -711,3 +711,94 @@ def test_a_model_without_a_choice_of_the_room_has_natural_alone(small):
         small.enhance(waveform, 16000, room="dry")
     with pytest.raises(ConfigError, match="found room 'hall', expected natural, keep or dry"):
         small.enhance(waveform, 16000, room="hall")
+
+
+class TestTogether:
+    """Streams that go through the network in one call, against each of them alone."""
+
+    ORDERS = (
+        ("live", 16000, 1, {}),
+        ("live", 16000, 2, {"limit_db": 12.0, "room": "dry"}),
+        ("default", 16000, 1, {"mix": 0.5}),
+        ("live", 48000, 2, {"linked": True, "limit_db": 20.0}),
+        ("default", 44100, 3, {"removed": True}),
+        ("live", 8000, 1, {}),
+        ("live", 22050, 1, {"full_band": False}),
+    )
+
+    def test_streams_that_come_and_go_get_what_they_get_alone(self):
+        """Of any model, rate, channels and options, in blocks of any length; only the last bits are others."""
+        rng = np.random.default_rng(0)
+        enhancers = {name: sottovoce.load(name) for name in MODELS}
+        open_streams, counts = [], []
+        for turn in range(25):
+            if turn % 2 == 0 and turn // 2 < len(self.ORDERS):
+                name, rate, channels, options = self.ORDERS[turn // 2]
+                alone, one_of_many = (enhancers[name].stream(rate, channels, live=True, **options) for _ in range(2))
+                open_streams.append((alone, one_of_many, [], []))
+            for alone, one_of_many, expected, _ in open_streams:
+                block = noise(alone.channels, int(rng.integers(0, alone.sample_rate // 20)), seed=turn)
+                one_of_many.append(block)
+                expected.append(alone.push(block))
+            leaving = open_streams[:1] if turn in (13, 20) else []
+            for _, one_of_many, *_ in leaving:
+                one_of_many.end()
+            while waiting := [stream for _, stream, *_ in open_streams if stream.waiting_frames]:
+                counts.append(len(waiting))
+                advance(waiting, most=8)
+            for alone, _, expected, _ in leaving:
+                expected.append(alone.flush())
+            for _, one_of_many, expected, found in open_streams:
+                found.append(one_of_many.take())
+                np.testing.assert_allclose(
+                    np.concatenate(found, axis=1), np.concatenate(expected, axis=1), rtol=0, atol=1e-6
+                )
+            open_streams = open_streams[len(leaving) :]
+        assert max(counts) > 4
+
+    @pytest.mark.parametrize("orders", [[(16000, 1), (16000, 1)], [(48000, 2), (16000, 1), (44100, 1)]])
+    def test_a_model_that_lags(self, late, orders):
+        waveforms = [noise(channels, rate // 4, seed=rate) for rate, channels in orders]
+        streams = [late.stream(rate, channels, live=True) for rate, channels in orders]
+        pieces = [[] for _ in streams]
+        for part in range(10):
+            for stream, waveform in zip(streams, waveforms, strict=True):
+                stream.append(waveform[:, part * waveform.shape[1] // 10 : (part + 1) * waveform.shape[1] // 10])
+                if part == 9:
+                    stream.end()
+            while waiting := [stream for stream in streams if stream.waiting_frames]:
+                advance(waiting)
+            for stream, found in zip(streams, pieces, strict=True):
+                found.append(stream.take())
+        for found, waveform, (rate, _) in zip(pieces, waveforms, orders, strict=True):
+            expected = streamed(late, waveform, rate, [rate // 40], live=True)
+            np.testing.assert_allclose(np.concatenate(found, axis=1), expected, rtol=0, atol=1e-6)
+
+    def test_one_that_fails_ends_no_other(self, exploding):
+        streams = [exploding.stream(16000, live=True) for _ in range(3)]
+        for turn in range(3):
+            for number, stream in enumerate(streams):
+                stream.append(noise(1, 800) if (turn, number) == (1, 1) else np.zeros((1, 800), np.float32))
+            while waiting := [stream for stream in streams if stream.waiting_frames]:
+                advance(waiting)
+            for number, stream in enumerate(streams):
+                if turn and number == 1:
+                    with pytest.raises(ModelError, match="no numbers"):
+                        stream.take()
+                else:
+                    assert not stream.take().any()
+
+    def test_a_call_is_no_longer_than_it_may_be(self, exploding, monkeypatch):
+        sizes = []
+        run = exploding.model.run
+        monkeypatch.setattr(
+            exploding.model, "run", lambda spectra, past: (sizes.append(spectra.shape), run(spectra, past))[1]
+        )
+        streams = [exploding.stream(16000, channels) for channels in (1, 3)]
+        for stream in streams:
+            stream.append(np.zeros((stream.channels, 8000), np.float32))
+        while waiting := [stream for stream in streams if stream.waiting_frames]:
+            advance(waiting, most=16)
+        frames = [rows * count for rows, _, _, count in sizes]
+        assert max(frames) == 16
+        assert sum(frames) == 4 * (8000 // exploding.stft.hop)

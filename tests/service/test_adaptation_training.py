@@ -1,7 +1,6 @@
 """What a process of the service does to adapt a model, with real trainings of seconds: the command's file and words."""
 
 import inspect
-import os
 import shutil
 from dataclasses import replace
 
@@ -42,9 +41,8 @@ def place(tmp_path_factory):
 
 
 @pytest.fixture
-def order(tmp_path, place, monkeypatch):
+def order(tmp_path, place):
     """Takes recordings, as if they had been sent."""
-    monkeypatch.setattr(adaptation, "_NICENESS", os.getpriority(os.PRIO_PROCESS, 0))
 
     def order_(*recordings):
         folder = tmp_path / "job" / "recordings"

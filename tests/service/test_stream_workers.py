@@ -7,10 +7,12 @@ import signal
 import numpy as np
 import pytest
 
+from sottovoce.engine.enhancer import Enhancer, Stream
 from sottovoce.engine.options import EnhanceOptions
 from sottovoce.service.errors import ServiceError
 from sottovoce.service.stream_work import StreamOrder
 from sottovoce.service.stream_workers import StreamWorkers
+from sottovoce.signal.pcm import PcmFormat
 
 SOUND = np.full(1600, 0.5, "<f4").tobytes()
 
@@ -25,9 +27,9 @@ def run(scenario, count=2):
         try:
             await scenario(workers)
         finally:
-            processes = [worker._process for worker in workers._workers]
+            processes = [worker.process for worker in workers._workers]
             await workers.stop()
-            assert all(process.returncode is not None for process in processes)
+            assert all(process.get_returncode() is not None for process in processes)
 
     asyncio.run(whole())
 
@@ -53,7 +55,7 @@ def test_streams_are_spread_and_independent(identity):
 def test_a_process_that_ends_takes_its_streams_and_is_replaced(identity):
     async def scenario(workers):
         async with workers.open(identity, order()) as first:
-            os.kill(first._worker._process.pid, signal.SIGKILL)
+            os.kill(first._worker.process.get_pid(), signal.SIGKILL)
             for _ in range(2):
                 with pytest.raises(ServiceError, match="the process of the stream has ended: connect again") as error:
                     await first.push(SOUND)
@@ -71,5 +73,83 @@ def test_a_stream_that_is_left_in_the_middle_disturbs_no_other(identity):
             await asyncio.sleep(0)
             pushing.cancel()
             assert len(await second.push(SOUND) + await second.flush()) == len(SOUND)
+
+    run(scenario, count=1)
+
+
+@pytest.fixture(scope="module")
+def enhancers():
+    return {name: Enhancer.from_pretrained(name) for name in ("live", "default")}
+
+
+def test_streams_of_one_process_take_turns(enhancers):
+    """Of several models, formats, rates and options at once, some of which end in the middle: each as if alone."""
+    orders = [
+        StreamOrder("live", 16_000, 1, "s16le", EnhanceOptions()),
+        StreamOrder("live", 16_000, 1, "f32le", EnhanceOptions(limit_db=12.0)),
+        StreamOrder("default", 16_000, 1, "s16le", EnhanceOptions(mix=0.5)),
+        StreamOrder("live", 48_000, 2, "s16le", EnhanceOptions(linked=True, room="dry")),
+        StreamOrder("default", 44_100, 1, "f32le", EnhanceOptions(removed=True)),
+    ]
+
+    async def talk(workers, number, order):
+        """Give what came back, and what the engine gives alone, as samples of 16 bits."""
+        pcm = PcmFormat(order.format, order.channels)
+        rng = np.random.default_rng(number)
+        alone = Stream(enhancers[order.model], order.rate, order.channels, order.options, live=True)
+        found, expected = [], []
+        async with workers.open(enhancers[order.model], order) as stream:
+            for _ in range(5 + 3 * number):
+                sound = pcm.encode(rng.normal(0, 0.1, (order.channels, order.rate // 50)).astype(np.float32))
+                found.append(await stream.push(sound))
+                expected.append(pcm.encode(alone.push(pcm.decode(sound))))
+            if number % 2:  # the others leave without a farewell
+                found.append(await stream.flush())
+                expected.append(pcm.encode(alone.flush()))
+        steps = [2**15 * pcm.decode(b"".join(parts)) for parts in (found, expected)]
+        np.testing.assert_allclose(*steps, rtol=0, atol=1)
+
+    async def scenario(workers):
+        await asyncio.gather(*(talk(workers, number, order) for number, order in enumerate(orders)))
+
+    run(scenario, count=1)
+
+
+def test_a_model_that_fails_for_one_goes_on_for_others(exploding):
+    silence = bytes(len(SOUND))
+
+    async def scenario(workers):
+        async with (
+            workers.open(exploding, order()) as first,
+            workers.open(exploding, order()) as second,
+            workers.open(exploding, order()) as third,
+        ):
+            for turn in range(3):
+                sounds = [silence, SOUND if turn == 1 else silence, silence]
+                answers = await asyncio.gather(
+                    *(stream.push(sound) for stream, sound in zip((first, second, third), sounds, strict=True)),
+                    return_exceptions=True,
+                )
+                assert [isinstance(answer, ServiceError) for answer in answers] == [False, turn > 0, False]
+                assert not any(answers[0]) and not any(answers[2])
+            assert answers[1].code == "model_failed"
+
+    run(scenario, count=1)
+
+
+def test_a_long_block_lets_others_pass(enhancers):
+    """Its frames go through the network in many turns, in which others have theirs."""
+    long, short = (StreamOrder("live", 16_000, channels, "f32le", EnhanceOptions()) for channels in (16, 1))
+
+    async def scenario(workers):
+        async with workers.open(enhancers["live"], long) as first, workers.open(enhancers["live"], short) as second:
+            ended = []
+
+            async def push(stream, sound):
+                await stream.push(sound)
+                ended.append(stream)
+
+            await asyncio.gather(push(first, 16 * 4 * SOUND), push(second, SOUND[:2048]))
+            assert ended == [second, first]
 
     run(scenario, count=1)

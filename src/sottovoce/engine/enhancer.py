@@ -1,12 +1,14 @@
 """Enhancement of arrays and of streams: the same engine, the same samples."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sottovoce.engine.frames import FrameStream
+from sottovoce.engine import frames
+from sottovoce.engine.frames import FRAMES_AT_ONCE, FrameStream
 from sottovoce.engine.model import Float32Array, Model
 from sottovoce.engine.options import EnhanceKeywords, EnhanceOptions
 from sottovoce.engine.upper_band import UpperBand
@@ -128,6 +130,9 @@ class Stream:
     size of its own input sample where that is larger, which needs no memory of other samples and so no look-ahead.
     `Enhancer.stream` makes one.
 
+    Whoever has many streams at once sends them through the network together, which costs less: `append` and `end` take
+    what `push` and `flush` would, `advance` is called while streams have `waiting_frames`, and `take` gives the rest.
+
     Args:
         enhancer: The engine.
         sample_rate: Rate of the signal in Hz.
@@ -193,6 +198,7 @@ class Stream:
         self._input = SampleQueue(self.channels)
         self._new = 0
         self._wanted = self._to_model.missing(self._frames.missing)
+        self._is_advanced = False
         self._flushed = False
 
     @property
@@ -239,8 +245,8 @@ class Stream:
             )
         count = block.shape[1]
         if count <= self._piece:
-            return self._take(block)
-        pieces = [self._take(block[:, start : start + self._piece]) for start in range(0, count, self._piece)]
+            return self._push(block)
+        pieces = [self._push(block[:, start : start + self._piece]) for start in range(0, count, self._piece)]
         return np.concatenate(pieces, axis=1)
 
     def flush(self) -> Float32Array:
@@ -251,35 +257,54 @@ class Stream:
 
         Raises:
             ValueError: The stream was flushed before.
+            ModelError: The network fails, or gives what is no sound.
+        """
+        self.end()
+        return self._advanced()
+
+    def append(self, block: Float32Array) -> None:
+        """Take some samples, and leave them waiting.
+
+        Args:
+            block: Samples `(channels, n)`, as those of `push`, of a fraction of a second: longer blocks take memory.
+        """
+        self._input.append(block)
+        self._new += block.shape[1]
+        # Until there is enough for a frame, a block costs no more than its copy.
+        if self._new >= self._wanted:
+            self._resample()
+
+    def end(self) -> None:
+        """End the signal, and leave the rest waiting.
+
+        Raises:
+            ValueError: The stream was flushed before.
         """
         if self._flushed:
             raise ValueError("found a second flush, expected one at the end of a signal: call reset for a new one")
         self._flushed = True
         # There and back, the resamplers give at least as many samples as came in.
-        return self._advance(last=True)
+        self._resample()
 
-    def _take(self, block: NDArray[np.floating]) -> Float32Array:
-        if block.dtype != np.float32:
-            with np.errstate(over="ignore"):
-                block = block.astype(np.float32)
-        self._input.append(block)
-        self._new += block.shape[1]
-        # Until there is enough for a frame, a block costs no more than its copy.
-        if self._new < self._wanted:
+    @property
+    def waiting_frames(self) -> int:
+        """Number of frames that have not gone through the network."""
+        return self._frames.waiting_frames
+
+    def take(self) -> Float32Array:
+        """Give what is ready.
+
+        Returns:
+            Enhanced samples `(channels, m)`.
+
+        Raises:
+            ModelError: The network has failed, or has given what is no sound.
+        """
+        if not self._is_advanced:
             return np.zeros((self.channels, 0), np.float32)
-        return self._advance()
-
-    def _advance(self, last: bool = False) -> Float32Array:
-        """Send the new samples through resamplers and model, and give what is complete."""
-        waiting = self._input.waiting()
-        new = waiting[:, waiting.shape[1] - self._new :]
-        self._new = 0
-        # Every comparison with NaN is false.
-        new[~(np.abs(new) < _LIMIT)] = 0
-        if self._upper_band is not None:
-            self._upper_band.append(new, last)
-        enhanced, gains = self._frames.push(self._to_model.push(new, last), last)
-        enhanced = self._from_model.push(enhanced, last)
+        self._is_advanced = False
+        enhanced, gains = self._frames.take()
+        enhanced = self._from_model.push(enhanced, self._flushed)
         self._wanted = self._to_model.missing(self._frames.missing)
         count = min(enhanced.shape[1], len(self._input))
         if gains is not None:
@@ -289,6 +314,30 @@ class Stream:
             self._mixed(enhanced[:, start : min(start + self._piece, count)]) for start in range(0, count, self._piece)
         ]
         return np.concatenate(pieces, axis=1) if pieces else enhanced[:, :0]
+
+    def _push(self, block: NDArray[np.floating]) -> Float32Array:
+        if block.dtype != np.float32:
+            with np.errstate(over="ignore"):
+                block = block.astype(np.float32)
+        self.append(block)
+        return self._advanced()
+
+    def _advanced(self) -> Float32Array:
+        while self.waiting_frames:
+            advance([self])
+        return self.take()
+
+    def _resample(self) -> None:
+        """Send the new samples to the model's rate."""
+        waiting = self._input.waiting()
+        new = waiting[:, waiting.shape[1] - self._new :]
+        self._new = 0
+        self._is_advanced = True
+        # Every comparison with NaN is false.
+        new[~(np.abs(new) < _LIMIT)] = 0
+        if self._upper_band is not None:
+            self._upper_band.append(new, self._flushed)
+        self._frames.append(self._to_model.push(new, self._flushed), self._flushed)
 
     def _mixed(self, enhanced: Float32Array) -> Float32Array:
         """Put the next enhanced samples together with the input that belongs to them."""
@@ -301,6 +350,23 @@ class Stream:
         ceiling = np.maximum(np.abs(dry), np.float32(1))
         enhanced = np.clip(enhanced, -ceiling, ceiling)
         return dry - enhanced if self._removed else enhanced
+
+
+def advance(streams: Sequence[Stream], most: int = FRAMES_AT_ONCE) -> None:
+    """Send frames of some streams through their networks: in one call those that have one network, as many of each.
+
+    In one call with others, a stream gets other rounding than alone: amplitudes differ by less than 1e-5 of the largest
+    in the frame. Where the network fails for a stream, its own `take` says so, and the others go on.
+
+    Args:
+        streams: Streams that have `waiting_frames`.
+        most: Frames of all channels of a network at once, which bounds memory and time; but one of each stream goes.
+    """
+    by_model: dict[int, list[FrameStream]] = {}
+    for stream in streams:
+        by_model.setdefault(id(stream._frames.model), []).append(stream._frames)
+    for group in by_model.values():
+        frames.advance(group, most)
 
 
 class _GainCurve:

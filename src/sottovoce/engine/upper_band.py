@@ -7,6 +7,7 @@ import numpy as np
 from sottovoce.engine.model import Float32Array
 from sottovoce.signal.queue import SampleQueue
 from sottovoce.signal.stft import MultiResolutionSTFT
+from sottovoce.signal.windows import sliding_windows
 
 # The upper part of the model's band, as shares of the lower of both rates: 4 to 7.5 kHz at 16 kHz and above.
 _UPPER_BAND = (0.25, 0.47)
@@ -124,7 +125,7 @@ class UpperBand:
         past = self._energies.shape[-1]
         energies = np.concatenate([self._energies, energies], axis=-1)
         self._energies = energies[..., energies.shape[-1] - past :]
-        after, before = np.lib.stride_tricks.sliding_window_view(energies, past + 1, axis=-1).mean(axis=-1) + _SILENCE
+        after, before = sliding_windows(energies, past + 1).mean(axis=-1) + _SILENCE
         gains: Float32Array = np.minimum(np.sqrt(after / before), np.float32(1))
         if self._sample_rate <= self._model_rate:
             return gains
@@ -138,7 +139,7 @@ class UpperBand:
     def _measure(self, count: int) -> None:
         """Take the energy of the next frames in the octave above the model's band."""
         ends = (self._measured + 1 + np.arange(count)) * self._hop * self._sample_rate // self._model_rate
-        frames = np.lib.stride_tricks.sliding_window_view(self._waiting.waiting(), self._taper.size, axis=1)
+        frames = sliding_windows(self._waiting.waiting(), self._taper.size)
         spectra = np.fft.rfft(frames[:, ends - self._end] * self._taper, self._transform)[..., self._octave]
         self._waiting.take(int(ends[-1]) - self._end)
         self._measured, self._end = self._measured + count, int(ends[-1])

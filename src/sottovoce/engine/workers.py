@@ -14,7 +14,7 @@ from types import FrameType, TracebackType
 from typing import IO, Any, NoReturn, Self, TypeVar, cast
 
 # Started like this, a process does not run the main program of this one again.
-_PROGRAM = "import sys; sys.path[:] = {path!r}; from sottovoce.engine.workers import serve; serve({leads})"
+_PROGRAM = "import sys; sys.path[:] = {path!r}; from sottovoce.engine.workers import serve; serve({leads}, {niceness})"
 # A process that was asked to end, and is not within compiled code, takes as long as a block.
 _END_SECONDS = 2.0
 
@@ -35,10 +35,12 @@ class Workers:
         engine: What each of them gets once, for all functions that it calls: an enhancer, or several.
         single_use: Whether a process ends after one call, and takes along, whenever it ends, those that it has started
             itself: for work that takes much memory, or processes of its own.
+        niceness: By how much others go first, as of `nice`; without effect on Windows.
     """
 
-    def __init__(self, engine: object, *, single_use: bool = False) -> None:
+    def __init__(self, engine: object, *, single_use: bool = False, niceness: int = 0) -> None:
         self._single_use = single_use
+        self._niceness = niceness
         # They log as this process does.
         level = logging.getLogger("sottovoce").getEffectiveLevel()
         self._greeting = pickle.dumps((engine, level))
@@ -105,7 +107,7 @@ class Workers:
             if worker.is_running:
                 return worker
             self._end([worker])
-        worker = _Worker(self._greeting, leads=self._single_use)
+        worker = _Worker(self._greeting, leads=self._single_use, niceness=self._niceness)
         with self._lock:
             self._all.append(worker)
         return worker
@@ -162,12 +164,12 @@ class _FunctionError(Exception):
 class _Worker:
     """One process, seen from here; it may lead a group, of those that it starts itself."""
 
-    def __init__(self, greeting: bytes, *, leads: bool) -> None:
+    def __init__(self, greeting: bytes, *, leads: bool, niceness: int) -> None:
         import subprocess  # here, since a single recording needs none
 
         # What compiled code prints when it ends the process is of no use to anybody here.
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM.format(path=sys.path, leads=leads)],
+            [sys.executable, "-c", _PROGRAM.format(path=sys.path, leads=leads, niceness=niceness)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -232,14 +234,17 @@ def _cause_of_death(code: int) -> str:
         return f"signal {-code}"
 
 
-def serve(leads: bool = False) -> None:
+def serve(leads: bool = False, niceness: int = 0) -> None:
     """Be a worker: take functions from standard input and answer on standard output until the input ends.
 
     Args:
         leads: Whether to end within a function, too, when the process ends that this one works for, and with all
             processes that this one has started.
+        niceness: By how much others go first.
     """
     heed_signals()
+    if niceness and hasattr(os, "nice"):  # before compiled code starts its threads
+        os.nice(niceness)
     if not leads or not hasattr(os, "killpg"):
         _work_off_tasks()
         return

@@ -24,8 +24,6 @@ from sottovoce.signal import audio
 OUTPUT = "adapted"
 """Name of the folder, beside the recordings, in which the training goes on after a restart."""
 
-# What is listened to wins over what is trained.
-_NICENESS = 10
 _REPORT_SECONDS = 0.5
 _BLOCK_FRAMES = 2**16
 _STAGE = "joint"
@@ -71,8 +69,6 @@ def adapt_to_place(_: object, order: AdaptationOrder, *, advance: Callable[[Prog
         DataError: There is too little to learn from.
         ModelError: The checkpoint cannot be used.
     """
-    if hasattr(os, "setpriority"):  # before torch starts its threads
-        os.setpriority(os.PRIO_PROCESS, 0, _NICENESS)
     report = _Report(order, advance)
     warnings = Warnings()
     logging.getLogger("sottovoce").addHandler(warnings)

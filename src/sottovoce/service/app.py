@@ -58,6 +58,8 @@ log = logging.getLogger(__name__)
 _READ_BYTES = 2**18
 # A training says something after every step; before and behind it, libraries are loaded and models exported.
 _TRAINER_PATIENCE_SECONDS = 900.0
+# Who listens to live sound goes before who waits for a recording, and both go before a training.
+_NICENESS_OF_RECORDINGS, _NICENESS_OF_TRAINING = 5, 10
 STREAM_PATH = "/v1/audio/enhancements/stream"
 NOTES = "Sottovoce-Notes"
 """Header with what the client should know of its recording: a list of sentences, as JSON in ASCII."""
@@ -101,8 +103,14 @@ class _Parts:
         paths = settings.model_paths()
         enhancers = {name: _load(name, path) for name, path in paths.items()}
         prepare_folder(settings.folder)
-        self.pool = Pool(enhancers, workers=settings.workers, queue=settings.queue)
-        self.trainer = Pool({}, workers=1, patience_seconds=_TRAINER_PATIENCE_SECONDS, single_use=True)
+        self.pool = Pool(enhancers, workers=settings.workers, queue=settings.queue, niceness=_NICENESS_OF_RECORDINGS)
+        self.trainer = Pool(
+            {},
+            workers=1,
+            patience_seconds=_TRAINER_PATIENCE_SECONDS,
+            single_use=True,
+            niceness=_NICENESS_OF_TRAINING,
+        )
         self.jobs = Jobs(
             JobStore(settings.folder),
             {

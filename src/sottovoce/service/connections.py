@@ -87,7 +87,7 @@ class Connection(H11Protocol):
 class Socket(WebSocketsSansIOProtocol):
     """A WebSocket that is closed when its client does not read, and takes bounded memory whatever it sends.
 
-    uvicorn itself stops to read while the application has not taken the frame before.
+    uvicorn itself stops to read at every frame until the application has taken it, which costs two system calls.
     """
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -122,9 +122,14 @@ class Socket(WebSocketsSansIOProtocol):
             super().shutdown()
 
     def send_receive_event_to_app(self) -> None:
-        """Pass a message on."""
+        """Pass a message on; reading stops when there is a second one that the application has not taken."""
         self._is_spoken = True
+        is_paused, self.read_paused = self.read_paused, True
         super().send_receive_event_to_app()
+        self.read_paused = is_paused
+        if not is_paused and self.queue.qsize() > 1:
+            self.read_paused = True
+            self.transport.pause_reading()
 
     def handle_cont(self, event: Frame) -> None:
         """Take a part of a message."""

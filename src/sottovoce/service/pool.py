@@ -39,6 +39,7 @@ class Pool:
         queue: Number of recordings that may be admitted beyond those.
         patience_seconds: How long a process may say nothing before it counts as stuck.
         single_use: Whether a process ends after one call, with those that it has started.
+        niceness: By how much others go first, such as live streams.
     """
 
     def __init__(
@@ -49,8 +50,9 @@ class Pool:
         queue: int = 0,
         patience_seconds: float | None = None,
         single_use: bool = False,
+        niceness: int = 0,
     ) -> None:
-        self._workers = Workers(dict(enhancers), single_use=single_use)
+        self._workers = Workers(dict(enhancers), single_use=single_use, niceness=niceness)
         self._patience_seconds = patience_seconds
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="worker")
         self._slots = asyncio.Semaphore(workers)

@@ -1,19 +1,27 @@
 """What a process of live streams does; it knows nothing of HTTP."""
 
+import contextlib
 import gc
 import os
 import pickle
+import select
 import struct
+import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from sottovoce.engine.enhancer import Enhancer, Stream
+from sottovoce.engine.enhancer import Enhancer, Stream, advance
 from sottovoce.engine.options import EnhanceOptions
 from sottovoce.engine.workers import heed_signals
 from sottovoce.signal.pcm import PcmFormat, PcmName
 
 _LENGTH = struct.Struct("<I")
 READ_BYTES = 2**18
+# From the beginning of a turn to that of the next one, unless sound is waiting already: the more streams go through the
+# network at once, the less each of them costs. A stream alone waits for nobody.
+_GATHERING_SECONDS = 0.003
+# Frames of all channels in a turn, so that a long block makes no other stream wait for more than some milliseconds.
+_FRAMES_AT_ONCE = 32
 
 
 class StreamOrder(NamedTuple):
@@ -51,52 +59,99 @@ def serve() -> None:
     os.dup2(2, 1)
     streams = _LocalStreams()
     received = bytearray()
-    while chunk := os.read(0, READ_BYTES):
-        received += chunk
-        for number, kind, content in unpacked(received):
-            if kind == "load":
-                streams.load(*content)
-            elif kind == "unload":
-                streams.unload(content)
-            elif kind == "end":
-                streams.end(number)
-            else:
-                try:
-                    answer = streams.answer(number, kind, content)
-                except Exception as error:
-                    answer = error
-                answers.write(packed((number, answer)))
-                answers.flush()
+    begun = 0.0
+    while True:
+        # While a turn lasts, more sound comes, and joins the next one. Out of turn, it waits for more.
+        until = 0.0 if streams.is_working or len(streams) == 1 else begun + _GATHERING_SECONDS
+        while not streams.is_working or _is_readable(until - time.monotonic()):
+            if not (chunk := os.read(0, READ_BYTES)):
+                return
+            received += chunk
+            for message in unpacked(received):
+                streams.take(*message)
+        begun = time.monotonic()
+        if answered := streams.work():
+            answers.write(packed(answered))
+            answers.flush()
+
+
+def _is_readable(seconds: float) -> bool:
+    """Wait so long for something on standard input; Windows cannot say whether there is something, so there is not."""
+    return os.name == "posix" and bool(select.select([0], [], [], max(0.0, seconds))[0])
 
 
 class _LocalStreams:
-    """The streams of this process."""
+    """The streams of this process, which take turns: in each, one call of a network has some frames of all of them."""
 
     def __init__(self) -> None:
         self._enhancers: dict[str, Enhancer] = {}
         self._streams: dict[int, tuple[Stream, PcmFormat]] = {}
+        # What is wanted of streams, and answers that are not given yet.
+        self._wanted: dict[int, str] = {}
+        self._answers: list[tuple[int, object]] = []
 
-    def load(self, name: str, enhancer: Enhancer) -> None:
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    @property
+    def is_working(self) -> bool:
+        """Whether somebody waits for an answer."""
+        return bool(self._wanted or self._answers)
+
+    def take(self, number: int, kind: str, content: Any) -> None:
+        """Take a message."""
+        if kind == "load":
+            self._load(*content)
+        elif kind == "unload":
+            del self._enhancers[content]
+        elif kind == "end":
+            self._streams.pop(number, None)
+            self._wanted.pop(number, None)
+        else:
+            with self._failing(number):
+                self._begin(number, kind, content)
+
+    def work(self) -> list[tuple[int, object]]:
+        """Do the next turn; gives the answers to those whose sound is through, with the numbers of their streams."""
+        at_work = [self._streams[number][0] for number in self._wanted]
+        if waiting := [stream for stream in at_work if stream.waiting_frames]:
+            advance(waiting, _FRAMES_AT_ONCE)
+        for number, kind in list(self._wanted.items()):
+            stream, pcm = self._streams[number]
+            if not stream.waiting_frames:
+                del self._wanted[number]
+                with self._failing(number):
+                    self._answers.append((number, pcm.encode(stream.take())))
+                    if kind == "flush":
+                        stream.reset()
+        answers, self._answers = self._answers, []
+        return answers
+
+    def _load(self, name: str, enhancer: Enhancer) -> None:
         self._enhancers[name] = enhancer
         # What stays needs not be looked at whenever garbage is collected.
         gc.collect()
         gc.freeze()
 
-    def unload(self, name: str) -> None:
-        del self._enhancers[name]
-
-    def answer(self, number: int, kind: str, content: Any) -> object:
+    def _begin(self, number: int, kind: str, content: Any) -> None:
+        """Begin what is wanted of a stream."""
         if kind == "begin":
             order: StreamOrder = content
-            stream = Stream(self._enhancers[order.model], order.rate, order.channels, order.options, live=True)
-            self._streams[number] = stream, PcmFormat(order.format, order.channels)
-            return stream.latency_seconds
+            begun = Stream(self._enhancers[order.model], order.rate, order.channels, order.options, live=True)
+            self._streams[number] = begun, PcmFormat(order.format, order.channels)
+            self._answers.append((number, begun.latency_seconds))
+            return
         stream, pcm = self._streams[number]
         if kind == "push":
-            return pcm.encode(stream.push(pcm.decode(content)))
-        enhanced = stream.flush()
-        stream.reset()
-        return pcm.encode(enhanced)
+            stream.append(pcm.decode(content))
+        else:
+            stream.end()
+        self._wanted[number] = kind
 
-    def end(self, number: int) -> None:
-        self._streams.pop(number, None)
+    @contextlib.contextmanager
+    def _failing(self, number: int) -> Iterator[None]:
+        """What fails for one stream is an answer to it."""
+        try:
+            yield
+        except Exception as error:
+            self._answers.append((number, error))

@@ -7,12 +7,12 @@ import logging
 import sys
 from collections import OrderedDict
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 from sottovoce.engine.enhancer import Enhancer
 from sottovoce.errors import SottovoceError
 from sottovoce.service.errors import ServiceError, service_error
-from sottovoce.service.stream_work import READ_BYTES, StreamOrder, packed, unpacked
+from sottovoce.service.stream_work import StreamOrder, packed, unpacked
 
 log = logging.getLogger(__name__)
 
@@ -124,33 +124,31 @@ class RemoteStream:
         self._worker.tell(self._number, "end", None)
 
 
-class _Worker:
+class _Worker(asyncio.SubprocessProtocol):
     """One process, seen from here."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self) -> None:
         self.channels = 0
         self._enhancers: OrderedDict[str, Enhancer] = OrderedDict()
-        self._process = process
-        assert process.stdin is not None
-        self._tasks = process.stdin
+        self._received = bytearray()
         self._waiting: dict[int, asyncio.Future[Any]] = {}
-        self._reading = asyncio.create_task(self._read())
+        self._exited = asyncio.get_running_loop().create_future()
 
     @classmethod
     async def started(cls) -> "_Worker":
         # What compiled code prints when it ends the process is of no use to anybody here.
-        return cls(
-            await asyncio.create_subprocess_exec(
-                *(sys.executable, "-c", _PROGRAM.format(path=sys.path)),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.DEVNULL,
-            )
+        _, worker = await asyncio.get_running_loop().subprocess_exec(
+            cls,
+            *(sys.executable, "-c", _PROGRAM.format(path=sys.path)),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
         )
+        return worker
 
     @property
     def is_running(self) -> bool:
-        return not self._reading.done()
+        return not self._exited.done()
 
     def load(self, number: int, name: str, enhancer: Enhancer) -> None:
         """Send a model, unless the process has it; it keeps those that were used last."""
@@ -163,7 +161,7 @@ class _Worker:
 
     def tell(self, number: int, kind: str, content: object) -> None:
         # Each stream waits for its answer before it says more, which bounds what lies here.
-        with contextlib.suppress(OSError):
+        if self.is_running:
             self._tasks.write(packed((number, kind, content)))
 
     async def ask(self, number: int, kind: str, content: object) -> Any:
@@ -178,31 +176,37 @@ class _Worker:
 
     async def stop(self) -> None:
         self._tasks.close()
-        try:
-            async with asyncio.timeout(_END_SECONDS):
-                await self._process.wait()
-        except TimeoutError:
-            self._process.kill()
-        await self._reading
+        await asyncio.wait({self._exited}, timeout=_END_SECONDS)
+        if self.is_running:
+            self.process.kill()
+        await self._exited
 
-    async def _read(self) -> None:
-        assert self._process.stdout is not None
-        received = bytearray()
-        while chunk := await self._process.stdout.read(READ_BYTES):
-            received += chunk
-            for number, content in unpacked(received):
-                answer = self._waiting.get(number)
-                if answer is None or answer.done():  # its stream has ended
-                    continue
-                if isinstance(content, SottovoceError):
-                    answer.set_exception(service_error(content))
-                elif isinstance(content, Exception):
-                    answer.set_exception(content)
-                else:
-                    answer.set_result(content)
-        code = await self._process.wait()
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the process, and the pipe to it."""
+        self.process = cast(asyncio.SubprocessTransport, transport)
+        self._tasks = cast(asyncio.WriteTransport, self.process.get_pipe_transport(0))
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        """Pass answers on."""
+        self._received += data
+        for number, content in itertools.chain.from_iterable(unpacked(self._received)):
+            answer = self._waiting.get(number)
+            if answer is None or answer.done():  # its stream has ended
+                continue
+            if isinstance(content, SottovoceError):
+                answer.set_exception(service_error(content))
+            elif isinstance(content, Exception):
+                answer.set_exception(content)
+            else:
+                answer.set_result(content)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Say that the process has ended, after all that it has said was passed on."""
+        code = self.process.get_returncode()
         if code:
             log.error("a process of live streams has ended with %d", code)
+        self.process.close()
+        self._exited.set_result(None)
         for answer in self._waiting.values():
             if not answer.done():
                 answer.set_exception(_ended())

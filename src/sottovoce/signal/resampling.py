@@ -8,6 +8,7 @@ import soxr
 from numpy.typing import NDArray
 
 from sottovoce.signal.queue import SampleQueue
+from sottovoce.signal.windows import sliding_windows
 
 Float32Array = NDArray[np.float32]
 
@@ -192,7 +193,7 @@ class PolyphaseResampler:
         length = self._filters.shape[1]
         first = start * self._down // self._up
         position = np.arange(stop - start, dtype=np.int64) * self._down + start * self._down - first * self._up
-        windows = np.lib.stride_tricks.sliding_window_view(self._waiting.waiting(), length, axis=1)
+        windows = sliding_windows(self._waiting.waiting(), length)
         phase = position % self._up
         if self._up <= _MAX_PHASES:
             filters = self._filters[phase]

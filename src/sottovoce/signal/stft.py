@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sottovoce.signal.windows import sliding_windows
+
 FloatArray = NDArray[np.floating[Any]]
 
 
@@ -126,12 +128,7 @@ class MultiResolutionSTFT:
         Returns:
             View `(..., N, W)`, not to be written to.
         """
-        if buffer.shape[-1] < self.window:
-            return np.zeros((*buffer.shape[:-1], 0, self.window), buffer.dtype)
-        # Live there is one frame at a time, and numpy's view of windows takes longer than the transform.
-        if buffer.shape[-1] < self.window + self.hop:
-            return buffer[..., np.newaxis, : self.window]
-        return np.lib.stride_tricks.sliding_window_view(buffer, self.window, axis=-1)[..., :: self.hop, :]
+        return sliding_windows(buffer, self.window, self.hop)
 
     def spectra(self, frames: FloatArray) -> FloatArray:
         """Spectra of frames in every resolution.
@@ -146,9 +143,12 @@ class MultiResolutionSTFT:
         parts = []
         for length, window in zip(self.windows, self.analysis_tapers, strict=True):
             start = (self.window - length) // 2
-            parts.append(np.fft.rfft(frames[..., start : start + length] * window.astype(frames.dtype), axis=-1))
-        spectrum = np.swapaxes(np.concatenate(parts, axis=-1), -1, -2)
-        return np.stack([spectrum.real, spectrum.imag], axis=-3).astype(frames.dtype)
+            tapered = frames[..., start : start + length] * window.astype(frames.dtype)
+            parts.append(np.swapaxes(np.fft.rfft(tapered, axis=-1), -1, -2))
+        spectrum = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-2)
+        spectra = np.empty((*spectrum.shape[:-2], 2, *spectrum.shape[-2:]), frames.dtype)
+        spectra[..., 0, :, :], spectra[..., 1, :, :] = spectrum.real, spectrum.imag
+        return spectra
 
     def overlap_add(self, spectrum: FloatArray) -> FloatArray:
         """Add up the inverse transforms of frames of the longest window.
@@ -180,6 +180,8 @@ class MultiResolutionSTFT:
     def _add(self, frames: FloatArray) -> FloatArray:
         """Add up windowed frames `(..., N, V)`, each a hop behind the one before."""
         count, hop, hops = frames.shape[-2], self.hop, -(-self.synthesis_window // self.hop)
+        if count == 1:
+            return frames[..., 0, :]
         missing = hops * hop - self.synthesis_window
         if missing:
             frames = np.pad(frames, [(0, 0)] * (frames.ndim - 1) + [(0, missing)])
