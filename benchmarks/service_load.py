@@ -35,6 +35,7 @@ from _measure import RESULTS, SAMPLE_RATE, finish, table, verdict, write_recordi
 from numpy.typing import NDArray
 
 import sottovoce
+from sottovoce.engine.enhancer import advance
 from sottovoce.engine.files import enhance_files
 from sottovoce.errors import SottovoceError
 from sottovoce.service.client import Client
@@ -103,23 +104,19 @@ class Service:
             sys.exit(f"the service ended with {code}, and complained of {self.complaints}")
 
     @property
-    def processes(self) -> list[int]:
-        """The service and its workers."""
-        found = [self._process.pid]
-        for pid in found:
-            for task in Path(f"/proc/{pid}/task").iterdir():
-                found += map(int, (task / "children").read_text().split())
-        return found
+    def pid(self) -> int:
+        """Number of its first process."""
+        return self._process.pid
 
     @property
     def cpu_seconds(self) -> float:
         """Processor time of all its processes so far."""
-        return sum(map(cpu_seconds, self.processes))
+        return sum(cpu_seconds(self.pid).values())
 
     @property
     def pss_mib(self) -> float:
         """Memory of all its processes, where what several share counts once."""
-        texts = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in self.processes]
+        texts = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in processes(self.pid)]
         return sum(int(text.partition("\nPss:")[2].split()[0]) for text in texts) / 1024
 
 
@@ -131,10 +128,44 @@ def answers(address: str) -> bool:
     return False
 
 
-def cpu_seconds(pid: int) -> float:
-    """Return the processor time of one process so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def processes(pid: int) -> list[int]:
+    """Return a process, and all that it has started."""
+    found = [pid]
+    for one in found:
+        for task in Path(f"/proc/{one}/task").iterdir():
+            found += map(int, (task / "children").read_text().split())
+    return found
+
+
+def cpu_seconds(pid: int) -> dict[int, float]:
+    """Return the processor time so far of a process, and of all that it has started."""
+    found = {}
+    for one in processes(pid):
+        fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
+        found[one] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return found
+
+
+class Usage:
+    """Processor time from now on, of this process and of those of a service.
+
+    Args:
+        pid: The service's first process.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._began, self._own, self._service = time.perf_counter(), time.process_time(), cpu_seconds(pid)
+
+    def cores(self) -> dict[str, float]:
+        """Return what was taken per second: by the clients here, the service's first process, and its others."""
+        seconds = time.perf_counter() - self._began
+        taken = {pid: (cpu - self._service.get(pid, 0.0)) / seconds for pid, cpu in cpu_seconds(self._pid).items()}
+        return {
+            "client_cores": (time.process_time() - self._own) / seconds,
+            "server_cores": taken.pop(self._pid),
+            "worker_cores": sum(taken.values()),
+        }
 
 
 class LiveClient:
@@ -190,7 +221,7 @@ def framed(data: bytes, *, text: bool = False) -> bytes:
     return size + (struct.pack(">H", len(data)) if len(data) >= 126 else b"") + bytes(4) + data
 
 
-def talk(address: str, case: tuple[str, int, int], seconds: float) -> dict[str, Any]:
+def talk(address: str, pid: int, case: tuple[str, int, int], seconds: float) -> dict[str, Any]:
     """Send blocks in real time, each stream at times of its own, and time the answers.
 
     A case is a model, a rate and the samples of a block. A block is answered when the samples have come that the
@@ -198,7 +229,7 @@ def talk(address: str, case: tuple[str, int, int], seconds: float) -> dict[str, 
 
     Returns:
         Times in s: of every answer, after its block was sent (`answers`), and of every block, after its own time
-        (`lateness`); `cpu_seconds` of this process in `wall_seconds`; `missing` answers.
+        (`lateness`); `missing` answers; `cores` after the warm-up, as of `Usage`.
     """
     model, rate, samples = case
     noise = 0.05 * np.random.default_rng(0).standard_normal(samples)
@@ -214,11 +245,14 @@ def talk(address: str, case: tuple[str, int, int], seconds: float) -> dict[str, 
     poll = select.epoll()
     for file in number:
         poll.register(file, select.EPOLLIN)
-    began, cpu = time.perf_counter() + 0.1, time.process_time()
+    began = time.perf_counter() + 0.1
+    usage, is_warm = Usage(pid), False
     lateness = np.zeros(STREAMS * count)
     turn = 0
     end = began + interval * STREAMS * count + 2
     while (now := time.perf_counter()) < end:
+        if not is_warm and now >= began + WARM_UP_SECONDS:
+            usage, is_warm = Usage(pid), True
         while turn < STREAMS * count and now >= began + turn * interval:
             which, index = turn % STREAMS, turn // STREAMS
             clients[which].socket.send(clients[which].frame)
@@ -244,7 +278,7 @@ def talk(address: str, case: tuple[str, int, int], seconds: float) -> dict[str, 
             next_answer[file] = at
         if turn == STREAMS * count and all(at == count for at in next_answer.values()):
             break
-    cpu, wall = time.process_time() - cpu, time.perf_counter() - began
+    cores = usage.cores()
     for client in clients:
         client.socket.close()
     # A block for which nothing is due is answered with the one before.
@@ -255,8 +289,7 @@ def talk(address: str, case: tuple[str, int, int], seconds: float) -> dict[str, 
         "answers": times[np.isfinite(times)].tolist(),
         "missing": int((~np.isfinite(times)).sum()),
         "lateness": lateness.tolist(),
-        "cpu_seconds": cpu,
-        "wall_seconds": wall,
+        "cores": cores,
     }
 
 
@@ -267,15 +300,21 @@ def samples_due(model: str, rate: int, samples: int, count: int) -> NDArray[np.i
 
 
 def engine_share(model: str, rate: int, samples: int) -> float:
-    """Return the processor time of the engine's stream alone, per second of sound."""
-    stream = sottovoce.load(model).stream(rate, live=True)
+    """Return the processor time of the engine alone per second of sound, all streams in each call of the network."""
+    enhancer = sottovoce.load(model)
+    streams = [enhancer.stream(rate, live=True) for _ in range(STREAMS)]
     block = np.float32(0.05) * np.random.default_rng(0).standard_normal((1, samples), dtype=np.float32)
     shares = []
     for _ in range(12):
         start = time.process_time()
-        for _ in range(rate // samples):
-            stream.push(block)
-        shares.append(time.process_time() - start)
+        for _ in range(rate // samples // 4):
+            for stream in streams:
+                stream.append(block)
+            while waiting := [stream for stream in streams if stream.waiting_frames]:
+                advance(waiting)
+            for stream in streams:
+                stream.take()
+        shares.append((time.process_time() - start) / (rate // samples // 4 * samples / rate * STREAMS))
     return float(np.median(shares[2:]))
 
 
@@ -291,9 +330,7 @@ def measure_streams(arguments: argparse.Namespace) -> dict[str, Any]:
     for model, rate, samples in STREAM_CASES:
         engine = in_process(engine_share, model, rate, samples)
         with tempfile.TemporaryDirectory() as folder, Service(Path(folder)) as service:
-            before = service.cpu_seconds
-            found = in_process(talk, service.address, (model, rate, samples), arguments.seconds)
-            cpu = service.cpu_seconds - before
+            found = in_process(talk, service.address, service.pid, (model, rate, samples), arguments.seconds)
         answer_ms = 1000 * np.array(found["answers"])
         rows.append(
             {
@@ -305,8 +342,7 @@ def measure_streams(arguments: argparse.Namespace) -> dict[str, Any]:
                 "answer_ms": np.percentile(answer_ms, (50, 99, 99.9)).tolist() if len(answer_ms) else [np.inf] * 3,
                 "client_late_ms": 1000 * float(np.percentile(found["lateness"], 99)),
                 "engine_share": engine,
-                "service_cores": cpu / found["wall_seconds"],
-                "client_cores": found["cpu_seconds"] / found["wall_seconds"],
+                **found["cores"],
             }
         )
         print(json.dumps(rows[-1]), flush=True)
@@ -320,22 +356,27 @@ def streams_page(found: dict[str, Any]) -> list[str]:
         deadline = 1000 * row["samples"] / row["rate"]
         p50, p99, p999 = row["answer_ms"]
         is_kept = verdict(p99 / deadline if not row["missing"] else np.inf, 1)
+        share = (row["server_cores"] + row["worker_cores"]) / STREAMS
         rows.append(
             [
                 *(row["model"], f"{row['rate']}", f"{deadline:g}"),
-                *(f"{STREAMS * row['engine_share']:.2f}", f"{row['service_cores']:.2f}", f"{row['client_cores']:.2f}"),
+                *(f"{row['engine_share']:.4f}", f"{share:.4f}", f"{1 / share:.0f}"),
+                *(f"{row['server_cores']:.2f}", f"{row['worker_cores']:.2f}", f"{row['client_cores']:.2f}"),
                 *(f"{p50:.1f}", f"{p99:.1f}", f"{p999:.1f}", f"{row['missing']}", is_kept),
             ]
         )
-    header = ["model", "at (Hz)", "block (ms)", "cores: floor", "service", "clients"]
+    header = ["model", "at (Hz)", "block (ms)", "floor", "service", "streams per core"]
+    header += ["cores: server", "its processes", "clients"]
     header += ["median (ms)", "99 % (ms)", "99.9 % (ms)", "missing", "99 % within a block"]
     return [
         f"## {STREAMS} live streams in real time",
         f"{STREAMS} clients send blocks of one channel of 16 bits for {found['seconds']:g} s, each at its own times. "
         "A block is answered when all samples have come that the engine's stream gives for it. Its deadline is its own "
-        "length: then the next one comes. **Floor**: the processor time of the engine's stream alone for the same "
-        "blocks, in one process that does nothing else. Cores are processor time per second; service and clients "
-        "share all of the machine's.",
+        "length: then the next one comes. **Floor** and **service** are processor time per second of one stream: of "
+        f"the engine in one process that does nothing else, with all {STREAMS} streams in each call of the network, "
+        "and of all processes of the service together. Cores are processor time per second of all streams: of the "
+        "process that receives and sends, of those that enhance, and of the clients, which share the machine with "
+        "them.",
         table(header, rows),
     ]
 

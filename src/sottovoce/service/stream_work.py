@@ -19,7 +19,7 @@ _LENGTH = struct.Struct("<I")
 READ_BYTES = 2**18
 # From the beginning of a turn to that of the next one, unless sound is waiting already: the more streams go through the
 # network at once, the less each of them costs. A stream alone waits for nobody.
-_GATHERING_SECONDS = 0.003
+_GATHERING_SECONDS = 0.004
 # Frames of all channels in a turn, so that a long block makes no other stream wait for more than some milliseconds.
 _FRAMES_AT_ONCE = 32
 
