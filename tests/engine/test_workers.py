@@ -33,6 +33,9 @@ def double(enhancer, number, *, advance):
 def process(enhancer, *, advance):
     return os.getpid()
 
+def niceness(enhancer, *, advance):
+    return os.getpriority(os.PRIO_PROCESS, 0)
+
 def fail(enhancer, *, advance):
     raise AudioError("no sound")
 
@@ -97,6 +100,13 @@ def test_results_progress_and_messages_come_back(workers, functions, caplog):
 def test_a_process_is_used_again(workers, functions):
     first, second = (workers.call(functions.process, advance=unheard) for _ in range(2))
     assert first == second != os.getpid()
+
+
+@pytest.mark.skipif(not hasattr(os, "nice"), reason="priorities of POSIX")
+def test_others_may_go_first(functions):
+    with Workers(None, niceness=3) as workers:
+        found = workers.call(functions.niceness, advance=unheard)
+    assert found == min(os.getpriority(os.PRIO_PROCESS, 0) + 3, 19)
 
 
 def test_an_exception_comes_back_and_the_process_stays(workers, functions):

@@ -453,8 +453,8 @@ def test_many_at_once_beside_one_that_reads_nothing_and_a_kill(tmp_path, models)
                 thread.join(120)
                 assert not thread.is_alive()
         assert len(results) == 8
-        for result in results.values():
-            np.testing.assert_array_equal(result, wanted)
+        for result in results.values():  # the number of streams in a call of the network decides on its last bits
+            np.testing.assert_allclose(result, wanted, rtol=0, atol=1e-6)
         if sys.platform == "linux":
             status = Path(f"/proc/{service.process.pid}/status").read_text()
             assert int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) < 400_000

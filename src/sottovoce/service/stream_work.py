@@ -17,8 +17,8 @@ from sottovoce.signal.pcm import PcmFormat, PcmName
 
 _LENGTH = struct.Struct("<I")
 READ_BYTES = 2**18
-# From the beginning of a turn to that of the next one, unless sound is waiting already: the more streams go through the
-# network at once, the less each of them costs. A stream alone waits for nobody.
+# From the beginning of a turn to that of the next one, unless all streams have sound or one has sound left: the more
+# streams go through the network at once, the less each of them costs. A stream alone waits for nobody.
 _GATHERING_SECONDS = 0.004
 # Frames of all channels in a turn, so that a long block makes no other stream wait for more than some milliseconds.
 _FRAMES_AT_ONCE = 32
@@ -61,9 +61,9 @@ def serve() -> None:
     received = bytearray()
     begun = 0.0
     while True:
-        # While a turn lasts, more sound comes, and joins the next one. Out of turn, it waits for more.
-        until = 0.0 if streams.is_working or len(streams) == 1 else begun + _GATHERING_SECONDS
-        while not streams.is_working or _is_readable(until - time.monotonic()):
+        # What came during a turn joins the next one. If nobody has sound left, that waits for more to come.
+        until = 0.0 if streams.is_working else begun + _GATHERING_SECONDS
+        while not streams.is_working or (not streams.are_all_at_work and _is_readable(until - time.monotonic())):
             if not (chunk := os.read(0, READ_BYTES)):
                 return
             received += chunk
@@ -90,13 +90,15 @@ class _LocalStreams:
         self._wanted: dict[int, str] = {}
         self._answers: list[tuple[int, object]] = []
 
-    def __len__(self) -> int:
-        return len(self._streams)
-
     @property
     def is_working(self) -> bool:
         """Whether somebody waits for an answer."""
         return bool(self._wanted or self._answers)
+
+    @property
+    def are_all_at_work(self) -> bool:
+        """Whether all streams have sound, so that there is nobody to wait for."""
+        return len(self._wanted) == len(self._streams)
 
     def take(self, number: int, kind: str, content: Any) -> None:
         """Take a message."""
