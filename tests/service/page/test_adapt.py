@@ -96,6 +96,24 @@ def test_who_cancels_leaves_nothing(adapting, open_page, recordings):
 
 
 @pytest.mark.slow
+def test_an_old_model_that_stays_is_neither_heard_nor_downloaded(open_page):
+    curve = [{"step": step, "loss": 1 / step} for step in (1, 2)]
+    job = {"id": "x", "state": "done", "notes": ["Kept the old model: not better."], "error": None}
+    job["adaptation"] = {"task": "done", "step": 2, "steps": 2, "seconds_left": None, "adopted": False, "curve": curve}
+    page = open_page("/#enhance")
+    page.route("**/v1/jobs/x", lambda route: route.fulfill(json=job))
+    page.evaluate("sessionStorage.setItem('sottovoce.adaptation', 'x')")
+    page.get_by_role("tab", name="Adapt").click()
+    page.get_by_role("heading", name="The old model stays: the new one is not better").wait_for()
+    assert page.get_by_text("Kept the old model: not better.").is_visible()
+    buttons = page.locator("#adapt .result").get_by_role("button")
+    assert buttons.all_text_contents() == ["Start again"]
+    check_accessibility(page)
+    buttons.press("Enter")
+    page.get_by_role("button", name="Choose recordings").wait_for()
+
+
+@pytest.mark.slow
 def test_where_nothing_is_adapted_the_page_says_so(open_page, tmp_path):
     with serving(folder=tmp_path / "state", workers=1, adaptations=0) as service:
         page = open_page("/#adapt", address=service.address)

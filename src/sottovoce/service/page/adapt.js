@@ -194,27 +194,32 @@ export function mount(section) {
         reset();
         choose.focus();
       });
-    const title = element("h3", { tabindex: -1 }, job.adaptation?.adopted ? "The model of your room is ready" : "The old model stays: the new one is not better");
-    result.replaceChildren(
-      title,
-      element("ul", { class: "notes" }, ...job.notes.map((note) => element("li", {}, note))),
-      curve,
-      element(
-        "div",
-        { class: "actions" },
-        compare,
-        element("button", { type: "button", click: () => void save() }, "Download the model"),
-        element("button", { type: "button", click: () => void forget() }, "Delete the model and start again"),
-        trial,
-      ),
-      element(
-        "p",
-        { class: "hint" },
-        "The service deletes it after a day. The downloaded file works with the command: ",
-        element("code", {}, "sottovoce enhance meeting.wav -o clear.wav --model my_room.onnx"),
-      ),
-      heard,
+    const again = element("button", { type: "button", click: () => void forget() }, "Delete the model and start again");
+    const title = element("h3", { tabindex: -1 }, "The model of your room is ready");
+    const notes = element("ul", { class: "notes" }, ...job.notes.map((note) => element("li", {}, note)));
+    const actions = element(
+      "div",
+      { class: "actions" },
+      compare,
+      element("button", { type: "button", click: () => void save() }, "Download the model"),
+      again,
+      trial,
     );
+    const hint = element(
+      "p",
+      { class: "hint" },
+      "The service deletes it after a day. The downloaded file works with the command: ",
+      element("code", {}, "sottovoce enhance meeting.wav -o clear.wav --model my_room.onnx"),
+    );
+    if (!job.adaptation?.adopted) {
+      // The result is the old model, which nobody needs to hear or to take.
+      title.textContent = "The old model stays: the new one is not better";
+      again.textContent = "Start again";
+      again.className = "primary";
+      actions.replaceChildren(again);
+      hint.textContent = "More recordings of the room, in which it is noisy while nobody speaks, may make a better one.";
+    }
+    result.replaceChildren(title, notes, curve, actions, hint, heard);
     title.focus();
   }
 
