@@ -425,6 +425,9 @@ def test_openapi_describes_the_form(service):
     assert content["schema"]["required"] == ["file"]
     assert content["schema"]["properties"]["limit_db"]["type"] == "number"
     assert "null" not in json.dumps(content["schema"])  # a form has none
+    assert content["schema"]["not"] == {"required": ["quality", "bitrate"]}
+    adaptation = description["paths"]["/v1/adaptations"]["post"]["requestBody"]["content"]["multipart/form-data"]
+    assert adaptation["schema"]["properties"]["model"]["enum"] == ["default", "live"]
     for example in content["examples"].values():
         EnhancementFields.checked({k: str(v) for k, v in example["value"].items() if k != "file"})
     assert {"200", "413", "415", "422", "429"} <= set(operation["responses"])

@@ -348,7 +348,7 @@ def _add_jobs(app: FastAPI, parts: _Parts) -> None:
         "/v1/adaptations",
         status_code=202,
         summary="Adapt a model to a place",
-        openapi_extra={"requestBody": adaptation_schema()},
+        openapi_extra={"requestBody": adaptation_schema(parts.models.checkpoints)},
         responses=_errors(401, 403, 408, 413, 415, 422, 429, 501, 503, 507),
     )
     async def adapt(request: Request, response: Response) -> JobAnswer:

@@ -71,6 +71,8 @@ class _Fields(BaseModel):
 class EnhancementFields(_Fields):
     """What may be asked of a recording, beside the recording."""
 
+    model_config = ConfigDict(json_schema_extra={"not": {"required": ["quality", "bitrate"]}})
+
     metadata: bool = Field(True, description="Keep tags, covers, chapters, markers and time references.")
     quality: float | None = Field(
         None,
@@ -292,8 +294,12 @@ def form_schema() -> dict[str, Any]:
     )
 
 
-def adaptation_schema() -> dict[str, Any]:
-    """Describe the form of an adaptation for OpenAPI."""
+def adaptation_schema(models: Collection[str]) -> dict[str, Any]:
+    """Describe the form of an adaptation for OpenAPI.
+
+    Args:
+        models: Models that can be adapted.
+    """
     files = {
         "type": "array",
         "items": {"type": "string", "format": "binary"},
@@ -301,7 +307,7 @@ def adaptation_schema() -> dict[str, Any]:
         "maxItems": MAX_FILES,
         "description": "Noisy recordings of the place, half a minute together at least, with pauses.",
     }
-    return _form(
+    described = _form(
         AdaptationFields,
         files,
         {
@@ -309,6 +315,8 @@ def adaptation_schema() -> dict[str, Any]:
             "for live sound": {"file": ["monday.wav", "tuesday.wav"], "model": "live"},
         },
     )
+    described["content"]["multipart/form-data"]["schema"]["properties"]["model"]["enum"] = sorted(models)
+    return described
 
 
 def _form(fields: type[BaseModel], file: dict[str, Any], examples: dict[str, dict[str, Any]]) -> dict[str, Any]:
