@@ -4,18 +4,17 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request, Response, WebSocket
-from fastapi.responses import StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match, Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import Scope
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 import sottovoce
@@ -26,10 +25,10 @@ from sottovoce.errors import DataError, MissingExtraError
 from sottovoce.extras import require
 from sottovoce.service.adaptation import AdaptationOrder, adapt_to_place
 from sottovoce.service.errors import ServiceError, service_error
+from sottovoce.service.file_answer import FILE_ANSWER, FileAnswer
 from sottovoce.service.guard import Guard
 from sottovoce.service.job_store import Job, JobStore
 from sottovoce.service.jobs import Jobs, Work, no_job
-from sottovoce.service.kinds import media_type
 from sottovoce.service.limits import Limits, RequestLimit, client_of
 from sottovoce.service.metrics import Metrics, Observer
 from sottovoce.service.models import ServedModels, can_train
@@ -55,27 +54,12 @@ from sottovoce.service.work import Order, Progress, Result
 
 log = logging.getLogger(__name__)
 
-_READ_BYTES = 2**18
 # A training says something after every step; before and behind it, libraries are loaded and models exported.
 _TRAINER_PATIENCE_SECONDS = 900.0
 # Who listens to live sound goes before who waits for a recording, and both go before a training.
 _NICENESS_OF_RECORDINGS, _NICENESS_OF_TRAINING = 5, 10
 STREAM_PATH = "/v1/audio/enhancements/stream"
-NOTES = "Sottovoce-Notes"
-"""Header with what the client should know of its recording: a list of sentences, as JSON in ASCII."""
-_RECORDING: dict[str, Any] = {
-    "description": "The enhanced recording, of the same format.",
-    "headers": {
-        NOTES: {
-            "description": "Sentences worth knowing, such as tags for which there is no place, as a list in JSON.",
-            "schema": {"type": "string"},
-        }
-    },
-    "content": {"audio/*": {"schema": {"type": "string", "format": "binary"}}},
-}
 _CODES = {404: "not_found", 405: "method_not_allowed"}
-# Nobody takes an answer for another kind of file, and no cache keeps what somebody said.
-_PRIVATE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 # The page loads nothing from elsewhere, runs no script but its own files, and is shown in no other page.
 _PAGE_HEADERS = {
     "Cache-Control": "no-cache",
@@ -286,7 +270,7 @@ def _add_enhancements(app: FastAPI, parts: _Parts) -> None:
         response_class=Response,
         summary="Enhance a recording",
         openapi_extra={"requestBody": form_schema()},
-        responses={200: _RECORDING, **_errors(401, 403, 408, 413, 415, 422, 429, 503, 507)},
+        responses={200: FILE_ANSWER, **_errors(401, 403, 408, 413, 415, 422, 429, 503, 507)},
     )
     async def enhance(request: Request) -> Response:
         """Take noise and reverberation out of a recording; the answer is what `sottovoce enhance` would write."""
@@ -373,7 +357,7 @@ def _add_jobs(app: FastAPI, parts: _Parts) -> None:
         "/v1/jobs/{job}/result",
         response_class=Response,
         summary="Take the result of a job",
-        responses={200: _RECORDING, **_errors(401, 403, 404, 409, 429)},
+        responses={200: FILE_ANSWER, **_errors(401, 403, 404, 409, 429)},
     )
     async def take(job: str) -> Response:
         """The enhanced recording, or the adapted model; it can be taken again until the job is deleted or expires."""
@@ -466,39 +450,6 @@ def _private_folder(parent: Path) -> Iterator[Path]:
         except OSError as error:
             raise ServiceError(507, "storage_full", "the disk of the service failed: try again later") from error
         yield folder
-
-
-class FileAnswer(StreamingResponse):
-    """A file, which may be deleted meanwhile.
-
-    Args:
-        path: The file.
-        notes: What the client should know.
-    """
-
-    def __init__(self, path: Path, notes: Sequence[str]) -> None:
-        self._file = path.open("rb")
-        size = path.stat().st_size
-        super().__init__(
-            _blocks(self._file),
-            media_type=media_type(path.suffix),
-            headers={
-                "Content-Length": str(size),
-                "Content-Disposition": f'attachment; filename="{path.name}"',
-                NOTES: json.dumps(notes),
-                **_PRIVATE,
-            },
-        )
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the file, and close it whatever happens."""
-        with self._file:
-            await super().__call__(scope, receive, send)
-
-
-def _blocks(file: BinaryIO) -> Iterator[bytes]:
-    while block := file.read(_READ_BYTES):
-        yield block
 
 
 async def _unless_gone(request: Request, work: Awaitable[T]) -> T:
