@@ -10,7 +10,7 @@ import pytest
 from sottovoce.engine.enhancer import Enhancer, Stream
 from sottovoce.engine.options import EnhanceOptions
 from sottovoce.service.errors import ServiceError
-from sottovoce.service.stream_work import StreamOrder
+from sottovoce.service.stream_work import StreamOrder, _LocalStreams
 from sottovoce.service.stream_workers import StreamWorkers
 from sottovoce.signal.pcm import PcmFormat
 
@@ -113,6 +113,35 @@ def test_streams_of_one_process_take_turns(enhancers):
         await asyncio.gather(*(talk(workers, number, order) for number, order in enumerate(orders)))
 
     run(scenario, count=1)
+
+
+def test_a_turn_is_one_call_for_all_that_have_sound(enhancers, monkeypatch):
+    """It waits for others while there is somebody to wait for, as long as a block allows."""
+    model, sizes = enhancers["live"].model, []
+    run = model.run
+    monkeypatch.setattr(model, "run", lambda spectra, past: (sizes.append(len(spectra)), run(spectra, past))[1])
+    streams = _LocalStreams()
+    streams.take(0, "load", ("live", enhancers["live"]))
+    for number in range(3):
+        streams.take(number, "begin", StreamOrder("live", 16_000, 1, "f32le", EnhanceOptions()))
+    assert [number for number, _ in streams.work()] == [0, 1, 2]
+    assert not streams.is_working
+    for number, milliseconds in enumerate((100, 10)):
+        streams.take(number, "push", bytes(4 * 16 * milliseconds))
+    assert streams.is_working
+    assert not streams.are_all_at_work
+    assert streams.patience_seconds == pytest.approx(0.003)
+    streams.take(2, "flush", None)
+    assert streams.are_all_at_work
+    assert streams.patience_seconds == 0
+    answered = []
+    while streams.is_working:
+        answered += [number for number, _ in streams.work()]
+    assert answered == [1, 2, 0]
+    assert sizes[0] == 3
+    streams.take(1, "end", None)
+    streams.take(1, "push", b"")
+    assert isinstance(streams.work()[0][1], KeyError)
 
 
 def test_a_model_that_fails_for_one_goes_on_for_others(exploding):

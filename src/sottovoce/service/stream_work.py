@@ -17,9 +17,10 @@ from sottovoce.signal.pcm import PcmFormat, PcmName
 
 _LENGTH = struct.Struct("<I")
 READ_BYTES = 2**18
-# From the beginning of a turn to that of the next one, unless all streams have sound or one has sound left: the more
-# streams go through the network at once, the less each of them costs. A stream alone waits for nobody.
-_GATHERING_SECONDS = 0.004
+# From the beginning of a turn to that of the next one: a share of a block's length, and so much at most. The more
+# streams go through the network at once, the less each of them costs. A turn begins earlier when all streams have
+# sound, such as one that is alone, or when one has sound left.
+_GATHERING_SHARE, _MAX_GATHERING_SECONDS = 0.3, 0.006
 # Frames of all channels in a turn, so that a long block makes no other stream wait for more than some milliseconds.
 _FRAMES_AT_ONCE = 32
 
@@ -61,9 +62,12 @@ def serve() -> None:
     received = bytearray()
     begun = 0.0
     while True:
-        # What came during a turn joins the next one. If nobody has sound left, that waits for more to come.
-        until = 0.0 if streams.is_working else begun + _GATHERING_SECONDS
-        while not streams.is_working or (not streams.are_all_at_work and _is_readable(until - time.monotonic())):
+        # What came during a turn joins the next one. If nobody had sound left, that waits for more to come.
+        has_left = streams.is_working
+        while not streams.is_working or (
+            not streams.are_all_at_work
+            and _is_readable(0.0 if has_left else begun + streams.patience_seconds - time.monotonic())
+        ):
             if not (chunk := os.read(0, READ_BYTES)):
                 return
             received += chunk
@@ -86,8 +90,8 @@ class _LocalStreams:
     def __init__(self) -> None:
         self._enhancers: dict[str, Enhancer] = {}
         self._streams: dict[int, tuple[Stream, PcmFormat]] = {}
-        # What is wanted of streams, and answers that are not given yet.
-        self._wanted: dict[int, str] = {}
+        # What is wanted of streams and for how long it may wait, and answers that are not given yet.
+        self._wanted: dict[int, tuple[str, float]] = {}
         self._answers: list[tuple[int, object]] = []
 
     @property
@@ -99,6 +103,11 @@ class _LocalStreams:
     def are_all_at_work(self) -> bool:
         """Whether all streams have sound, so that there is nobody to wait for."""
         return len(self._wanted) == len(self._streams)
+
+    @property
+    def patience_seconds(self) -> float:
+        """How long those that have sound may wait for others."""
+        return min((seconds for _, seconds in self._wanted.values()), default=0.0)
 
     def take(self, number: int, kind: str, content: Any) -> None:
         """Take a message."""
@@ -118,7 +127,7 @@ class _LocalStreams:
         at_work = [self._streams[number][0] for number in self._wanted]
         if waiting := [stream for stream in at_work if stream.waiting_frames]:
             advance(waiting, _FRAMES_AT_ONCE)
-        for number, kind in list(self._wanted.items()):
+        for number, (kind, _) in list(self._wanted.items()):
             stream, pcm = self._streams[number]
             if not stream.waiting_frames:
                 del self._wanted[number]
@@ -144,11 +153,14 @@ class _LocalStreams:
             self._answers.append((number, begun.latency_seconds))
             return
         stream, pcm = self._streams[number]
+        patience_seconds = 0.0
         if kind == "push":
-            stream.append(pcm.decode(content))
+            block = pcm.decode(content)
+            stream.append(block)
+            patience_seconds = min(_GATHERING_SHARE * block.shape[1] / stream.sample_rate, _MAX_GATHERING_SECONDS)
         else:
             stream.end()
-        self._wanted[number] = kind
+        self._wanted[number] = kind, patience_seconds
 
     @contextlib.contextmanager
     def _failing(self, number: int) -> Iterator[None]:
