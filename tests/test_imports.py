@@ -39,6 +39,7 @@ MAY_KNOW = {
     "metrics": {"signal"},
     "service": {"signal", "engine", "weights", "training"},
     "integrations": {"signal", "engine"},
+    "archive": {"signal", "engine"},
     "cli": {
         "signal",
         "config",
@@ -49,6 +50,7 @@ MAY_KNOW = {
         "training",
         "metrics",
         "service",
+        "archive",
         "weights",
         "terminal",
     },

@@ -38,8 +38,12 @@ class UnknownFormatError(AudioError):
     """A file is of no kind that is read here, or holds no sound."""
 
 
+class ChangedError(AudioError):
+    """A recording is not the one that was looked at before."""
+
+
 class StorageError(AudioError):
-    """The disk is full or failed while a recording was written."""
+    """A recording cannot be written, whatever it is: the disk is full or failed, or nobody may write there."""
 
 
 class ModelError(SottovoceError):

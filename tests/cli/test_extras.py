@@ -33,6 +33,7 @@ NEEDS = {
     "info {}/a.wav": {},
     "info default": {},
     "serve --port 0 --folder {}/new": {"serve": EXTRAS["serve"]},
+    "archive make {}/a.wav -o {}/new": {},
     "benchmark --quick -o {}/new": {"train": EXTRAS["train"], "metrics": ("pesq", *METRICS)},
     "fetch librispeech-test-clean -o {}/new": {"corpora": EXTRAS["corpora"]},
 }

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from sottovoce.errors import AudioError
 from sottovoce.signal.levels import (
     SILENCE_DB,
+    SpeechActivity,
     active_speech_db,
     frame_power,
     from_db,
@@ -90,3 +91,39 @@ def test_peak_gain_only_lowers():
 def test_frame_power_is_the_mean_square_of_whole_frames():
     np.testing.assert_allclose(frame_power(np.array([3.0, 4.0, 0.0, 2.0, 9.0]), 2), [12.5, 2.0])
     assert frame_power(np.ones(3), 4).shape == (0,)
+
+
+def activity(waveform, *, cuts=(), rate=RATE):
+    meter = SpeechActivity(rate)
+    for block in np.split(np.atleast_2d(waveform), cuts, axis=1):
+        meter.push(block)
+    return meter.share
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5, 0.75])
+def test_the_share_of_speech_is_that_of_the_time_in_which_somebody_talks(share):
+    speech = talk(seconds=20.0)
+    speech[round(share * speech.size) :] *= from_db(-50)
+    # The hangover adds a fifth of a second.
+    assert activity(speech) == pytest.approx(share + 0.01, abs=0.01)
+
+
+def test_the_share_of_speech_explains_the_active_level():
+    """P.56: the energy of all of it is that of the active level over the active time."""
+    speech = talk(seconds=10.0)
+    speech[60_000:] *= from_db(-40)
+    assert rms_db(speech) - 10 * np.log10(activity(speech)) == pytest.approx(active_speech_db(speech, RATE), abs=0.1)
+
+
+@given(st.lists(st.integers(0, 3 * RATE), max_size=8), st.floats(-40, 20))
+def test_the_share_of_speech_depends_on_neither_blocks_nor_level(cuts, gain_db):
+    speech = talk()
+    speech[RATE:] *= from_db(-45)
+    assert activity(speech * from_db(gain_db), cuts=sorted(cuts)) == pytest.approx(activity(speech), abs=0.02)
+
+
+def test_silence_and_nothing_have_no_speech():
+    assert activity(np.zeros(RATE)) == 0
+    assert activity(np.zeros(0)) == 0
+    assert activity(np.ones(3)) == 0
+    assert activity(np.ones((2, RATE)) * [[1e6], [0.0]]) == 1

@@ -77,6 +77,10 @@ COMMANDS = {
     "export": Command(
         "sottovoce.cli.export", "Write a trained network as an ONNX file, for --model and for other programs."
     ),
+    "archive": Command(
+        "sottovoce.cli.archive",
+        "Enhance so many recordings that a run is stopped, moved to other machines and repeated at any time.",
+    ),
     "benchmark": Command(
         "sspd2023.command",
         "Repeat the published experiment: train all compared systems, score them, write tables and figures.",

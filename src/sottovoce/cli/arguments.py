@@ -11,6 +11,7 @@ from tyro.constructors import PrimitiveConstructorSpec
 from sottovoce.engine.options import FOR_ASR_MIX, EnhanceOptions
 from sottovoce.errors import ConfigError, DataError
 from sottovoce.paths import require_writable
+from sottovoce.signal.output import OutputOptions
 
 STANDARD = Path("-")
 """Standard input or output, in place of a file."""
@@ -75,6 +76,26 @@ Options = Annotated[EnhanceFlags, tyro.conf.arg(name="")]
 """Flags for the fields of `EnhanceOptions`, whose documentation is their help."""
 
 DEFAULT_OPTIONS = EnhanceFlags()
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputFlags(OutputOptions):
+    """The options as flags; the help of `--no-metadata` says what the flag does, not what its field means."""
+
+    metadata: Annotated[
+        bool,
+        tyro.conf.arg(help="Leave out tags, covers, chapters, markers and time references.", help_behavior_hint=""),
+    ] = True
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Workers get plain options: this module would make them load tyro.
+        return partial(OutputOptions, **vars(self)), ()
+
+
+Writing = Annotated[OutputFlags, tyro.conf.arg(name="")]
+"""Flags for the fields of `OutputOptions`."""
+
+DEFAULT_WRITING = OutputFlags()
 
 
 def refuse_existing(*paths: Path, overwrite: bool) -> None:

@@ -3,38 +3,16 @@
 import os
 import sys
 import time
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal, Optional
-
-import tyro
+from typing import Literal, Optional
 
 from sottovoce import interruption, terminal
-from sottovoce.cli.arguments import DEFAULT_OPTIONS, STANDARD, Inputs, Options, Output
+from sottovoce.cli.arguments import DEFAULT_OPTIONS, DEFAULT_WRITING, STANDARD, Inputs, Options, Output, Writing
 from sottovoce.engine.options import EnhanceOptions
 from sottovoce.errors import ConfigError
 from sottovoce.paths import is_folder
 from sottovoce.signal.output import OutputOptions
-
-
-@dataclass(frozen=True, kw_only=True)
-class OutputFlags(OutputOptions):
-    """The options as flags; the help of `--no-metadata` says what the flag does, not what its field means."""
-
-    metadata: Annotated[
-        bool,
-        tyro.conf.arg(help="Leave out tags, covers, chapters, markers and time references.", help_behavior_hint=""),
-    ] = True
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Workers get plain options: this module would make them load tyro.
-        return partial(OutputOptions, **vars(self)), ()
-
-
-Writing = Annotated[OutputFlags, tyro.conf.arg(name="")]
-
-DEFAULT_WRITING = OutputFlags()
 
 
 def enhance(

@@ -15,19 +15,19 @@ from sottovoce.atomic import clear_leftovers
 from sottovoce.engine.enhancer import Enhancer, Stream
 from sottovoce.engine.options import EnhanceOptions
 from sottovoce.engine.workers import WorkerDiedError, Workers
-from sottovoce.errors import AudioError, ConfigError, ModelError
+from sottovoce.errors import AudioError, ChangedError, ConfigError, ModelError, StorageError
 from sottovoce.paths import advice_on, is_folder, resolved
 from sottovoce.progress import Progress
 from sottovoce.signal.audio import (
-    AUDIO_SUFFIXES,
-    MEDIA_SUFFIXES,
     AudioInfo,
+    Float32Array,
     blocks,
     find_audio,
     open_writer,
     passed_over,
     probe,
     read_metadata,
+    written_suffix,
 )
 from sottovoce.signal.limits import block_frames
 from sottovoce.signal.output import OutputOptions
@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 Advance = Callable[[float], None]
 """Takes the seconds of sound that were done since it was called last."""
+Watch = Callable[[Float32Array, Float32Array], None]
+"""Takes a block as it was read, and a block as it was written."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ def enhance_file(
     output_options: OutputOptions | None = None,
     overwrite: bool = False,
     advance: Advance,
+    watch: Watch | None = None,
 ) -> float:
     """Enhance one recording by blocks; the output appears whole or not at all.
 
@@ -78,6 +81,8 @@ def enhance_file(
         output_options: What is kept beside the sound, and how small lossy files become.
         overwrite: Replace an existing file.
         advance: Called after every block with its length in seconds.
+        watch: Called with every block that is read and with what is written of its enhanced version meanwhile, which
+            is behind by the latency of the stream; both `(channels, samples)`.
 
     Returns:
         Length of what was decoded, in seconds.
@@ -96,10 +101,16 @@ def enhance_file(
     taken = 0
     with writer:
         for block in blocks(source, block_frames(recording.sample_rate, recording.channels)):
-            writer.write(stream.push(block))
+            enhanced = stream.push(block)
+            writer.write(enhanced)
+            if watch is not None:
+                watch(block, enhanced)
             taken += block.shape[1]
             advance(block.shape[1] / recording.sample_rate)
-        writer.write(stream.flush())
+        enhanced = stream.flush()
+        writer.write(enhanced)
+        if watch is not None:
+            watch(enhanced[:, :0], enhanced)
         _refuse_changed(source, state)
     return taken / recording.sample_rate
 
@@ -346,7 +357,9 @@ def _state(source: Path) -> tuple[int, int] | None:
 def _refuse_changed(source: Path, state: tuple[int, int] | None) -> None:
     # One that was moved away while it was read was still read whole.
     if _state(source) not in (state, None):
-        raise AudioError(f"{source} changed since this run began: enhance it again when nothing writes to it any more")
+        raise ChangedError(
+            f"{source} changed since this run began: enhance it again when nothing writes to it any more"
+        )
 
 
 def _is_finished(source: Path, target: Path) -> bool:
@@ -424,8 +437,7 @@ def _pairs_in_folder(inputs: Sequence[Path], output: Path) -> list[tuple[Path, P
             if inside and resolved(source).is_relative_to(resolved(output)):
                 continue
             named = output / (source.relative_to(path) if has_many else source.name)
-            keeps_kind = named.suffix.lower() in (*AUDIO_SUFFIXES, *MEDIA_SUFFIXES) or is_folder(source)
-            found[source, named] = named if keeps_kind else named.with_suffix(".wav")
+            found[source, named] = named if is_folder(source) else named.with_suffix(written_suffix(named.suffix))
     counts = Counter(found.values())
     # Beside talk.wav or talk.wma, talk.avi becomes talk.avi.wav, and talk.wma talk.wma.wav.
     return [
@@ -455,12 +467,12 @@ def make_folder(folder: Path) -> None:
         folder: The folder; it may exist.
 
     Raises:
-        AudioError: It cannot be made, or you may not write in it.
+        StorageError: It cannot be made, or you may not write in it.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         advice = advice_on(error, "name one that you may write to")
-        raise AudioError(f"cannot make the output folder {folder} ({error.strerror}): {advice}") from error
+        raise StorageError(f"cannot make the output folder {folder} ({error.strerror}): {advice}") from error
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise AudioError(f"cannot write in the output folder {folder}: name one that you may write to")
+        raise StorageError(f"cannot write in the output folder {folder}: name one that you may write to")

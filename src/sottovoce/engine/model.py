@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -107,6 +108,11 @@ class Model:
             adapters = read_adapters(content, origin)
             content = adapters.applied(_base(adapters.metadata, path.parent, origin), origin)
         return cls(content, origin)
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the model file, in hexadecimal digits: two models that have it in common are one."""
+        return hashlib.sha256(self._content).hexdigest()
 
     def _check_shapes(self, inputs: list[_Node], outputs: list[_Node]) -> None:
         """Refuse a network with other inputs and outputs than its metadata describe; None stands for a free size."""

@@ -15,6 +15,7 @@ _MARGIN_DB = 15.9
 _FRAME_SECONDS = 0.01
 _SMOOTHING_FRAMES = 5
 _HANGOVER_FRAMES = 20
+_SMOOTHING = np.full(_SMOOTHING_FRAMES, 1.0 / _SMOOTHING_FRAMES)
 
 
 def to_db(amplitude: ArrayLike) -> NDArray[np.float64]:
@@ -108,19 +109,78 @@ def active_speech_db(waveform: NDArray[np.floating], sample_rate: int) -> float:
     count = energy.size
     if not count:
         return rms_db(waveform)
-    smooth = np.convolve(energy, np.full(_SMOOTHING_FRAMES, 1.0 / _SMOOTHING_FRAMES))[:count]
+    smooth = np.convolve(energy, _SMOOTHING)[:count]
     # A frame is active if the envelope was above the threshold within the hangover: its maximum over that time decides.
     past = np.concatenate([np.zeros(_HANGOVER_FRAMES - 1), smooth])
     envelope = np.lib.stride_tricks.sliding_window_view(past, _HANGOVER_FRAMES).max(axis=1)
 
     threshold = np.sort(envelope)
-    active_frames = np.arange(count, 0, -1)
     silence = 10.0 ** (SILENCE_DB / 10.0)
-    level_db = 10.0 * np.log10(np.maximum(energy.sum() / active_frames, silence))
     threshold_db = 10.0 * np.log10(np.maximum(threshold, silence))
+    return _active(float(energy.sum()), threshold_db, np.arange(count, 0, -1))[0]
+
+
+def _active(energy: float, threshold_db: NDArray[np.float64], active_frames: NDArray[np.int64]) -> tuple[float, int]:
+    """Find the active level, and how many frames are active, from the frames that are so for each rising threshold."""
+    level_db = 10.0 * np.log10(np.maximum(energy / active_frames, 10.0 ** (SILENCE_DB / 10.0)))
     # From the lowest threshold up, level minus threshold falls: the first crossing of the margin is the answer.
     crossed = np.flatnonzero(level_db - threshold_db <= _MARGIN_DB)
-    return float(level_db[crossed[0]] if crossed.size else level_db[-1])
+    chosen = int(crossed[0]) if crossed.size else len(level_db) - 1
+    return float(level_db[chosen]), int(active_frames[chosen])
+
+
+class SpeechActivity:
+    """The share of time in which somebody speaks, of speech with little noise that comes in blocks; memory is constant.
+
+    It is the activity factor of P.56's method B: the share of frames that count for `active_speech_db`, with thresholds
+    in steps of a quarter of a decibel.
+
+    Args:
+        sample_rate: Rate in Hz.
+
+    Source:
+        ITU-T P.56 (12/2011), method B.
+    """
+
+    _STEP_DB, _TOP_DB = 0.25, 60.0
+
+    def __init__(self, sample_rate: int) -> None:
+        self._frame = max(1, round(_FRAME_SECONDS * sample_rate))
+        self._power = np.zeros(0)
+        self._energies = np.zeros(_SMOOTHING_FRAMES - 1)
+        self._smooth = np.zeros(_HANGOVER_FRAMES - 1)
+        self._energy = 0.0
+        self._counts = np.zeros(round((self._TOP_DB - SILENCE_DB) / self._STEP_DB) + 1, np.int64)
+
+    def push(self, block: NDArray[np.floating]) -> None:
+        """Take some samples.
+
+        Args:
+            block: Samples `(channels, n)`, full scale ±1; any n.
+        """
+        power = np.concatenate([self._power, np.square(block, dtype=np.float64).mean(axis=0)])
+        count = power.size // self._frame
+        self._power = power[count * self._frame :]
+        if not count:
+            return
+        energy = power[: count * self._frame].reshape(count, self._frame).mean(axis=1)
+        energies = np.concatenate([self._energies, energy])
+        smooth = np.concatenate([self._smooth, np.convolve(energies, _SMOOTHING, "valid")])
+        self._energies, self._smooth = energies[count:], smooth[count:]
+        self._energy += float(energy.sum())
+        envelope = np.lib.stride_tricks.sliding_window_view(smooth, _HANGOVER_FRAMES).max(axis=1)
+        steps = (to_db(np.sqrt(envelope)) - SILENCE_DB) / self._STEP_DB
+        np.add.at(self._counts, np.minimum(steps.astype(np.int64), self._counts.size - 1), 1)
+
+    @property
+    def share(self) -> float:
+        """The share of time so far, 0 to 1: 0 for digital silence, and for what is shorter than 10 ms."""
+        found = np.flatnonzero(self._counts)
+        if not found.size or found[-1] == 0:
+            return 0.0
+        active_frames = np.cumsum(self._counts[::-1])[::-1][found]
+        threshold_db = np.asarray(SILENCE_DB + found * self._STEP_DB, np.float64)
+        return _active(self._energy, threshold_db, active_frames)[1] / int(self._counts.sum())
 
 
 def noise_gain_for_snr(

@@ -13,8 +13,8 @@ import soundfile as sf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sottovoce.errors import AudioError
-from sottovoce.signal.audio import blocks, find_audio, probe, pyav, read
+from sottovoce.errors import AudioError, StorageError
+from sottovoce.signal.audio import blocks, find_audio, probe, pyav, read, walk_audio
 
 from .files import LOSSLESS, LOSSY, copy, cut, noise, one_sentence, save, without_flac_length, without_mp3_index
 
@@ -331,6 +331,25 @@ class TestReading:
             (tmp_path / name).touch()
         found = ["A.FLAC", "b.wav", "below/c.opus", "below/d.m4a"]
         assert find_audio(tmp_path) == [tmp_path / name for name in found]
+
+    @pytest.mark.parametrize("at_once", [1, 2, 100])
+    def test_a_folder_of_any_size_is_walked_in_order(self, tmp_path, monkeypatch, at_once):
+        """Names of a large folder are sorted by way of the disk."""
+        monkeypatch.setattr("sottovoce.signal.audio.reading._SORTED_AT_ONCE", at_once)
+        names = ["b.wav", "a.wav", "a/z.wav", "a/b/c.wav", "a b.wav", "\n.wav", "é.wav", "a-b/c.wav", "Z/a.wav"]
+        for name in names:
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).touch()
+        (tmp_path / "nothing").mkdir()
+        assert list(walk_audio(tmp_path)) == sorted(tmp_path / name for name in names)
+
+    def test_a_large_folder_without_room_to_sort_it(self, tmp_path, monkeypatch):
+        for name in "ab":
+            (tmp_path / f"{name}.wav").touch()
+        monkeypatch.setattr("sottovoce.signal.audio.reading._SORTED_AT_ONCE", 1)
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+        with pytest.raises(StorageError, match="cannot sort the names in a large folder"):
+            list(walk_audio(tmp_path))
 
     def test_find_audio_refuses(self, tmp_path):
         with pytest.raises(AudioError, match="found no recording in the folder"):

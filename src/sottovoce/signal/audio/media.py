@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sottovoce.atomic import temporary_beside
 from sottovoce.errors import AudioError
 from sottovoce.signal.audio import pyav
-from sottovoce.signal.audio.formats import AudioInfo, kinds_for, listing
+from sottovoce.signal.audio.formats import AUDIO_SUFFIXES, AudioInfo, kinds_for, listing
 from sottovoce.signal.audio.metadata import Metadata
 from sottovoce.signal.audio.targets import (
     LOSSY_PEAK,
@@ -101,6 +101,18 @@ _SLACK_SECONDS = 0.1
 _OWN_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder", "ENCODER", "duration", "DURATION"}
 # What the track of the new sound keeps of what that of the old one says.
 _TRACK_TAGS = {"language", "title", "handler_name"}
+
+
+def written_suffix(suffix: str) -> str:
+    """Say how the name of an enhanced recording ends.
+
+    Args:
+        suffix: How the name of the recording ends, with the dot.
+
+    Returns:
+        The same, or `.wav` for a kind of file that is read and not written.
+    """
+    return suffix if suffix.lower() in (*AUDIO_SUFFIXES, *MEDIA_SUFFIXES) else ".wav"
 
 
 def open_writer(

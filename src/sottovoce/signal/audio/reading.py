@@ -1,18 +1,21 @@
 """Sound files are found, probed, and read by blocks."""
 
 import contextlib
+import heapq
+import json
 import logging
 import os
 import stat
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
 import numpy as np
 import soundfile as sf
 
-from sottovoce.errors import AudioError, UnknownFormatError
+from sottovoce.errors import AudioError, StorageError, UnknownFormatError
 from sottovoce.paths import require_sound_file, unreadable
 from sottovoce.signal.audio import pyav
 from sottovoce.signal.audio.containers import Head, find_defect, missing_head, sound_length, stated_frames
@@ -35,6 +38,8 @@ from sottovoce.signal.limits import implausible
 log = logging.getLogger(__name__)
 
 _READ_FRAMES = 65536
+# Entries of a folder that are sorted in memory, some 20 MiB; more are sorted by way of temporary files.
+_SORTED_AT_ONCE = 100_000
 # What else libsndfile reads has no length in its header, or one that nobody checks: a cut file would seem whole. And
 # libsndfile takes whatever is named .au or .snd for plain samples.
 _CONTAINERS = ("AIFF", "AU", "CAF", "FLAC", "MP3", "NIST", "OGG", "RF64", "VOC", "W64", "WAV", "WAVEX")
@@ -58,11 +63,27 @@ def find_audio(folder: Path) -> list[Path]:
         folder: An existing folder.
 
     Returns:
+        What `walk_audio` gives.
+
+    Raises:
+        AudioError: The folder is missing, is a file, or holds no recording.
+    """
+    return list(walk_audio(folder))
+
+
+def walk_audio(folder: Path) -> Iterator[Path]:
+    """Find the recordings in a folder and in the folders below it, one after the other, however many there are.
+
+    Args:
+        folder: An existing folder.
+
+    Yields:
         Paths in sorted order, those that need PyAV included; files whose name begins with a dot are left out. Folders
         and files that cannot be looked into are among them, so that whoever reads them says so.
 
     Raises:
         AudioError: The folder is missing, is a file, or holds no recording.
+        StorageError: So many names are in one folder that they are sorted on the disk, which takes no more.
     """
     try:
         if not stat.S_ISDIR(folder.stat().st_mode):
@@ -72,17 +93,81 @@ def find_audio(folder: Path) -> list[Path]:
         raise AudioError(f"found nothing at {folder}, expected a folder with recordings") from None
     except OSError as error:
         raise unreadable(folder, error) from error
-    unreadable_folders: list[OSError] = []
-    paths = [
-        Path(parent, name)
-        for parent, _, names in os.walk(folder, onerror=unreadable_folders.append)
-        for name in names
-        if not name.startswith(".") and Path(name).suffix.lower() in FOUND_SUFFIXES
-    ]
-    paths = sorted([*paths, *(Path(error.filename) for error in unreadable_folders)])
-    if not paths:
+    is_empty = True
+    # Of each folder on the way down, what has not been looked at yet.
+    waiting = [_entries(folder)]
+    while waiting:
+        for path, is_folder in waiting[-1]:
+            if is_folder:
+                waiting.append(_entries(path))
+                break
+            is_empty = False
+            yield path
+        else:
+            waiting.pop()
+    if is_empty:
         raise AudioError(f"found no recording in the folder {folder}, expected {listing(FOUND_SUFFIXES)} files")
-    return paths
+
+
+def _entries(folder: Path) -> Iterator[tuple[Path, bool]]:
+    """Give the recordings and the folders in a folder, and whether each is a folder, in sorted order."""
+    try:
+        with os.scandir(folder) as entries:
+            found = _in_order(
+                (entry.name, is_folder)
+                for entry in entries
+                if (is_folder := _is_folder(entry)) or _is_recording(entry.name)
+                if not (is_folder and entry.is_symlink())
+            )
+    except OSError:
+        yield folder, False
+        return
+    for name, is_folder in found:
+        yield folder / name, is_folder
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads nowhere near
+        return False
+
+
+def _is_recording(name: str) -> bool:
+    return not name.startswith(".") and Path(name).suffix.lower() in FOUND_SUFFIXES
+
+
+def _in_order(entries: Iterator[tuple[str, bool]]) -> Iterator[tuple[str, bool]]:
+    """Sort any number of entries in bounded memory: all are taken before the first is given."""
+    runs: list[Iterator[tuple[str, bool]]] = []
+    while True:
+        run = sorted(islice(entries, _SORTED_AT_ONCE))
+        if len(run) < _SORTED_AT_ONCE:
+            return heapq.merge(run, *runs)
+        runs.append(_on_disk(run))
+
+
+def _on_disk(run: list[tuple[str, bool]]) -> Iterator[tuple[str, bool]]:
+    import tempfile
+
+    try:
+        file = tempfile.TemporaryFile("w+", encoding="ascii")  # noqa: SIM115  # closed by whoever reads it
+        # A name may hold the end of a line, or bytes that are no text.
+        file.writelines(f"{json.dumps(entry)}\n" for entry in run)
+        file.seek(0)
+    except OSError as error:
+        raise StorageError(
+            f"cannot sort the names in a large folder in {tempfile.gettempdir()} ({error.strerror}): free some space "
+            "there, or set TMPDIR to another folder"
+        ) from error
+    return _lines_of(file)
+
+
+def _lines_of(file: TextIO) -> Iterator[tuple[str, bool]]:
+    with file:
+        for line in file:
+            name, is_folder = json.loads(line)
+            yield name, is_folder
 
 
 def passed_over(folder: Path) -> list[Path]:
@@ -98,7 +183,7 @@ def passed_over(folder: Path) -> list[Path]:
         Path(parent, name)
         for parent, _, names in os.walk(folder)
         for name in names
-        if not name.startswith(".") and Path(name).suffix.lower() not in FOUND_SUFFIXES
+        if not name.startswith(".") and not _is_recording(name)
     )
 
 

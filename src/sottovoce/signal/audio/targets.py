@@ -1,5 +1,6 @@
 """What is said of files that are written, by whatever writes them."""
 
+import errno
 import logging
 import math
 from collections.abc import Iterable
@@ -49,11 +50,13 @@ def unwritable(path: Path, error: Exception) -> AudioError:
         error: What the system or the muxer says.
 
     Returns:
-        The error, to be raised.
+        The error, to be raised: a `StorageError` where it is not the recording's own.
     """
     reason = getattr(error, "strerror", None) or error
     advice = advice_on(error, "name a folder that exists and that you may write to")
-    return AudioError(f"cannot write {path} ({reason}): {advice}")
+    # A muxer refuses a recording, and a file system a name; whatever else it is hits any recording.
+    is_own = not isinstance(error, OSError) or error.errno == errno.ENAMETOOLONG
+    return (AudioError if is_own else StorageError)(f"cannot write {path} ({reason}): {advice}")
 
 
 def existing(path: Path) -> AudioError:
@@ -126,7 +129,7 @@ def put_in_place(part: Path, path: Path, *, overwrite: bool) -> None:
     except FileExistsError:
         raise existing(path) from None
     except OSError as error:
-        raise AudioError(f"cannot write {path} ({error.strerror}): name another file") from error
+        raise StorageError(f"cannot write {path} ({error.strerror}): name another file") from error
 
 
 def limit(block: NDArray[np.floating], peak: int) -> tuple[NDArray[np.float32], int]:

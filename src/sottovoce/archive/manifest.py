@@ -1,0 +1,292 @@
+"""The list of an archive's recordings: parts of about a thousand lines, and an index that says what is in them."""
+
+import hashlib
+import json
+import math
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from itertools import islice
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import unquote_to_bytes, urlsplit
+
+from sottovoce.atomic import temporary_folder
+from sottovoce.errors import AudioError, DataError
+from sottovoce.paths import require_writable
+from sottovoce.signal.audio import written_suffix
+
+INDEX_NAME = "index.json"
+"""The file of a manifest that lists its parts."""
+
+PART_ITEMS = 1000
+"""Recordings of a part, if nothing else is asked for."""
+
+_FORMAT = "sottovoce-manifest-1"
+_PART_NAME = re.compile(r"part-\d{6,9}\.jsonl")
+_MAX_INDEX_BYTES = 2**28
+_MAX_PART_BYTES = 2**30
+_MAX_CHARACTERS = 4096
+# Of what a name may be made of, so many characters stay: with all else in it, it fits what file systems take.
+_MAX_NAME = 50
+_UNSAFE = re.compile(r"[^\w.-]")
+_KEY_DIGITS = 16
+
+
+@dataclass(frozen=True)
+class Item:
+    """One recording of an archive.
+
+    Attributes:
+        id: What its owner calls it, such as its path below the folder that was listed.
+        uri: Where it is: `file:///data/talk.wav`.
+        bytes: Size of the file; None if it is not known.
+        seconds: Length of the recording; None if it is not known, as of one that could not be read.
+        hash: SHA-256 of the file, in hexadecimal digits; None if it was not taken.
+    """
+
+    id: str
+    uri: str
+    bytes: int | None = None
+    seconds: float | None = None
+    hash: str | None = None
+
+    @property
+    def path(self) -> Path:
+        """The file.
+
+        Raises:
+            AudioError: The address is no file's.
+        """
+        try:
+            address = urlsplit(self.uri)
+        except ValueError as error:
+            raise AudioError(f"found the address {self.uri} ({error}), expected file:///FOLDER/NAME") from None
+        path = unquote_to_bytes(address.path)
+        if address.scheme != "file" or address.netloc not in ("", "localhost") or not path or b"\0" in path:
+            raise AudioError(f"found the address {self.uri}, expected file:///FOLDER/NAME: list the recording again")
+        text = os.fsdecode(path)
+        return Path(text.lstrip("/") if os.name == "nt" else text)
+
+    @property
+    def output_name(self) -> str:
+        """Path of the enhanced version, below the folder of a run.
+
+        It follows from the item alone: its folders and its name, without what a file system could take for something
+        else, and a hash of all that makes it this recording. So two items have two outputs, whatever their names are,
+        and none of them lies outside of the folder.
+        """
+        *folders, name = [part for part in PurePosixPath(self.id).parts if part not in ("/", "..")] or ["_"]
+        suffix = PurePosixPath(self.uri).suffix
+        identity = json.dumps([self.id, self.uri, self.bytes, self.hash]).encode()
+        key = hashlib.sha256(identity).hexdigest()[:_KEY_DIGITS]
+        stem = name.removesuffix(suffix) or name
+        return "/".join([*map(_safe, folders), f"{_safe(stem)}-{key}{written_suffix(suffix)}"])
+
+
+def _safe(name: str) -> str:
+    """Keep letters, digits, dots, dashes and underscores of a name, which does not begin with a dot."""
+    name = _UNSAFE.sub("_", name)[:_MAX_NAME]
+    return f"_{name[1:]}" if name.startswith(".") else name
+
+
+@dataclass(frozen=True)
+class Part:
+    """A file of a manifest, as the index describes it.
+
+    Attributes:
+        name: Name of the file.
+        items: Number of recordings.
+        seconds: Length of all of them; those of unknown length count as 0.
+        bytes: Size of all of them, likewise.
+        sha256: Hash of the file, in hexadecimal digits.
+    """
+
+    name: str
+    items: int
+    seconds: float
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The list of an archive's recordings, of which one part at a time is in memory.
+
+    Attributes:
+        folder: Where it is.
+        parts: What the index says of the parts, in order.
+    """
+
+    folder: Path
+    parts: tuple[Part, ...]
+
+    @classmethod
+    def open(cls, folder: Path) -> "Manifest":
+        """Read the index of a manifest.
+
+        Args:
+            folder: The folder that `sottovoce archive make` wrote.
+
+        Returns:
+            The manifest.
+
+        Raises:
+            DataError: There is none, or it is not whole.
+        """
+        path = folder / INDEX_NAME
+        try:
+            if path.stat().st_size > _MAX_INDEX_BYTES:
+                raise DataError(f"found {path} of more than {_MAX_INDEX_BYTES >> 20} MiB, expected an index of parts")
+            index = json.loads(path.read_bytes())
+            if index["format"] != _FORMAT:
+                raise DataError(f"found the format {index['format']!r} in {path}, expected {_FORMAT!r}: make it again")
+            parts = tuple(_part(entry) for entry in index["parts"])
+        except FileNotFoundError:
+            raise DataError(
+                f"found no {INDEX_NAME} in {folder}, expected a manifest: `sottovoce archive make` writes one"
+            ) from None
+        except OSError as error:
+            raise DataError(f"cannot read {path} ({error.strerror}): check that you may read it") from error
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise DataError(f"{path} is cut or was altered: make the manifest again") from None
+        return cls(folder, parts)
+
+    @property
+    def items(self) -> int:
+        """Number of recordings."""
+        return sum(part.items for part in self.parts)
+
+    @property
+    def seconds(self) -> float:
+        """Length of all recordings whose length is known."""
+        return sum(part.seconds for part in self.parts)
+
+    def read(self, part: Part) -> list[Item]:
+        """Read one part.
+
+        Args:
+            part: One of `parts`.
+
+        Returns:
+            Its recordings.
+
+        Raises:
+            DataError: It is gone, cut, or was edited since the index was written.
+        """
+        path = self.folder / part.name
+        try:
+            if path.stat().st_size > _MAX_PART_BYTES:
+                raise DataError(f"found {path} of more than {_MAX_PART_BYTES >> 30} GiB, expected smaller parts")
+            content = path.read_bytes()
+        except OSError as error:
+            raise DataError(f"cannot read {path} ({error.strerror}): the index of its manifest lists it") from error
+        lines = content.splitlines()
+        if hashlib.sha256(content).hexdigest() != part.sha256:
+            raise DataError(
+                f"{path} is not what the index says: found {len(lines)} lines, expected {part.items}; it is cut, "
+                "or was edited since: make the manifest again"
+            )
+        return [_item(line, f"{path}, line {number}") for number, line in enumerate(lines, 1)]
+
+
+def write_manifest(items: Iterable[Item], folder: Path, *, part_items: int = PART_ITEMS) -> Manifest:
+    """Write a manifest, which appears whole or not at all; one part at a time is in memory.
+
+    Args:
+        items: Recordings, in the order in which they are listed.
+        folder: Folder to make.
+        part_items: Recordings of each part, 1 or more.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        DataError: The folder exists, or cannot be made, or there is no recording.
+        OSError: The disk takes no more.
+    """
+    require_new(folder)
+    remaining = iter(items)
+    parts: list[Part] = []
+    with temporary_folder(folder) as temporary:
+        while batch := list(islice(remaining, part_items)):
+            parts.append(_write_part(temporary / f"part-{len(parts):06}.jsonl", batch))
+        if not parts:
+            raise DataError("found no recording, expected one to list at least")
+        index = {"format": _FORMAT, "parts": [asdict(part) for part in parts]}
+        _write_synced(temporary / INDEX_NAME, json.dumps(index, indent=0).encode())
+        temporary.rename(folder)
+    return Manifest(folder, tuple(parts))
+
+
+def require_new(folder: Path) -> None:
+    """Refuse a manifest that cannot be made, before any work.
+
+    Args:
+        folder: Folder to make.
+
+    Raises:
+        DataError: Something is there, or it cannot be made.
+    """
+    require_writable(folder)
+    if folder.exists() or folder.is_symlink():
+        raise DataError(f"found {folder}, which is kept: name another output, or delete it")
+
+
+def _write_part(path: Path, items: Sequence[Item]) -> Part:
+    content = "".join(f"{json.dumps(vars(item))}\n" for item in items).encode()
+    _write_synced(path, content)
+    return Part(
+        path.name,
+        len(items),
+        round(sum(item.seconds or 0.0 for item in items), 3),
+        sum(item.bytes or 0 for item in items),
+        hashlib.sha256(content).hexdigest(),
+    )
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _part(entry: dict[str, Any]) -> Part:
+    part = Part(**entry)
+    if _PART_NAME.fullmatch(part.name) is None:
+        raise ValueError("a part of another name may lie anywhere")
+    if not (_is_count(part.items) and _is_count(part.bytes) and _is_length(part.seconds)):
+        raise ValueError("expected numbers, 0 or more")
+    return part
+
+
+def _item(line: bytes, origin: str) -> Item:
+    try:
+        item = Item(**json.loads(line))
+    except (ValueError, TypeError, RecursionError):
+        raise DataError(
+            f"{origin} is no recording: expected JSON with {', '.join(field.name for field in fields(Item))}"
+        ) from None
+    wrong = next((name for name, is_right in _checks(item) if not is_right), None)
+    if wrong is not None:
+        found = getattr(item, wrong)
+        raise DataError(f"{origin} has the {wrong} {found!r}, which no recording has: make the manifest again")
+    return item
+
+
+def _checks(item: Item) -> Iterator[tuple[str, bool]]:
+    yield "id", isinstance(item.id, str) and 0 < len(item.id) <= _MAX_CHARACTERS
+    yield "uri", isinstance(item.uri, str) and 0 < len(item.uri) <= _MAX_CHARACTERS
+    yield "bytes", item.bytes is None or _is_count(item.bytes)
+    yield "seconds", item.seconds is None or _is_length(item.seconds)
+    yield "hash", item.hash is None or isinstance(item.hash, str)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and value >= 0
+
+
+def _is_length(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value) and value >= 0

@@ -1,0 +1,145 @@
+"""The command `archive`."""
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from sottovoce import interruption, terminal
+from sottovoce.cli.arguments import DEFAULT_OPTIONS, DEFAULT_WRITING, Inputs, Options, Output, Writing
+from sottovoce.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Make:
+    """List recordings in a manifest: parts of about a thousand lines of JSON, and an index of them.
+
+    Memory does not grow with the number of recordings, and equal files at equal places give an equal manifest. One that
+    cannot be read is listed, and a sentence says why: enhancing tries it again.
+
+    Args:
+        inputs: Recordings, and folders that are searched with all folders below them.
+        output: Folder to make.
+        hash: Do not read every file to list its SHA-256: a change is then noticed by the size alone.
+        part_items: Recordings of each part.
+        jobs: Number of recordings that are looked at at once.
+    """
+
+    inputs: tyro.conf.Positional[Inputs]
+    output: Output
+    hash: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = True
+    part_items: int = 1000
+    jobs: int = os.cpu_count() or 1
+
+    def run(self) -> int:
+        """Make the manifest."""
+        from sottovoce.archive.listing import make_manifest
+
+        with terminal.progress() as show:
+            manifest = make_manifest(
+                self.inputs,
+                self.output,
+                hashes=self.hash,
+                part_items=self.part_items,
+                jobs=self.jobs,
+                on_progress=show,
+            )
+        terminal.say(
+            f"Listed {manifest.items} recordings, {terminal.duration(manifest.seconds)} of sound, in "
+            f"{len(manifest.parts)} parts; see {self.output}."
+        )
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Enhance:
+    """Enhance the recordings of a manifest, but for what earlier runs have finished.
+
+    The output has a folder for each model and choice of options. In it, audio/ has the enhanced recordings, results/ a
+    table for each part, with a line of JSON for each recording: length, levels, clipping, share of speech, or why it
+    failed. A table is written when its part is finished, so the same command goes on after any interruption.
+
+    Args:
+        manifest: Folder that `sottovoce archive make` wrote.
+        output: Folder to write to.
+        model: A bundled model, default or live; or the folder of a training or an adaptation, or a model file.
+        options: How to enhance.
+        writing: What is written beside the sound.
+        shard: Go through one share of the parts, such as 3/16 on the third of 16 machines.
+        retry_failed: Try what failed in finished parts again.
+        attempts: How often a recording is tried whose failure may pass, such as that of a network drive, or that made
+            its process crash.
+        jobs: Number of recordings at once, each in a process of its own, which takes about 90 MiB.
+    """
+
+    manifest: tyro.conf.Positional[Path]
+    output: Output
+    model: str = "default"
+    options: Options = DEFAULT_OPTIONS
+    writing: Writing = DEFAULT_WRITING
+    shard: str = "1/1"
+    retry_failed: bool = False
+    attempts: int = 3
+    jobs: int = os.cpu_count() or 1
+
+    def run(self) -> int:
+        """Enhance them; the exit code is 1 if some failed, or some parts were not gone through."""
+        import sottovoce
+        from sottovoce.archive.manifest import Manifest
+        from sottovoce.archive.run import enhance_archive
+
+        start = time.perf_counter()
+        manifest = Manifest.open(self.manifest)
+        with (
+            interruption.noted(lambda: "what is finished is kept; the same command goes on from there"),
+            terminal.progress() as show,
+        ):
+            summary = enhance_archive(
+                manifest,
+                self.output,
+                sottovoce.load(self.model),
+                self.options,
+                output_options=self.writing,
+                shard=_shard(self.shard),
+                retry_failed=self.retry_failed,
+                attempts=self.attempts,
+                jobs=self.jobs,
+                on_progress=lambda task, done, total, note="": show(
+                    task, done, total, note or f"{terminal.duration(done)} of {terminal.duration(total)}"
+                ),
+            )
+        elapsed_seconds = time.perf_counter() - start
+        terminal.say(
+            f"Enhanced {summary.enhanced} of {summary.enhanced + summary.failed} recordings, "
+            f"{terminal.duration(summary.seconds)} of sound in {elapsed_seconds:.1f} s; {summary.failed} failed. "
+            f"{summary.finished_parts} parts finished, {summary.kept_parts} kept from earlier, "
+            f"{len(summary.unfinished)} not gone through. See {summary.folder}."
+        )
+        return 1 if summary.failed or summary.unfinished else 0
+
+
+def _shard(text: str) -> tuple[int, int]:
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal()):
+        raise ConfigError(f"found the shard {text!r}, expected the number of this run and of all, such as 3/16")
+    return int(number), int(count)
+
+
+def archive(
+    *,
+    step: Annotated[
+        Annotated[Make, tyro.conf.subcommand("make")] | Annotated[Enhance, tyro.conf.subcommand("enhance")],
+        tyro.conf.arg(name=""),
+    ],
+) -> int:
+    """Enhance so many recordings that a run is stopped, moved to other machines and repeated at any time.
+
+    Example:
+        sottovoce archive make recordings/ -o manifest
+        sottovoce archive enhance manifest -o enhanced/
+        sottovoce archive enhance manifest -o enhanced/ --shard 3/16
+    """
+    return step.run()

@@ -1,0 +1,72 @@
+"""The command `archive`: its steps, what they print, and their exit codes."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import soundfile as sf
+
+from sottovoce import cli
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    def run(*words):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["sottovoce", "archive", *map(str, words)])
+        code = cli.main()
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def recordings(tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in "ab":
+        sf.write(tmp_path / "in" / f"{name}.wav", 0.1 * np.sin(np.arange(1600) / 5), 16000)
+    return tmp_path / "in"
+
+
+def test_from_recordings_to_their_enhanced_versions(run, tmp_path, recordings, identity_model):
+    code, out, err = run("make", "in", "-o", "manifest", "--no-hash", "--part-items", 1)
+    assert (code, err) == (0, "")
+    assert out == "Listed 2 recordings, 0:00.2 of sound, in 2 parts; see manifest.\n"
+    enhance = ("enhance", "manifest", "-o", "out", "--model", identity_model, "--limit-db", 20, "--jobs", 1)
+    code, out, err = run(*enhance, "--shard", "2/2")
+    assert (code, err) == (0, "")
+    assert out.startswith("Enhanced 1 of 1 recordings, 0:00.1 of sound in ")
+    (recordings / "a.wav").write_text("no sound")
+    code, out, err = run(*enhance)
+    assert (code, err) == (1, "")
+    assert "Enhanced 0 of 1 recordings" in out
+    assert "1 failed. 1 parts finished, 1 kept from earlier, 0 not gone through. See out/identity-" in out.replace(
+        "\\", "/"
+    )
+    (folder,) = (tmp_path / "out").iterdir()
+    assert json.loads((folder / "run.json").read_text())["options"]["limit_db"] == 20
+    rows = [json.loads(path.read_text()) for path in sorted((folder / "results").iterdir())]
+    assert [(row["id"], row["status"], row["error"]) for row in rows] == [
+        ("a.wav", "failed", "Changed"),
+        ("b.wav", "enhanced", None),
+    ]
+
+
+@pytest.mark.parametrize("shard", ["3", "a/b", "/", "1/2/3", "-1/2", ""])
+def test_a_shard_that_is_none(run, recordings, identity_model, shard):
+    assert run("make", "in", "-o", "manifest", "--jobs", 1)[0] == 0
+    code, out, err = run("enhance", "manifest", "-o", "out", "--model", identity_model, f"--shard={shard}")
+    assert (code, out) == (1, "")
+    assert f"found the shard {shard!r}, expected the number of this run and of all, such as 3/16" in err
+
+
+def test_a_folder_that_is_no_manifest(run, recordings):
+    code, out, err = run("enhance", "in", "-o", "out")
+    assert (code, out) == (1, "")
+    assert err == "sottovoce: found no index.json in in, expected a manifest: `sottovoce archive make` writes one\n"
+
+
+def test_a_manifest_that_is_there(run, recordings):
+    code, out, err = run("make", "in", "-o", "in")
+    assert (code, out, err) == (1, "", "sottovoce: found in, which is kept: name another output, or delete it\n")
