@@ -92,6 +92,7 @@ class Enhance:
         from sottovoce.archive.run import enhance_archive
 
         start = time.perf_counter()
+        shard = _shard(self.shard)
         manifest = Manifest.open(self.manifest)
         with (
             interruption.noted(lambda: "what is finished is kept; the same command goes on from there"),
@@ -103,7 +104,7 @@ class Enhance:
                 sottovoce.load(self.model),
                 self.options,
                 output_options=self.writing,
-                shard=_shard(self.shard),
+                shard=shard,
                 retry_failed=self.retry_failed,
                 attempts=self.attempts,
                 jobs=self.jobs,

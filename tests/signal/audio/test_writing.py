@@ -39,6 +39,18 @@ class TestWriter:
             path.write_bytes(b"precious")
         assert list(tmp_path.iterdir()) == [path]
 
+    @pytest.mark.parametrize("name", ["a.wav", "a.aiff", "a.w64", "a.caf"])
+    @pytest.mark.parametrize("subtype", ["FLOAT", "DOUBLE"])
+    def test_equal_sound_gives_equal_files_at_any_time(self, tmp_path, name, subtype):
+        like = AudioInfo(tmp_path / name, 16000, 1, 100, "WAV", subtype)
+        with Writer(tmp_path / name, 16000, 1, like=like) as writer:
+            writer.write(noise(100))
+        content = (tmp_path / name).read_bytes()
+        if name in ("a.wav", "a.aiff"):
+            start = content.index(b"PEAK") + 8  # of its version, which the time follows
+            assert content[start + 4 : start + 8] == bytes(4)
+        np.testing.assert_array_equal(read(tmp_path / name)[0], noise(100))
+
     def test_no_samples(self, tmp_path):
         with pytest.raises(AudioError, match="no samples to write"), Writer(tmp_path / "a.mp3", 16000, 1):
             pass

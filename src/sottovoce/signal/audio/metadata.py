@@ -227,6 +227,25 @@ def write_metadata(path: Path, metadata: Metadata) -> None:
                 file.write(b"".join(part.content for part in metadata.parts))
 
 
+def clear_peak_time(path: Path) -> None:
+    """Take the time of writing out of a file of floating-point samples: equal sound then gives equal files.
+
+    libsndfile puts it into the chunk that names the highest sample.
+
+    Args:
+        path: A file that libsndfile wrote, of which some bytes are changed.
+
+    Raises:
+        OSError: It cannot be read or written.
+    """
+    with path.open("rb+") as file:
+        family = chunk_family(file.read(40))
+        for chunk in chunks(file, family, path.stat().st_size) if family in (RIFF, AIFF) else ():
+            if chunk.name == b"PEAK":
+                file.seek(chunk.start + 4)
+                file.write(bytes(4))
+
+
 def from_chunks(family: str, parts: Iterable[Part], unkept: Iterable[str] = ()) -> Metadata:
     """Make metadata of a file's chunks.
 

@@ -16,7 +16,7 @@ from sottovoce.signal.audio.containers import find_defect
 from sottovoce.signal.audio.formats import AudioInfo, choose_format, exceeds_limit, too_long
 from sottovoce.signal.audio.layout import flac_comment, write_layout
 from sottovoce.signal.audio.lossy import Encoding, encoding_of_bit_rate, encoding_of_quality
-from sottovoce.signal.audio.metadata import Metadata, write_metadata
+from sottovoce.signal.audio.metadata import Metadata, clear_peak_time, write_metadata
 from sottovoce.signal.audio.reading import open_sound
 from sottovoce.signal.audio.targets import (
     LOSSY_PEAK,
@@ -190,6 +190,8 @@ class Writer:
         if not self._is_whole():
             raise disk_error(self.path, self._frames / self.sample_rate)
         try:
+            if self.subtype in ("FLOAT", "DOUBLE"):
+                clear_peak_time(self._part)
             self._write_metadata()
         except OSError as error:
             raise disk_error(self.path, self._frames / self.sample_rate) from error
