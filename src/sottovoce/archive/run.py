@@ -8,6 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from sottovoce.archive.cluster import RayProcesses
 from sottovoce.archive.manifest import Item, Manifest, Part
 from sottovoce.archive.pool import Pool
 from sottovoce.archive.results import Row, Run
@@ -64,6 +65,7 @@ def enhance_archive(
     jobs: int = 1,
     attempts: int = 3,
     pause_seconds: float = 1.0,
+    address: str | None = None,
     on_progress: Progress | None = None,
 ) -> Summary:
     """Enhance the recordings of a manifest, but for what earlier runs have finished.
@@ -81,6 +83,8 @@ def enhance_archive(
         shard: Number of this run, from 1, and number of all runs: each goes through other parts.
         retry_failed: Go through the finished parts, too, and try what failed in them again.
         jobs: Number of recordings at once, each in a process of its own.
+        address: Have actors of a Ray cluster do the work in place of processes of this machine: `local`, `auto` or
+            `ray://HOST:PORT`. The cluster's machines reach recordings and output under the same paths.
         attempts: How often a recording is tried whose failure may pass, or that made its process crash.
         pause_seconds: Wait before the second attempt; it doubles with each.
         on_progress: Called with the seconds of sound after every block, by one thread at a time.
@@ -89,7 +93,7 @@ def enhance_archive(
         What was done.
 
     Raises:
-        ConfigError: A number is out of its range.
+        ConfigError: A number is out of its range, or there is no such cluster.
         DataError: The folder of the run was begun with other versions of what makes the samples.
         StorageError: The output takes nothing more.
     """
@@ -102,7 +106,8 @@ def enhance_archive(
     run = Run.begin(output, enhancer.model, options, output_options or OutputOptions())
     task = Task(run, attempts, pause_seconds)
     passage = _Passage(manifest, task, shard, retry_failed=retry_failed, on_progress=on_progress)
-    with Pool(Workers(enhancer), jobs, passage.advance) as pool:
+    processes = Workers(enhancer) if address is None else RayProcesses(enhancer, jobs, address)
+    with Pool(processes, jobs, passage.advance) as pool:
         return passage.go(pool)
 
 

@@ -73,6 +73,8 @@ class Enhance:
         attempts: How often a recording is tried whose failure may pass, such as that of a network drive, or that made
             its process crash.
         jobs: Number of recordings at once, each in a process of its own, which takes about 90 MiB.
+        address: Have actors of a Ray cluster do the work: auto or ray://HOST:PORT; or local, for a cluster that is this
+            machine alone.
     """
 
     manifest: tyro.conf.Positional[Path]
@@ -84,6 +86,7 @@ class Enhance:
     retry_failed: bool = False
     attempts: int = 3
     jobs: int = os.cpu_count() or 1
+    address: str | None = None
 
     def run(self) -> int:
         """Enhance them; the exit code is 1 if some failed, or some parts were not gone through."""
@@ -108,6 +111,7 @@ class Enhance:
                 retry_failed=self.retry_failed,
                 attempts=self.attempts,
                 jobs=self.jobs,
+                address=self.address,
                 on_progress=lambda task, done, total, note="": show(
                     task, done, total, note or f"{terminal.duration(done)} of {terminal.duration(total)}"
                 ),

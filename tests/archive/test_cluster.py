@@ -1,0 +1,95 @@
+"""The archive on a Ray cluster: the same files and tables as with processes of this machine."""
+
+import contextlib
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from sottovoce.archive.listing import make_manifest
+from sottovoce.archive.run import enhance_archive
+from sottovoce.errors import ConfigError, MissingExtraError
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def content_of(summary):
+    rows = [
+        {**json.loads(line), "work_seconds": None, "attempts": None}
+        for path in sorted((summary.folder / "results").iterdir())
+        for line in path.read_text().splitlines()
+    ]
+    files = {
+        path.relative_to(summary.folder).as_posix(): path.read_bytes()
+        for path in (summary.folder / "audio").rglob("*")
+        if path.is_file()
+    }
+    return rows, files
+
+
+def actors():
+    """Numbers of the processes that work for a cluster of this machine."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if path.read_bytes().startswith(b"ray::_Actor"):
+                yield int(path.parent.name)
+
+
+def test_without_ray_the_extra_is_named(tmp_path, recordings, identity, here, monkeypatch):
+    monkeypatch.setattr("sottovoce.extras.is_installed", lambda module: False)
+    manifest = make_manifest([recordings], tmp_path / "manifest")
+    with pytest.raises(MissingExtraError, match=r"A Ray cluster needs the package 'ray', .*'sottovoce\[cluster\]'"):
+        enhance_archive(manifest, tmp_path / "out", identity, address="local")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # Ray's own
+@pytest.mark.skipif(not Path("/proc").exists(), reason="looks for processes in /proc")
+def test_two_workers_of_which_one_is_killed_make_what_the_pool_makes(tmp_path, monkeypatch):
+    pytest.importorskip("ray")
+    import sottovoce
+
+    # Batches of a recording or two, so that all actors have several.
+    monkeypatch.setattr("sottovoce.archive.run.BATCH_SECONDS", 5.0)
+    folders = [EXAMPLES / "pairs" / "noisy", EXAMPLES / "unpaired" / "held_out" / "noisy"]
+    manifest = make_manifest(folders, tmp_path / "manifest", part_items=6)
+    enhancer = sottovoce.load()
+    expected = enhance_archive(manifest, tmp_path / "pool", enhancer, jobs=2)
+    killed = []
+
+    def kill_one():
+        while not killed and not over.wait(0.01):
+            if list((tmp_path / "ray").glob("*/audio/**/*.flac")):
+                killed.extend(list(actors())[:1])
+        for number in killed:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(number, signal.SIGKILL)
+
+    over = threading.Event()
+    killer = threading.Thread(target=kill_one)
+    killer.start()
+    try:
+        found = enhance_archive(manifest, tmp_path / "ray", enhancer, jobs=2, address="local")
+    finally:
+        over.set()
+        killer.join()
+    assert killed
+    assert found.failed == 0
+    assert content_of(found) == content_of(expected)
+    deadline = time.monotonic() + 60
+    while list(actors()):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_cluster_that_is_not_there(tmp_path, recordings, identity, here):
+    pytest.importorskip("ray")
+    manifest = make_manifest([recordings], tmp_path / "manifest")
+    with pytest.raises(ConfigError, match="found no Ray cluster at auto"):
+        enhance_archive(manifest, tmp_path / "out", identity, address="auto")
