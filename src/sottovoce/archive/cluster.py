@@ -34,7 +34,7 @@ class RayProcesses:
     """
 
     def __init__(self, engine: object, jobs: int, address: str) -> None:
-        require("cluster", "A Ray cluster")
+        require("cluster", "A Ray cluster", "ray", *(["grpc"] if address.startswith("ray://") else []))
         # It would report its use to its makers.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         import ray
