@@ -13,8 +13,7 @@ import pytest
 import soundfile as sf
 
 from sottovoce import cli
-from sottovoce.cli.arguments import EnhanceFlags
-from sottovoce.cli.enhance import OutputFlags
+from sottovoce.cli.arguments import EnhanceFlags, OutputFlags
 from sottovoce.engine.options import FOR_ASR_MIX, EnhanceOptions
 from sottovoce.signal.audio import probe, read
 from sottovoce.signal.output import OutputOptions
