@@ -91,7 +91,7 @@ def test_who_cancels_leaves_nothing(adapting, open_page, recordings):
     with page.expect_request(lambda request: request.method == "DELETE"):
         page.keyboard.press("Enter")
     page.get_by_role("button", name="Choose recordings").wait_for()
-    assert page.locator("#adapt .work").evaluate(IS_FOCUSED)
+    page.locator("#adapt .work:focus").wait_for(state="attached")
     assert page.evaluate("sessionStorage.length") == 0
 
 
