@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -37,6 +37,7 @@ Windows = Annotated[tuple[Samples, ...], Field(max_length=8)]
 Width = Annotated[int, Field(ge=1, le=_MAX_WIDTH)]
 Layers = Annotated[int, Field(ge=1, le=_MAX_LAYERS)]
 Kernel = Annotated[int, Field(ge=1, le=_MAX_KERNEL)]
+SpeechPart = Literal["speech_encoder", "shared", "amplitude_decoder", "phase_decoder"]
 Steps = Annotated[int, Field(ge=1, le=_MAX_STEPS)]
 Weight = Annotated[float, Field(ge=0, le=1e6)]
 
@@ -345,12 +346,28 @@ class OptimiserSettings(Settings):
     gradient_clip: float = Field(5.0, gt=0, le=1e6, description="Largest norm of a gradient.")
 
 
+class JointLearningSettings(Settings):
+    """How the speech autoencoder goes on learning in the joint stage."""
+
+    rate: float = Field(1.0, gt=0, le=1, description="Its share of the learning rate.")
+    from_mixtures: tuple[SpeechPart, ...] = Field(
+        get_args(SpeechPart),
+        description="Its parts that noisy clips train as well; clean speech alone trains the others.",
+    )
+    alternate: bool = Field(False, description="Whether clean and noisy clips take turns, instead of every step both.")
+
+
 class TrainingSettings(Settings):
     """Stages, their lengths and what is logged."""
 
     seed: int = Field(1, ge=0, lt=2**32)
-    speech_steps: Steps = Field(1500, description="Steps of the speech stage.")
+    speech_steps: int = Field(
+        1500, ge=0, le=_MAX_STEPS, description="Steps of the speech stage; 0 for joint learning from the start."
+    )
     joint_steps: Steps = Field(6000, description="Steps of the joint stage.")
+    joint_learning: JointLearningSettings | None = Field(
+        None, description="The speech autoencoder goes on learning in the joint stage; null to freeze it there."
+    )
     check_every: Steps = Field(500, description="Steps between health checks, pictures and checkpoints.")
     optimiser: OptimiserSettings = OptimiserSettings()
     data: DataSettings = DataSettings()
@@ -367,6 +384,8 @@ class RunSettings(Settings):
 
     @model_validator(mode="after")
     def _something_is_learned(self) -> Self:
+        if not self.training.speech_steps and self.training.joint_learning is None:
+            raise ValueError("training.speech_steps is 0, and the joint stage freezes what it would have trained")
         for name in ("speech_weights", "joint_weights"):
             if not any(weight for _, weight in getattr(self, name)):
                 raise ValueError(f"{name} are all 0: nothing would be learned")

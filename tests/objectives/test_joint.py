@@ -63,7 +63,7 @@ def test_total_is_the_weighted_sum():
     terms = {"amplitude": torch.tensor(2.0), "phase": torch.tensor(3.0), "prior": torch.tensor(float("nan"))}
     weights = SpeechWeights(amplitude=1.0, phase=0.5, prior=0.0)
     # What has no weight does not count, not even when it is not a number.
-    assert float(total(terms, weights).detach()) == pytest.approx(3.5)
+    assert float(total(terms, weights.model_dump()).detach()) == pytest.approx(3.5)
 
 
 def test_speech_stage_gives_every_weighted_term():
@@ -74,7 +74,7 @@ def test_speech_stage_gives_every_weighted_term():
         assert weighted(weights) <= set(terms) <= set(SpeechWeights.model_fields)
         assert all(term.ndim == 0 and torch.isfinite(term) and term >= 0 for term in terms.values())
         expected = sum(getattr(weights, key) * float(term.detach()) for key, term in terms.items())
-        assert float(total(terms, weights).detach()) == pytest.approx(expected, rel=1e-5)
+        assert float(total(terms, weights.model_dump()).detach()) == pytest.approx(expected, rel=1e-5)
 
 
 def test_joint_stage_gives_every_weighted_term():
@@ -87,7 +87,7 @@ def test_joint_stage_gives_every_weighted_term():
         # An error in dB below the speech is negative; everything else is a distance.
         assert all(term >= 0 for key, term in terms.items() if key != "simulated_snr")
         expected = sum(getattr(weights, key) * float(term.detach()) for key, term in terms.items())
-        assert float(total(terms, weights).detach()) == pytest.approx(expected, rel=1e-5)
+        assert float(total(terms, weights.model_dump()).detach()) == pytest.approx(expected, rel=1e-5)
 
 
 def test_costly_terms_without_weight_are_not_computed(monkeypatch):
@@ -111,7 +111,7 @@ def test_clips_that_are_not_there_make_no_terms():
     terms = Objective(settings.frontend).joint(build(settings), batch(noise=0, simulated=0), ALL_JOINT, generator())
     assert "silence" not in terms
     assert not any(name.startswith("simulated_") for name in terms)
-    assert torch.isfinite(total(terms, ALL_JOINT))
+    assert torch.isfinite(total(terms, ALL_JOINT.model_dump()))
 
 
 def test_the_same_generator_gives_the_same_terms():
@@ -125,7 +125,9 @@ def test_the_same_generator_gives_the_same_terms():
 def test_speech_stage_trains_the_speech_parts():
     settings = small_settings()
     system = build(settings).train()
-    total(Objective(settings.frontend).speech(system, clips(2), ALL_SPEECH, generator()), ALL_SPEECH).backward()
+    total(
+        Objective(settings.frontend).speech(system, clips(2), ALL_SPEECH, generator()), ALL_SPEECH.model_dump()
+    ).backward()
     for part in system.speech_parts():
         assert any(parameter.grad is not None and parameter.grad.any() for parameter in part.parameters())
     assert all(parameter.grad is None for part in system.mixture_parts() for parameter in part.parameters())
@@ -157,8 +159,8 @@ def test_gradients_in_silence_are_finite(gain):
     objective = Objective(settings.frontend)
     system = build(settings).train()
     silent = batch(gain=gain)
-    total(objective.speech(system, silent.speech, ALL_SPEECH, generator()), ALL_SPEECH).backward()
-    total(objective.joint(train_joint_stage(system), silent, ALL_JOINT, generator()), ALL_JOINT).backward()
+    total(objective.speech(system, silent.speech, ALL_SPEECH, generator()), ALL_SPEECH.model_dump()).backward()
+    total(objective.joint(train_joint_stage(system), silent, ALL_JOINT, generator()), ALL_JOINT.model_dump()).backward()
     gradients = [parameter.grad for parameter in system.parameters() if parameter.grad is not None]
     assert len(gradients) > 10
     assert all(torch.isfinite(gradient).all() for gradient in gradients)

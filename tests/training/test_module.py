@@ -1,10 +1,12 @@
 import dataclasses
 import itertools
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 
+from sottovoce.config import SpeechPart
 from sottovoce.objectives.joint import UnpairedTensors
 from sottovoce.training.module import TrainingModule
 from sottovoce.training.run import untrained
@@ -66,6 +68,78 @@ def test_the_speech_stage_trains_nothing_else():
     assert all(equal(before_others, states(others)))
 
 
+JOINT_LEARNING = {
+    "all of it": {},
+    "the shared layer alone from mixtures": {"from_mixtures": ["shared"]},
+    "clean speech alone": {"from_mixtures": []},
+}
+
+
+@pytest.mark.parametrize("learning", JOINT_LEARNING.values(), ids=JOINT_LEARNING)
+def test_both_autoencoders_learn_in_the_joint_stage_where_they_are_to(learning):
+    module = module_of(tiny(joint_learning=learning), "joint")
+    network = module.network
+    parts = [*network.speech_parts(), *network.mixture_parts()]
+    before = states(parts)
+    take_steps(module, 2)
+    assert not any(equal(before, states(parts)))
+    assert all(part.training for part in parts)
+
+
+def gradients_of_mixtures(learning):
+    """Names of the speech autoencoder's parts to which the terms of noisy clips give gradients, and all terms."""
+    module = module_of(tiny(joint_learning=learning), "joint")
+    terms = module.stage.terms(batch(), torch.Generator().manual_seed(0))
+    sum(term for name, term in terms.items() if not name.startswith("speech_")).backward()
+    names = [name for name in get_args(SpeechPart) if next(getattr(module.network, name).parameters()).grad is not None]
+    # What passes through a part reaches those behind it all the same.
+    assert next(module.network.mixture_encoder.parameters()).grad.abs().max() > 0
+    return names, set(terms)
+
+
+def test_noisy_clips_train_the_wanted_parts_of_the_speech_autoencoder_alone():
+    every = ["speech_encoder", "shared", "amplitude_decoder"]  # no noisy clip passes D_P where there is a mask
+    assert gradients_of_mixtures({})[0] == every
+    for parts in ([], ["shared"], ["speech_encoder", "amplitude_decoder"]):
+        names, terms = gradients_of_mixtures({"from_mixtures": parts})
+        assert names == parts
+        assert {"speech_amplitude", "speech_phase", "mixture_amplitude", "cycle"} <= terms
+
+
+def test_the_gradients_of_the_autoencoders_add_up():
+    """The loss of joint learning is that of the speech stage plus that of the joint stage."""
+    jointly, apart = (module_of(tiny(joint_learning=learning), "joint") for learning in ({}, None))
+    generator = torch.Generator().manual_seed(0)
+    loss = jointly.stage.loss(jointly.stage.terms(batch(), generator))
+    speech = module_of(tiny(), "speech")
+    generator = torch.Generator().manual_seed(0)
+    expected = speech.stage.loss(speech.stage.terms(batch(), generator))
+    expected = expected + apart.stage.loss(apart.stage.terms(batch(), generator))
+    torch.testing.assert_close(loss, expected)
+
+
+def test_the_speech_autoencoder_may_learn_more_slowly():
+    module = module_of(tiny(joint_learning={"rate": 0.25}), "joint")
+    optimiser = module.configure_optimizers()["optimizer"]
+    fast, slow = optimiser.param_groups
+    assert slow["lr"] == pytest.approx(0.25 * fast["lr"])
+    of_speech = {parameter for part in module.network.speech_parts() for parameter in part.parameters()}
+    assert set(slow["params"]) == of_speech
+    assert not of_speech & set(fast["params"])
+
+
+def test_clean_and_noisy_clips_may_take_turns():
+    module = module_of(tiny(joint_learning={"alternate": True}), "joint")
+    kinds = []
+    for seed in range(12):
+        terms = module.stage.terms(batch(), torch.Generator().manual_seed(seed))
+        kinds.append({name.startswith("speech_") for name in terms})
+        assert torch.isfinite(module.stage.loss(terms))
+    assert {True} in kinds
+    assert {False} in kinds
+    assert {True, False} not in kinds
+
+
 def rates_of(settings, stage, count):
     """Learning rates of the first `count` steps."""
     configured = module_of(settings, stage).configure_optimizers()
@@ -112,7 +186,7 @@ def test_random_numbers_depend_on_seed_stage_and_step_alone(monkeypatch):
             return terms(batch, generator)
 
         module.stage = dataclasses.replace(module.stage, terms=spy)
-        return module.training_step(batch(), 99).item()
+        return module.training_step(batch(), 99)["loss"].item()
 
     first = loss()
     torch.rand(10)  # Whatever else draws numbers does not matter.
@@ -126,7 +200,7 @@ def test_random_numbers_depend_on_seed_stage_and_step_alone(monkeypatch):
 def test_what_is_logged_has_the_stage_in_its_name(monkeypatch):
     module, logged = module_of(tiny(), "joint"), {}
     monkeypatch.setattr(module, "log_dict", logged.update)
-    loss = module.training_step(batch(), 0)
+    loss = module.training_step(batch(), 0)["loss"]
     assert loss.requires_grad
     assert logged["joint/total"].item() == loss.item()
     assert {"joint/cycle", "joint/mixture_amplitude", "joint/silence", "joint/simulated_complex"} <= set(logged)

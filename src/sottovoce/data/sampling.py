@@ -18,8 +18,8 @@ from sottovoce.data.simulation.rooms import Room
 from sottovoce.data.simulation.simulator import SimulatedMixture, Simulator
 
 Float32Array = NDArray[np.float32]
-Purpose = Literal["speech", "joint", "check"]
-PURPOSES: tuple[Purpose, ...] = ("speech", "joint", "check")
+Purpose = Literal["speech", "joint", "check", "joint learning"]
+PURPOSES: tuple[Purpose, ...] = ("speech", "joint", "check", "joint learning")
 
 # Draws of the parts of a batch come from generators of their own, so that no part depends on another's.
 _SPEECH, _MIXTURES, _NOISE, _SIMULATED_SPEECH, _SIMULATED_NOISE, _SIMULATED_MIX = range(6)
@@ -94,7 +94,8 @@ class UnpairedClips:
 
         Args:
             step: Number of the step, from 0.
-            purpose: The speech stage takes clean speech alone, the joint stage all but that, a check everything.
+            purpose: The speech stage takes clean speech alone, the joint stage all but that; a check, and a joint stage
+                in which the speech autoencoder learns as well, everything.
 
         Returns:
             The same clips for the same seed, purpose and step; none of a kind that the purpose does not take.

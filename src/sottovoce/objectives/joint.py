@@ -46,7 +46,7 @@ class UnpairedTensors(NamedTuple):
     simulated_rooms: Tensor
 
 
-def total(terms: LossTerms, weights: SpeechWeights | JointWeights) -> Tensor:
+def total(terms: LossTerms, weights: Mapping[str, float]) -> Tensor:
     """Sum of weight x term, over the terms that have a weight.
 
     Args:
@@ -56,8 +56,7 @@ def total(terms: LossTerms, weights: SpeechWeights | JointWeights) -> Tensor:
     Returns:
         Scalar.
     """
-    factors: Mapping[str, float] = weights.model_dump()
-    return torch.stack([factors[name] * term for name, term in terms.items() if factors[name]]).sum()
+    return torch.stack([weights[name] * term for name, term in terms.items() if weights[name]]).sum()
 
 
 class Objective:

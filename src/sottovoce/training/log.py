@@ -55,7 +55,7 @@ class RunLog(L.Callback):
         self._every = every
         self._on_progress = on_progress
         self._sums: dict[str, float] = {}
-        self._count = 0
+        self._counts: dict[str, int] = {}
         self._running_loss = float("nan")
         self._drawn_at = -float("inf")
 
@@ -66,11 +66,11 @@ class RunLog(L.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps: the losses since the last row."""
-        return {"sums": self._sums, "count": self._count, "running_loss": self._running_loss}
+        return {"sums": self._sums, "counts": self._counts, "running_loss": self._running_loss}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up what a checkpoint has kept."""
-        self._sums, self._count = dict(state_dict["sums"]), state_dict["count"]
+        self._sums, self._counts = dict(state_dict["sums"]), dict(state_dict["counts"])
         self._running_loss = state_dict["running_loss"]
 
     def on_train_batch_end(
@@ -78,19 +78,18 @@ class RunLog(L.Callback):
     ) -> None:
         """Add up losses; write their means now and then, and check the health of a joint system."""
         stage, step, steps = self._stage.name, trainer.global_step, int(trainer.max_steps)
-        for metric, value in trainer.callback_metrics.items():
-            name = metric.removeprefix(f"{stage}/")
+        for name, value in outputs["terms"].items():  # a step may have some of the terms alone
             self._sums[name] = self._sums.get(name, 0.0) + float(value)
-        self._count += 1
-        loss = float(trainer.callback_metrics[f"{stage}/total"])
+            self._counts[name] = self._counts.get(name, 0) + 1
+        loss = float(outputs["terms"]["total"])
         self._running_loss = loss if np.isnan(self._running_loss) else 0.98 * self._running_loss + 0.02 * loss
         if self._on_progress is not None:
             note = f"step {step} of {steps}, loss {self._running_loss:.4f}"
             self._on_progress(f"{stage} stage", step, steps, note)
         if step % max(1, self._every // 10) == 0 or step == steps:
-            means = {name: value / self._count for name, value in self._sums.items()}
+            means = {name: value / self._counts[name] for name, value in self._sums.items()}
             self._losses.append(step, means)
-            self._sums, self._count = {}, 0
+            self._sums, self._counts = {}, {}
         assert isinstance(pl_module, TrainingModule)
         if (step % self._every == 0 or step == steps) and isinstance(pl_module.network, JointSystem):
             self._examine(trainer, pl_module, pl_module.network, step)

@@ -8,7 +8,7 @@ import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from sottovoce.config import TrainingSettings
@@ -109,15 +109,15 @@ class TrainingModule(L.LightningModule):
         self.training = mode
         return self
 
-    def training_step(self, batch: UnpairedTensors, _: int) -> Tensor:
-        """Loss of one step; its random numbers depend on seed, stage and step alone."""
+    def training_step(self, batch: UnpairedTensors, _: int) -> dict[str, Any]:
+        """Loss of one step, and its terms; its random numbers depend on seed, stage and step alone."""
         stage = self.stage
         key = np.random.SeedSequence([self.settings.seed, stage.number, self.global_step]).generate_state(1)[0]
         terms = stage.terms(batch, torch.Generator().manual_seed(int(key)))
         loss = stage.loss(terms)
-        values = {f"{stage.name}/{name}": term.detach() for name, term in terms.items()}
-        self.log_dict({**values, f"{stage.name}/total": loss.detach()})
-        return loss
+        values = {name: term.detach() for name, term in terms.items()} | {"total": loss.detach()}
+        self.log_dict({f"{stage.name}/{name}": value for name, value in values.items()})
+        return {"loss": loss, "terms": values}
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam with a linear warm-up and a half cosine down to the final rate."""
@@ -130,8 +130,14 @@ class TrainingModule(L.LightningModule):
             share = min(1.0, (step - settings.warmup_steps) / max(1, steps - settings.warmup_steps))
             return float(final + (1 - final) * 0.5 * (1 + np.cos(np.pi * share)))
 
+        slowed = {parameter for part in self.stage.slowed for parameter in part.parameters()}
+        trained = [parameter for parameter in self.parameters() if parameter in self._trained]
+        groups: list[dict[str, Any]] = [{"params": [each for each in trained if each not in slowed]}]
+        if slowed:
+            slow_rate = settings.learning_rate * self.stage.slow_rate
+            groups.append({"params": [each for each in trained if each in slowed], "lr": slow_rate})
         optimiser = torch.optim.Adam(
-            [parameter for parameter in self.parameters() if parameter in self._trained],
+            groups,
             lr=settings.learning_rate,
             betas=settings.betas,
             weight_decay=settings.weight_decay,

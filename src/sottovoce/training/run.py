@@ -229,6 +229,8 @@ class _Run:
 
     def train(self, stage: Stage, network: nn.Module) -> None:
         """Run or resume one stage; `network` holds its result afterwards."""
+        if not stage.steps:
+            return
         folder = self.folder / "stages" / stage.name
         finished = folder / FINISHED
         if finished.exists():
