@@ -318,7 +318,9 @@ def _settings(settings: SystemSettings, steps: int, seed: int) -> SystemSettings
     optimiser = {"learning_rate": _LEARNING_RATE, "final_learning_rate": 0.05 * _LEARNING_RATE, "warmup_steps": 10}
     update = {
         "seed": seed,
+        "speech_steps": max(1, training.speech_steps),
         "joint_steps": steps,
+        "joint_learning": None,  # the speech autoencoder stays what clean speech has taught
         "check_every": max(1, steps // 4),
         "optimiser": optimiser,
         "data": data,

@@ -199,6 +199,24 @@ SYSTEMS: dict[str, Entry] = {
         ceiling=True,
         main=False,
     ),
+    "joint_learning": Entry(
+        "joint, both autoencoders learn in the joint stage", "unpaired", settings="ablations/joint_learning", main=False
+    ),
+    "joint_learning_slow": Entry(
+        "… the first at a tenth of the rate", "unpaired", settings="ablations/joint_learning_slow", main=False
+    ),
+    "joint_learning_shared": Entry(
+        "… of the first, mixtures train the shared layer alone",
+        "unpaired",
+        settings="ablations/joint_learning_shared",
+        main=False,
+    ),
+    "joint_learning_alternating": Entry(
+        "… clean and noisy clips in turn", "unpaired", settings="ablations/joint_learning_alternating", main=False
+    ),
+    "joint_learning_from_start": Entry(
+        "… from the first step", "unpaired", settings="ablations/joint_learning_from_start", main=False
+    ),
     "aligned_clean": Entry(
         "joint + one latent of clean speech for both encoders",
         "unpaired",
