@@ -24,7 +24,7 @@ from sottovoce.models.export import Provenance
 from sottovoce.models.joint import JointAutoencoder
 from sottovoce.training import run as run_module
 from sottovoce.training.log import read_table
-from sottovoce.training.run import train
+from sottovoce.training.run import train, untrained
 from sottovoce.training.saved import newest_checkpoint
 from sottovoce.weights import CHECKPOINTS
 
@@ -221,6 +221,19 @@ def test_a_run_gives_a_trained_model_the_choice_of_the_room(folders, finished, u
     # The other way round, something would be lost.
     with pytest.raises(ConfigError, match="expected the same networks"):
         run(speech, made / "noisy", tmp_path / "lost", start=out / "checkpoint.safetensors")
+
+
+def test_both_autoencoders_may_learn_jointly_from_the_start(folders, undrawn, tmp_path):
+    speech, made = folders
+    settings = tiny(speech_steps=0, joint_steps=2, check_every=2, joint_learning={})
+    run(speech, made / "noisy", tmp_path / "out", settings)
+    trained, recorded = load_checkpoint(tmp_path / "out" / "checkpoint.safetensors")
+    assert recorded == settings
+    before = untrained(settings)
+    assert not any(map(torch.equal, before.parameters(), trained.parameters()))
+    (row,) = read_table(tmp_path / "out" / "losses.csv")[-1:]
+    assert row["stage"] == "joint"
+    assert {"speech_amplitude", "cycle", "total"} <= set(row)
 
 
 def test_a_run_starts_from_the_same_networks_and_not_in_their_folder(folders, finished, tmp_path):

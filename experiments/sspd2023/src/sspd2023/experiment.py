@@ -57,8 +57,10 @@ _ABLATION_PAIRS = (
         for row in (
             *("shift_128", "shift_32", "one_decoder", "absolute_phase", "latent_noise_1", "no_latent_noise"),
             *("equaliser", "unit_phasors", "aligned_clean", "aligned_latents", "aligned_noise_code", "aligned_mask"),
+            "joint_learning",
         )
     ),
+    *((f"joint_learning_{schedule}", "joint_learning") for schedule in ("slow", "shared", "alternating", "from_start")),
     *(
         (f"{row}_ceiling", "joint_ceiling")
         for row in ("latent_noise_1", "no_latent_noise", "equaliser", "unit_phasors")
