@@ -352,6 +352,7 @@ class JointLearningSettings(Settings):
     rate: float = Field(1.0, gt=0, le=1, description="Its share of the learning rate.")
     from_mixtures: tuple[SpeechPart, ...] = Field(
         get_args(SpeechPart),
+        max_length=len(get_args(SpeechPart)),
         description="Its parts that noisy clips train as well; clean speech alone trains the others.",
     )
     alternate: bool = Field(False, description="Whether clean and noisy clips take turns, instead of every step both.")
