@@ -86,7 +86,7 @@ UNUSED_KINDS = (
     *("chirp", "crow_caw", "owl_hoot", "chicken", "duck_quack", "goose", "turkey_gobble"),  # birds, as `birds` is
     *("die", "die_fat"),  # people
 )
-"""Kinds of `more.csv` that no training hears."""
+"""Kinds of `more.csv` that no training is given."""
 READERS_PER_SET = 25
 FIELD_RECORDINGS = 480
 FIELD_SECONDS = 15.0

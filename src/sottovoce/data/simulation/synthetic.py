@@ -225,7 +225,7 @@ def _drifting(
 
 
 def _engine(samples: int, sample_rate: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Firings through a muffler, at a speed that drifts, no two cylinders alike."""
+    """Firings through a muffler, at a speed that drifts, no two cylinders the same."""
     turns = np.cumsum(_drifting(log_uniform(_ENGINE_HZ, rng), 0.05, samples, sample_rate, rng)) / sample_rate
     firings = int(rng.choice(_ENGINE_FIRINGS))
     number = np.floor(firings * turns).astype(np.int64)

@@ -80,7 +80,7 @@ export function mount(section) {
         element("p", { class: "notice" }, sentence, element("code", {}, "sottovoce adapt"), " does it on your own machine."),
       );
     },
-    () => {}, // who is refused is told so at the start
+    () => {}, // a refusal is shown at the start
   );
   const known = sessionStorage.getItem(JOB_KEY);
   if (known !== null) void follow(known);

@@ -245,7 +245,7 @@ function makeOptions() {
       model.replaceChildren(...models.map(({ name }) => element("option", { value: name }, name)));
       room.offer(models);
     },
-    () => {}, // who is refused is told so with the first recording
+    () => {}, // a refusal is shown with the first recording
   );
   return {
     root: element(

@@ -82,7 +82,7 @@ export function mount(section) {
       model.replaceChildren(...models.map(({ name }) => element("option", { value: name, selected: name === "live" }, name)));
       room.offer(models);
     },
-    () => {}, // who is refused is told so at the start
+    () => {}, // a refusal is shown at the start
   );
   void listDevices();
   navigator.mediaDevices?.addEventListener("devicechange", () => void listDevices());
