@@ -63,7 +63,8 @@ def quantised(enhancer: Enhancer, path: Path) -> Enhancer:
     """The same network with products of 8-bit integers; the recurrent layers stay, as ONNX Runtime has no such one."""
     with tempfile.TemporaryDirectory() as name:
         prepared, target = Path(name) / "prepared.onnx", Path(name) / "quantised.onnx"
-        quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
+        # The exporter has simplified the graph; once more, and a state that stays as it is would lose its name.
+        quant_pre_process(str(path), str(prepared), skip_optimization=True, skip_symbolic_shape=True)
         quantize_static(
             str(prepared),
             str(target),

@@ -111,6 +111,14 @@ def test_sizes_can_be_fixed_for_compilers_that_want_them(tmp_path):
         np.testing.assert_allclose(one, other, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_inputs_and_outputs_have_the_names_of_the_page(name):
+    session = onnxruntime.InferenceSession(str(MODELS[name]), providers=["CPUExecutionProvider"])
+    states = len(Model.load(MODELS[name]).metadata.past_shapes)
+    assert [node.name for node in session.get_inputs()] == ["spectra", *(f"past_{i}" for i in range(states))]
+    assert [node.name for node in session.get_outputs()] == ["enhanced", *(f"next_{i}" for i in range(states))]
+
+
 def test_the_table_of_the_bundled_models_is_theirs():
     page = (ROOT / "docs" / "onnx.md").read_text(encoding="utf-8")
     described = [Model.load(path).metadata for path in MODELS.values()]

@@ -95,6 +95,7 @@ def test_digital_silence_gives_numbers(exported, name, gain):
 def test_the_room_is_a_state_that_the_file_begins_with(exported):
     _, system, path = exported("room")
     assert Model.load(path).metadata.rooms == ("natural", "keep", "dry")
+    assert [value.name for value in onnx.load(path).graph.input][:3] == ["spectra", "past_0", "past_1"]
     waveform = speech(1.0)
     enhanced = {}
     for room in ROOMS:

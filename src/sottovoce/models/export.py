@@ -149,7 +149,6 @@ def _trace(frontend: FrontendSettings, settings: ModelSettings) -> onnx.ModelPro
     example = (torch.zeros(2, 2, system.model.bins, 7), *(one.expand(2, -1, -1) for one in past))
     batch, frames = torch.export.Dim("batch", min=1, max=4096), torch.export.Dim("frames", min=1, max=1 << 20)
     shapes = ({0: batch, 3: frames}, tuple({0: batch} for _ in past))
-    inputs = ["spectra", *(f"past_{index}" for index in range(len(past)))]
     outputs = ["enhanced", *(f"next_{index}" for index in range(len(past)))]
     with warnings.catch_warnings():
         # The exporter warns about its own internals; what it gives is compared with the system in the tests.
@@ -163,7 +162,7 @@ def _trace(frontend: FrontendSettings, settings: ModelSettings) -> onnx.ModelPro
             opset_version=_OPSET,
             # The optimiser takes constants up to 1e-8 for zeros, and drops what keeps roots and divisions finite.
             optimize=False,
-            input_names=inputs,
+            input_names=_input_names(len(past)),
             output_names=outputs,
             dynamic_shapes=shapes,
             verbose=False,
@@ -171,6 +170,11 @@ def _trace(frontend: FrontendSettings, settings: ModelSettings) -> onnx.ModelPro
     if program is None:
         raise RuntimeError("the exporter gave no graph")
     return program.model_proto
+
+
+def _input_names(states: int) -> list[str]:
+    """Names of the inputs of a network with so many states."""
+    return ["spectra", *(f"past_{index}" for index in range(states))]
 
 
 def _with_weights(model: onnx.ModelProto, system: _FrameGraph) -> onnx.ModelProto:
@@ -204,6 +208,19 @@ def _simplified(model: onnx.ModelProto) -> onnx.ModelProto:
     del simplified.opset_import[:]
     simplified.opset_import.extend(kept)
     return simplified
+
+
+def _with_named_inputs(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph with inputs of their own names: a state that stays as it is was left as one name for both ends."""
+    graph = model.graph
+    for value, name in zip(graph.input, _input_names(len(graph.input) - 1), strict=True):
+        output, value.name = value.name, name
+        if output == name:
+            continue
+        for node in graph.node:
+            node.input[:] = [name if given == output else given for given in node.input]
+        graph.node.append(onnx.helper.make_node("Identity", [name], [output]))
+    return model
 
 
 def _with_fixed_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -366,7 +383,8 @@ def export_model(
         command=provenance.command,
         settings=settings.model_dump(mode="json"),
     )
-    graph = _with_cheap_frames(_with_fixed_shapes(_simplified(_with_weights(_trace(frontend, settings.model), system))))
+    graph = _simplified(_with_weights(_trace(frontend, settings.model), system))
+    graph = _with_cheap_frames(_with_fixed_shapes(_with_named_inputs(graph)))
     _forget_origin(graph)
     entry = graph.metadata_props.add()
     entry.key, entry.value = METADATA_KEY, metadata.to_json()
