@@ -6,6 +6,9 @@ Words of speakers that no bundled model was trained on, found in `SOTTOVOCE_DATA
 short silence. Each is put behind two seconds of its own sentence and a pause of the recording's room noise, or of
 digital silence, or behind a lead-in at the start of a file. The loss is the energy of the output over that of the input
 in the first 60 ms of the word, and the room noise is measured in the second half of the same pause.
+
+A second table has the shortest pause alone: Wiener gains in the frames of each model, computed from the word and from
+the noise of the pause, which no model is given apart; and other noise suppressors that are installed.
 """
 
 import argparse
@@ -20,6 +23,7 @@ import soundfile
 from numpy.typing import NDArray
 
 import sottovoce
+from sottovoce import Enhancer
 from sottovoce.data.corpora.harvest import stationary_noise
 from sottovoce.metrics.report import markdown_table
 
@@ -38,6 +42,7 @@ PAUSES_SECONDS = (0.1, 1.0, 2.0, 5.0, 10.0, 60.0)
 BEFORE_SECONDS, AFTER_SECONDS, LEAD_IN_SECONDS, SILENCE_SECONDS = 2.0, 1.0, 0.5, 5.0
 ONSET_SECONDS = 0.06
 MAX_LOST_DB = -6.0
+PEERS = {"rnnoise": "RNNoise", "dtln": "DTLN", "deepfilternet": "DeepFilterNet 3"}
 
 FRAME = 80  # samples: 5 ms
 SILENT_FRAMES, ONSET_FRAMES = 16, 12
@@ -82,7 +87,9 @@ def main() -> int:
         print(f"Skipped: found no speech in {DATA}; SOTTOVOCE_DATA names the folder.")
         return 0
     names = {"default": "default", "live": "live"} | dict(pair.split("=", 1) for pair in arguments.model)
-    lines = report(words, {name: sottovoce.load(model).enhance for name, model in names.items()})
+    enhancers = {name: sottovoce.load(model) for name, model in names.items()}
+    lines = report(words, {name: enhancer.enhance for name, enhancer in enhancers.items()})
+    lines += ["", *report_shortest(words, enhancers)]
     arguments.output.write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
     return 0
@@ -171,8 +178,12 @@ def situations(word: Word, seed: int) -> Iterator[tuple[str, Float32Array, int, 
 
 
 def measure(enhance: Enhance, waveform: Float32Array, pause: int, start: int) -> Result:
+    """Enhance, and measure a word and the pause before it."""
+    return compare(enhance(waveform, RATE), waveform, pause, start)
+
+
+def compare(enhanced: Float32Array, waveform: Float32Array, pause: int, start: int) -> Result:
     """Energies of output over input."""
-    enhanced = enhance(waveform, RATE)
 
     def gain_db(part: slice) -> float:
         after, before = (float(np.square(signal[part], dtype=np.float64).sum()) for signal in (enhanced, waveform))
@@ -199,13 +210,7 @@ def report(words: Sequence[Word], systems: dict[str, Enhance]) -> list[str]:
     for situation in next(iter(found.values())):
         row = [situation]
         for by_situation in found.values():
-            word_db = np.array([result.word_db for result in by_situation[situation]])
-            noise_db = np.array([result.noise_db for result in by_situation[situation]])
-            row += [
-                f"{np.median(word_db):.1f} dB",
-                f"{np.mean(word_db < MAX_LOST_DB):.0%}",
-                "-" if np.isnan(noise_db).all() else f"{np.median(noise_db):.1f} dB",
-            ]
+            row += cells(by_situation[situation])
         table.append(row)
     speakers = len({word.speaker for word in words})
     return [
@@ -218,6 +223,53 @@ def report(words: Sequence[Word], systems: dict[str, Enhance]) -> list[str]:
         "",
         *markdown_table(table),
     ]
+
+
+def cells(measured: Sequence[Result]) -> list[str]:
+    """Medians, and the share of words that lose too much."""
+    word_db = np.array([result.word_db for result in measured])
+    noise_db = np.array([result.noise_db for result in measured])
+    return [
+        f"{np.median(word_db):.1f} dB",
+        f"{np.mean(word_db < MAX_LOST_DB):.0%}",
+        "-" if np.isnan(noise_db).all() else f"{np.median(noise_db):.1f} dB",
+    ]
+
+
+def report_shortest(words: Sequence[Word], enhancers: dict[str, Enhancer]) -> list[str]:
+    """A table of ideal gains and of other noise suppressors in the shortest pause."""
+    from sspd2023.systems import SYSTEMS
+
+    recordings = [next(situations(word, seed))[1:] for seed, word in enumerate(words)]
+    table = [["", *COLUMNS]]
+    for name, enhancer in enhancers.items():
+        ideal = [compare(ideally_masked(enhancer, *one), *one) for one in recordings]
+        table.append([f"ideal Wiener gains in the frames of {name}", *cells(ideal)])
+    for key, name in PEERS.items():
+        system = SYSTEMS[key]
+        if system.make is not None and not system.missing:
+            enhance = system.make(np.zeros(0, np.float32)).enhance
+            table.append([name, *cells([measure(enhance, *one) for one in recordings])])
+    return [
+        f"## The pause of {PAUSES_SECONDS[0]:g} s beside ideal gains and others",
+        "",
+        "The same measures. Ideal Wiener gains: computed in every bin of every frame from the power of the noise of "
+        "the pause and the power of all else, so that they keep the word, whose first samples are in the last frames of "
+        "the pause, too. Other noise suppressors: those that were installed.",
+        "",
+        *markdown_table(table),
+    ]
+
+
+def ideally_masked(enhancer: Enhancer, waveform: Float32Array, pause: int, start: int) -> Float32Array:
+    """The recording after Wiener gains that are computed from the pause and from the rest."""
+    stft = enhancer.stft
+    noise = np.zeros_like(waveform)
+    noise[pause:start] = waveform[pause:start]
+    spectra = stft.analyse(np.stack([waveform, waveform - noise, noise]))
+    wanted, unwanted = np.square(spectra[1:]).sum(axis=1)
+    gains = wanted / np.maximum(wanted + unwanted, np.finfo(np.float32).tiny)
+    return np.asarray(stft.synthesise(spectra[0] * gains, len(waveform)), np.float32)
 
 
 COLUMNS = ("first 60 ms", "lose more than 6 dB", "noise")
