@@ -33,7 +33,7 @@ COUNT = 60
 RATIOS_DB = (0.0, 5.0, 10.0)
 SEED = 0
 # In louder speech too little of the noise is left by rounding to 16 bits.
-MOST_SNR_DB = 10.0
+MAX_SNR_DB = 10.0
 
 Float32Array = NDArray[np.float32]
 KNOWN, NEW = "of the training", "held-out"
@@ -104,7 +104,7 @@ def known_voices(folder: Path, lengths: list[int], rng: np.random.Generator) -> 
 
 def known_noises(data: Path, lengths: list[int], rng: np.random.Generator) -> Iterator[Float32Array]:
     """Noise of the training's mixtures: what they have beside their speech."""
-    table = [row for row in read_table(data / "field.csv", Mixture) if not row.room and row.snr_db <= MOST_SNR_DB]
+    table = [row for row in read_table(data / "field.csv", Mixture) if not row.room and row.snr_db <= MAX_SNR_DB]
     for index, length in zip(rng.permutation(len(table)), lengths, strict=False):
         file = table[index].file
         yield np.resize(samples(data / "mixtures" / file) - samples(data / "hidden" / file), length)

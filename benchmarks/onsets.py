@@ -254,8 +254,8 @@ def report_shortest(words: Sequence[Word], enhancers: dict[str, Enhancer]) -> li
         f"## The pause of {PAUSES_SECONDS[0]:g} s beside ideal gains and others",
         "",
         "The same measures. Ideal Wiener gains: computed in every bin of every frame from the power of the noise of "
-        "the pause and the power of all else, so that they keep the word, whose first samples are in the last frames of "
-        "the pause, too. Other noise suppressors: those that were installed.",
+        "the pause and the power of all else, so that they keep the word, whose first samples are in the last frames "
+        "of the pause, too. Other noise suppressors: those that were installed.",
         "",
         *markdown_table(table),
     ]
