@@ -1,13 +1,17 @@
 """The command `archive`: its steps, what they print, and their exit codes."""
 
 import json
+import signal
+import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 import soundfile as sf
 
 from sottovoce import cli
+from sottovoce.archive.manifest import Item, write_manifest
 
 
 @pytest.fixture
@@ -69,3 +73,34 @@ def test_a_folder_that_is_no_manifest(run, recordings):
 def test_a_manifest_that_is_there(run, recordings):
     code, out, err = run("make", "in", "-o", "in")
     assert (code, out, err) == (1, "", "sottovoce: found in, which is kept: name another output, or delete it\n")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(tmp_path, identity_model):
+    write_manifest([Item("a.wav", save_long(tmp_path / "a.wav").as_uri())], tmp_path / "manifest")
+    command = ["archive", "enhance", "manifest", "-o", "out", "--jobs", "1", "--model", str(identity_model)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sottovoce", *command],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    with process:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.glob("out/*/audio/.sottovoce-*")):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        errors = process.stderr.read()
+    assert process.returncode == 130
+    assert "interrupted: what is finished is kept; the same command goes on from there" in errors
+    assert "Traceback" not in errors
+    assert [path.name for path in tmp_path.glob("out/*/*/*")] == []
+
+
+def save_long(path):
+    """Half an hour of silence, which takes seconds to enhance."""
+    sf.write(path, np.zeros(1800 * 8000, np.int16), 8000, subtype="PCM_U8")
+    return path

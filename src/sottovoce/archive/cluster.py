@@ -5,6 +5,7 @@ import os
 import queue
 import signal
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -42,7 +43,8 @@ class RayProcesses:
         self._ray = ray
         keywords: dict[str, Any] = {"num_cpus": jobs, "include_dashboard": False} if address == LOCAL else {}
         try:
-            with _own_signals():
+            with _own_signals(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # its error says the same
                 ray.init(address=address, log_to_driver=False, logging_level="ERROR", **keywords)
         except (ConnectionError, ValueError, RuntimeError) as error:
             reason = str(error).strip().partition("\n")[0]
