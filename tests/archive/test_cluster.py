@@ -86,10 +86,16 @@ def test_two_workers_of_which_one_is_killed_make_what_the_pool_makes(tmp_path, m
         time.sleep(0.1)
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_a_cluster_that_is_not_there(tmp_path, recordings, identity, here):
-    pytest.importorskip("ray")
+def test_a_cluster_that_is_not_there(tmp_path, recordings, identity, here, monkeypatch):
+    ray = pytest.importorskip("ray")
+
+    def init(**keywords):
+        raise ConnectionError("Could not find any running Ray instance.\nMore words.")
+
+    monkeypatch.setattr(ray, "init", init)
     manifest = make_manifest([recordings], tmp_path / "manifest")
-    with pytest.raises(ConfigError, match="found no Ray cluster at auto"):
+    with pytest.raises(
+        ConfigError, match=r"found no Ray cluster at auto \(Could not find any running Ray instance\.\):"
+    ):
         enhance_archive(manifest, tmp_path / "out", identity, address="auto")
