@@ -110,6 +110,16 @@ def identity(identity_model):
 
 
 @pytest.fixture(scope="session")
+def traced_once(request, tmp_path_factory):
+    """Exports without the tracing of graphs that an earlier test has traced."""
+    from .systems import traced_once
+
+    cache = request.config.pluginmanager.hasplugin("cacheprovider")
+    with traced_once(request.config.cache.mkdir("graphs") if cache else tmp_path_factory.mktemp("graphs")):
+        yield
+
+
+@pytest.fixture(scope="session")
 def pairs():
     """Folder of the five bundled pairs."""
     return PAIRS

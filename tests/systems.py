@@ -2,13 +2,14 @@
 
 import contextlib
 import hashlib
-import os
+from importlib.metadata import version
 from pathlib import Path
 
 import onnx
 import pytest
 import soundfile as sf
 import torch
+from filelock import FileLock
 
 from sottovoce.atomic import replacing
 from sottovoce.config import find_settings, load_settings, parse_settings
@@ -17,6 +18,7 @@ from sottovoce.models.joint import JointAutoencoder
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
+PACKAGE = ROOT / "src" / "sottovoce"
 RATE = 16000
 
 SMALL = {
@@ -75,21 +77,27 @@ def build(settings, seed=0):
 
 
 @contextlib.contextmanager
-def traced_once(tmp_path_factory):
-    """Trace every graph once in a session, whichever file of tests and whichever process needs it.
+def traced_once(folder):
+    """Take graphs from a folder, and trace only those that are not there: for all processes and phases of the tests.
 
-    Tracing takes most of an export, and depends on settings alone; weights and metadata are always the test's own.
+    Tracing takes most of an export, twenty seconds. It depends on the settings, the code and the versions of the
+    exporter: the name of a graph is their hash. Weights and metadata are always the test's own.
     """
-    folder = tmp_path_factory.getbasetemp()
-    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "graphs"
+    code = hashlib.sha256()
+    for path in (*sorted((PACKAGE / "models").rglob("*.py")), PACKAGE / "signal" / "stft.py", PACKAGE / "config.py"):
+        code.update(path.read_bytes())
+    for package in ("torch", "onnx", "onnxscript"):
+        code.update(version(package).encode())
     trace = export._trace
 
     def kept(*settings):
-        name = hashlib.sha256("".join(part.model_dump_json() for part in settings).encode()).hexdigest()
-        path = folder / f"{name}.onnx"
-        if not path.exists():
-            with replacing(path) as temporary:
-                onnx.save(trace(*settings), temporary)
+        name = code.copy()
+        name.update("".join(part.model_dump_json() for part in settings).encode())
+        path = folder / f"{name.hexdigest()}.onnx"
+        with FileLock(f"{path}.lock"):  # the other process waits: tracing twice would take as long, and both cores
+            if not path.exists():
+                with replacing(path) as temporary:
+                    onnx.save(trace(*settings), temporary)
         return onnx.load(path)
 
     with pytest.MonkeyPatch.context() as patch:

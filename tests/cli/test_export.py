@@ -16,7 +16,7 @@ from sottovoce.models.checkpoint import load_checkpoint, save_checkpoint
 from sottovoce.models.export import Provenance, export_model
 from sottovoce.weights import MODELS
 
-from ..systems import build, small_settings, speech, traced_once
+from ..systems import build, small_settings, speech
 
 
 @pytest.fixture
@@ -49,14 +49,8 @@ def untraced(monkeypatch):
     monkeypatch.setattr(export_module, "_trace", trace)
 
 
-@pytest.fixture(scope="module")
-def traced(tmp_path_factory):
-    with traced_once(tmp_path_factory):
-        yield
-
-
 @pytest.mark.slow
-@pytest.mark.usefixtures("traced")
+@pytest.mark.usefixtures("traced_once")
 def test_exported_checkpoint_enhances_as_pytorch_does(tmp_path, checkpoint, run):
     code, out, err = run(checkpoint, "-o", tmp_path / "a.onnx", "--licence", "CC0-1.0", "--training-data", "One.")
     assert code == 0, err
@@ -72,7 +66,7 @@ def test_exported_checkpoint_enhances_as_pytorch_does(tmp_path, checkpoint, run)
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("traced")
+@pytest.mark.usefixtures("traced_once")
 def test_folder_of_a_run_keeps_what_its_model_says_of_its_origin(tmp_path, checkpoint, run):
     network, settings = load_checkpoint(checkpoint)
     export_model(tmp_path / "model.onnx", network, settings, Provenance("CC0-1.0", ("One.", "Two."), "sottovoce train"))
@@ -86,7 +80,7 @@ def test_folder_of_a_run_keeps_what_its_model_says_of_its_origin(tmp_path, check
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("traced")
+@pytest.mark.usefixtures("traced_once")
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [

@@ -3,13 +3,10 @@
 import pytest
 import torch
 
-from ..systems import traced_once
-
 
 @pytest.fixture(scope="session", autouse=True)
-def _traced_once(tmp_path_factory):
-    with traced_once(tmp_path_factory):
-        yield
+def _traced_once(traced_once):
+    pass
 
 
 @pytest.fixture(autouse=True)

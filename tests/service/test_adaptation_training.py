@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def place(traced_once, tmp_path_factory):
     """Noisy recordings of a place, and a run of a tiny model."""
     folder = tmp_path_factory.mktemp("place")
     write_speakers(folder / "speech", ("anna", "bert", "carl"), 1)

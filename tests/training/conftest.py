@@ -19,7 +19,6 @@ from sottovoce.training.run import CHECKPOINT, fit, untrained
 from sottovoce.training.stages import joint_stages
 
 from ..data.synthetic import RATE, tone, write
-from ..systems import traced_once
 
 SETTINGS = {
     "name": "tiny",
@@ -55,9 +54,8 @@ SETTINGS = {
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _traced_once(tmp_path_factory):
-    with traced_once(tmp_path_factory):
-        yield
+def _traced_once(traced_once):
+    pass
 
 
 def tiny(**training):

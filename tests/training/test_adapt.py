@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from sottovoce import cli
-from sottovoce.config import SystemSettings
+from sottovoce.config import SystemSettings, changed
 from sottovoce.data.corpora.harvest import NoiseStretch
 from sottovoce.data.corpora.manifest import Manifest, scan
 from sottovoce.data.corpora.place import listen
@@ -136,6 +136,7 @@ def test_a_better_system_is_told_from_a_worse_one(tmp_path, monkeypatch):
     """The bundled model against itself with less care: without any clean version of a recording."""
     monkeypatch.setattr(adapt_module, "_CHECK_BATCHES", 2)  # such a difference shows in a quarter of the clips
     good, settings = load_checkpoint(CHECKPOINTS["default"])
+    settings = changed(settings, {"training": {"data": {"clip_seconds": 2.0}}}, "a test")
     careless, _ = load_checkpoint(CHECKPOINTS["default"])
     with torch.no_grad():
         careless.mask.network.merge.bias.add_(0.3)
@@ -275,6 +276,7 @@ def test_the_origin_of_the_old_model_is_kept(tmp_path, place, checkpoint, monkey
 
 @pytest.mark.slow
 def test_the_command_adapts_the_bundled_model(tmp_path, monkeypatch, capsys, folders):
+    monkeypatch.setattr(adapt_module, "_CHECK_BATCHES", 1)
     _, made = folders
     arguments = ["adapt", "--mixtures", made / "noisy", "-o", tmp_path / "out", "--steps", "1"]
     monkeypatch.setattr("sys.argv", ["sottovoce", *map(str, arguments)])

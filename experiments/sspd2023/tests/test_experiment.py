@@ -14,6 +14,7 @@ from tests.data.synthetic import RATE, tone, write
 from sottovoce import cli
 from sspd2023 import experiment
 from sspd2023.experiment import Experiment, quick
+from sspd2023.protocol import Counts
 from sspd2023.systems import SYSTEMS
 
 # A row of each kind: nothing learned, unpaired, pre-trained, with pairs, oracle, ceiling.
@@ -37,22 +38,23 @@ def command(monkeypatch, *arguments):
 
 @pytest.mark.slow
 def test_a_quick_look_at_the_bundled_recordings(tmp_path, monkeypatch, capsys):
-    # A step a stage: the test asks whether everything is there, not whether anything was learned.
+    # Few steps and short sound: the test asks whether everything is there, not whether anything was learned.
     monkeypatch.setattr(experiment, "_QUICK_STEPS", (2, 2))
+    monkeypatch.setattr(experiment, "_QUICK_COUNTS", Counts(6, 2.0, 6, 4.0, 3, 2.5))
     arguments = ("--protocol", "poster", "--quick", "--systems", *SHORT_ROWS, "--jobs", 1, "-o")
     assert command(monkeypatch, *arguments, tmp_path / "quick") == 0
     printed = capsys.readouterr()
-    assert "poster: means ± 95 % over 6 mixtures" in printed.out
-    assert "12 training mixtures of 8 s and 6 test mixtures of 5 s" in printed.err
+    assert "poster: means ± 95 % over 3 mixtures" in printed.out
+    assert "6 training mixtures of 4 s and 3 test mixtures of 2.5 s" in printed.err
     text = (tmp_path / "quick" / "results.md").read_text(encoding="utf-8")
-    assert "12 training mixtures of 8 s and 6 test mixtures of 5 s" in text
+    assert "6 training mixtures of 4 s and 3 test mixtures of 2.5 s" in text
     assert "the scores mean nothing" in text
     assert "2 + 2 steps" in text
     for label in ("unprocessed", *(SYSTEMS[row].label for row in SHORT_ROWS)):
         assert f"| {label} |" in text
     with (tmp_path / "quick" / "results.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 6 * (1 + len(SHORT_ROWS))
+    assert len(rows) == 3 * (1 + len(SHORT_ROWS))
     assert {float(row["snr_db"]) for row in rows} == {-5.0, 0.0, 5.0}
     assert "| SSE |" in (tmp_path / "quick" / "costs.md").read_text(encoding="utf-8")
     for figure in ("pesq_nb_raw", "covl", "before_after", "spectrograms"):
@@ -67,6 +69,7 @@ def test_a_quick_look_scales_everything_down():
     small = quick(full)
     assert small.seeds == (5,)
     assert small.counts.test_mixtures < full.counts.test_mixtures == 140
+    assert small.counts.test_mixtures == 2 * len(small.counts.snr_db)
     assert (full.counts.clean_signals, full.counts.mixtures) == (28, 392)
     settings = experiment._settings("poster_cpu", small)
     assert (settings.training.speech_steps, settings.training.joint_steps) == experiment._QUICK_STEPS

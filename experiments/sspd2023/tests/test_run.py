@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -79,6 +80,24 @@ def finished(protocols, tmp_path_factory):
     return outcome, folder, reported
 
 
+@pytest.fixture(scope="module")
+def scored(protocols, tmp_path_factory):
+    """A small benchmark without trainings, and what it found; a new one has nothing to go on from."""
+    folder, warnings = tmp_path_factory.mktemp("scored"), []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_module._log, "warning", lambda *message: warnings.append(message))
+        outcome = run(protocols[:1], folder, rows=("unprocessed", "oracle_irm"), seeds=(1,))
+    assert warnings == []
+    return folder, outcome
+
+
+@pytest.fixture
+def goes_on(protocols, scored, tmp_path):
+    """Runs that benchmark once more in a copy of its folder, which is given."""
+    shutil.copytree(scored[0], tmp_path, dirs_exist_ok=True)
+    return tmp_path, lambda: run(protocols[:1], tmp_path, rows=("unprocessed", "oracle_irm"), seeds=(1,))
+
+
 def test_every_row_is_there(finished):
     outcome, _, reported = finished
     counts = {
@@ -105,12 +124,12 @@ def test_a_system_is_trained_once_for_both_conditions_and_its_ceiling(finished):
     ]
 
 
-def test_a_benchmark_that_goes_on_says_where(protocols, tmp_path, caplog):
-    run(protocols[:1], tmp_path, rows=("unprocessed",), seeds=(1,))
-    assert caplog.records == []
-    run(protocols[:1], tmp_path, rows=("unprocessed", "oracle_irm"), seeds=(1,))
+def test_a_benchmark_that_goes_on_says_where(goes_on, caplog):
+    folder, again = goes_on
+    next((folder / "scores").glob("oracle_irm*")).unlink()
+    again()
     (record,) = caplog.records
-    assert record.getMessage() == f"going on in {tmp_path}: 0 of 0 steps of training and 2 of 4 scores are saved"
+    assert record.getMessage() == f"going on in {folder}: 0 of 0 steps of training and 2 of 4 scores are saved"
     assert record.name.startswith("sottovoce.")  # commands print what this log says
 
 
@@ -203,13 +222,12 @@ def test_a_benchmark_that_is_stopped_and_killed_ends_like_an_unbroken_one(corpor
     assert to_csv(run(protocols[:1], out, rows=FEW, seeds=(1,)).results) == to_csv(some(outcome))
 
 
-def test_a_cut_line_is_scored_again(protocols, tmp_path):
-    first = run(protocols[:1], tmp_path, rows=("unprocessed", "oracle_irm"), seeds=(1,))
-    table = next((tmp_path / "scores").glob("oracle_irm*"))
+def test_a_cut_line_is_scored_again(scored, goes_on):
+    folder, again = goes_on
+    table = next((folder / "scores").glob("oracle_irm*"))
     lines = table.read_text().splitlines(keepends=True)
     table.write_text("".join(lines[:-1]) + lines[-1][:20])
-    again = run(protocols[:1], tmp_path, rows=("unprocessed", "oracle_irm"), seeds=(1,))
-    assert to_csv(again.results) == to_csv(first.results)
+    assert to_csv(again().results) == to_csv(scored[1].results)
     assert len([json.loads(line) for line in table.read_text().splitlines()]) == 2
 
 
@@ -255,13 +273,14 @@ def test_what_a_score_depends_on_is_in_its_name(protocols, tmp_path, monkeypatch
     assert len({first, second, names()}) == 3
 
 
-def test_sound_that_was_deleted_is_made_again(protocols, tmp_path):
-    outcome = run(protocols[:1], tmp_path, rows=("unprocessed", "oracle_irm"), seeds=(1,))
+def test_sound_that_was_deleted_is_made_again(scored, goes_on):
+    _, again = goes_on
+    outcome = again()
     assert {test for _, _, test in outcome.audible} == {"0", "1"}
     sound = outcome.audible["poster", "oracle_irm", "0"]
     content = sound.read_bytes()
     sound.unlink()
-    assert run(protocols[:1], tmp_path, rows=("unprocessed", "oracle_irm"), seeds=(1,)).results == outcome.results
+    assert again().results == outcome.results == scored[1].results
     assert sound.read_bytes() == content
 
 
