@@ -1,5 +1,6 @@
 """Settings: what comes with sottovoce loads, and a mistake is named by its key and value."""
 
+import copy
 from typing import get_args
 
 import pytest
@@ -23,9 +24,14 @@ CONF = find_settings("default").parent
 FILES = sorted(CONF.rglob("*.yaml"))
 
 
-@pytest.fixture
-def default():
+@pytest.fixture(scope="module")
+def default_content():
     return yaml.safe_load((CONF / "default.yaml").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def default(default_content):
+    return copy.deepcopy(default_content)
 
 
 def refusal(content):

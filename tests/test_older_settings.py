@@ -118,9 +118,14 @@ def old_and_new(settings):
     return with_data(settings, FLAT, old), with_data(settings, BY_SUBJECT, new)
 
 
-@pytest.fixture
-def default():
+@pytest.fixture(scope="module")
+def default_content():
     return yaml.safe_load(find_settings("default").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def default(default_content):
+    return copy.deepcopy(default_content)
 
 
 def test_removed_keys_that_were_off_change_nothing(default):

@@ -73,10 +73,10 @@ def test_what_the_lower_rate_cannot_hold_is_taken_away(rate):
 def test_output_is_there_when_it_says(rate):
     for source, target in ((rate, 16000), (16000, rate)):
         resampler = PolyphaseResampler(source, target, 1)
-        latest, given_samples = 0.0, 0
+        latest, given_samples, sample = 0.0, 0, noise(1, 1)
         for taken in range(1, 3000):
             needed = resampler.missing(1)
-            count = resampler.push(noise(1, 1)).shape[1]
+            count = resampler.push(sample).shape[1]
             # Neither earlier nor later than announced.
             assert (count > 0) == (needed == 1)
             given_samples += count

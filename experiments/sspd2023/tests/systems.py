@@ -1,5 +1,7 @@
 """Small systems of the published structure."""
 
+import functools
+
 import torch
 from tests.systems import changed
 from tests.training.conftest import SETTINGS as TINY_PRODUCT
@@ -8,6 +10,8 @@ from torch import nn
 from sottovoce.config import parse_settings_as
 from sspd2023.baselines import build_network
 from sspd2023.settings import ExperimentSettings, load_row
+
+row_settings = functools.cache(load_row)  # they are frozen
 
 SMALL = {
     "frontend": {"window": 64, "hop": 16, "loss_windows": [64, 32], "level_horizon_seconds": 0.05},
@@ -31,7 +35,7 @@ TINY = {name: part for name, part in TINY_PRODUCT.items() if name != "model"} | 
 
 def small_experiment(**change):
     """Return settings of the published system's structure, but a thousandth of its size."""
-    content = load_row("poster").model_dump(mode="json")
+    content = row_settings("poster").model_dump(mode="json")
     return parse_settings_as(ExperimentSettings, changed(changed(content, SMALL), change), "tests")
 
 

@@ -25,9 +25,9 @@ from sspd2023.poster import (
     TemporalMask,
     TemporalStack,
 )
-from sspd2023.settings import TemporalSettings, load_row
+from sspd2023.settings import TemporalSettings
 
-from .systems import build, small_experiment
+from .systems import build, row_settings, small_experiment
 
 MASKED = {
     "poster": {"noise_code": 3, "mask": {"width": 6, "dilations": [1, 4]}},
@@ -52,7 +52,7 @@ def widths(stack):
 
 @pytest.fixture(scope="module")
 def poster():
-    return build(load_row("poster"))
+    return build(row_settings("poster"))
 
 
 @pytest.fixture(params=VARIANTS)
@@ -134,7 +134,7 @@ def test_networks_see_as_much_future_as_past():
 
 
 def test_a_centred_network_pads_its_input_alone():
-    network = ConvStack(4, load_row("poster_cpu").poster.speech_decoder.model_copy(update={"widths": (6, 5)}))
+    network = ConvStack(4, row_settings("poster_cpu").poster.speech_decoder.model_copy(update={"widths": (6, 5)}))
     centred, frames = Centred(network, 2), noise(1, 4, 12)
     with torch.no_grad():
         assert centred(frames, Past()).shape == (1, 5, 12)

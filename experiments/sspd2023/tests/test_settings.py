@@ -8,12 +8,14 @@ from sottovoce.errors import ConfigError
 from sspd2023.settings import CONF, ExperimentSettings, load_row
 from sspd2023.systems import SYSTEMS
 
+from .systems import row_settings
+
 FILES = {path.relative_to(CONF).with_suffix("").as_posix(): path for path in sorted(CONF.rglob("*.yaml"))}
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_settings_load(name):
-    settings = load_row(name)
+    settings = row_settings(name)
     assert settings.name == name.rpartition("/")[2]
     assert parse_settings_as(ExperimentSettings, yaml.safe_load(dump_settings(settings)), "dump") == settings
 
@@ -23,8 +25,8 @@ def test_an_ablation_changes_something(name):
     base = yaml.safe_load(FILES[name].read_text(encoding="utf-8"))["base"]
     if not base.endswith(".yaml"):  # the product's
         return
-    base = load_row((FILES[name].parent / base).resolve().relative_to(CONF.resolve()).with_suffix("").as_posix())
-    assert load_row(name).model_dump(exclude={"name"}) != base.model_dump(exclude={"name"})
+    base = row_settings((FILES[name].parent / base).resolve().relative_to(CONF.resolve()).with_suffix("").as_posix())
+    assert row_settings(name).model_dump(exclude={"name"}) != base.model_dump(exclude={"name"})
 
 
 def test_every_row_has_its_settings():
@@ -32,7 +34,7 @@ def test_every_row_has_its_settings():
 
 
 def refusal(change):
-    content = load_row("baselines/irm").model_dump(mode="json") | change
+    content = row_settings("baselines/irm").model_dump(mode="json") | change
     with pytest.raises(ConfigError) as caught:
         parse_settings_as(ExperimentSettings, content, "mine.yaml")
     return str(caught.value)
@@ -44,7 +46,7 @@ def test_masking_networks_learn_from_pairs_alone():
 
 
 def test_there_is_one_kind_of_networks():
-    model = load_row("ablations/default_supervised").model_dump(mode="json")["model"]
+    model = row_settings("ablations/default_supervised").model_dump(mode="json")["model"]
     assert "expected one" in refusal({"model": model})
     assert "expected one" in refusal({"poster": None})
     assert "made from the poster's" in refusal({"poster": None, "model": model})
@@ -52,7 +54,7 @@ def test_there_is_one_kind_of_networks():
 
 @pytest.mark.parametrize("windows", [[1024], [2048, 512], [512, 512], [256, 512], [511]])
 def test_shorter_windows_fall_from_the_longest(windows):
-    poster = load_row("poster").model_dump(mode="json")["poster"]
+    poster = row_settings("poster").model_dump(mode="json")["poster"]
     assert "poster.shorter_windows are even and fall" in refusal({"poster": poster | {"shorter_windows": windows}})
 
 

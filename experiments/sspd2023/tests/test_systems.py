@@ -13,11 +13,11 @@ from sottovoce.models.blocks import Past
 from sspd2023.baselines import build_network
 from sspd2023.networks import SpeechCeiling
 from sspd2023.run import parameters
-from sspd2023.settings import MaskingSettings, load_row
+from sspd2023.settings import MaskingSettings
 from sspd2023.systems import SYSTEMS
 from sspd2023.training import stage_steps
 
-from .systems import small_experiment
+from .systems import row_settings, small_experiment
 
 RATE = 16000
 
@@ -45,13 +45,13 @@ def test_rows_without_training_enhance(row):
 @pytest.mark.parametrize("row", [row for row, entry in SYSTEMS.items() if entry.settings])
 def test_pairs_are_for_rows_that_say_so(row):
     entry = SYSTEMS[row]
-    settings = load_row(entry.settings)
+    settings = row_settings(entry.settings)
     assert (settings.pairs is not None) == (entry.supervision == "pairs")
     assert not isinstance(settings.baseline, MaskingSettings) or entry.supervision == "pairs"
 
 
 def test_all_trained_rows_have_one_budget():
-    settings = [load_row(entry.settings) for entry in SYSTEMS.values() if entry.settings]
+    settings = [row_settings(entry.settings) for entry in SYSTEMS.values() if entry.settings]
     assert len({sum(stage_steps(each).values()) for each in settings}) == 1
     assert len({each.training.optimiser for each in settings}) == 1
     for each in settings:
@@ -64,7 +64,7 @@ def test_all_trained_rows_have_one_budget():
 
 
 def test_sse_hears_amplitudes_alone():
-    network = build_network(load_row(SYSTEMS["sse"].settings))
+    network = build_network(row_settings(SYSTEMS["sse"].settings))
     assert network.maps.per_bin == 1
     assert network.stft.reference.windows == (1024,)
     spectra = torch.randn(1, 2, 513, 4, generator=torch.Generator().manual_seed(0))
@@ -85,11 +85,11 @@ def test_parameters_are_those_that_enhancing_needs():
     counts = {}
     for row in ("joint", "joint_ceiling", "irm", "pvq", "cf", "default", "wiener"):
         name = SYSTEMS[row].settings
-        counts[row] = parameters(SYSTEMS[row], load_row(name) if name else None)
+        counts[row] = parameters(SYSTEMS[row], row_settings(name) if name else None)
     assert counts["wiener"] is None
     assert counts["default"] == sottovoce.load().model.metadata.parameters
     assert all(count > 100_000 for row, count in counts.items() if row != "wiener")
-    pvq = build_network(load_row("baselines/pvq"))
+    pvq = build_network(row_settings("baselines/pvq"))
     everything = sum(value.numel() for value in pvq.parameters())
     assert counts["pvq"] == everything - sum(value.numel() for value in pvq.prediction.parameters())
 
@@ -97,7 +97,7 @@ def test_parameters_are_those_that_enhancing_needs():
 def test_the_chain_of_ablations_ends_in_the_poster():
     """SSE + second decoder + shared layer + multi-resolution + consistency is the joint system, and nothing else."""
     names = ("baselines/sse", "ablations/plus_second_decoder", "ablations/plus_shared_layer")
-    chain = [load_row(name) for name in (*names, "ablations/no_consistency", "poster_cpu")]
+    chain = [row_settings(name) for name in (*names, "ablations/no_consistency", "poster_cpu")]
 
     def differences(one, other):
         found = set()
