@@ -35,12 +35,13 @@ demo: $(VENV)/.installed-metrics ## Enhance bundled recordings, score and plot t
 	@echo "Look:    demo/before_after.png"
 	@echo "Compare: demo/pairs/ with examples/pairs/clean/ and examples/pairs/noisy/; scores in demo/scores/"
 
-# Two processes of one thread each: files of tests stay together, since they share trained systems.
+# Two processes of one thread each: files of tests stay together, since they share trained systems. Both phases share
+# the graphs of exported networks, which the first one traces: it begins with an empty cache, so that all are traced.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --durations=20 --cov
 
 test: lint types ## Run the checks and all tests, with coverage
 	@echo "== Tests, without the slow ones: a few minutes on two cores"
-	@$(PYTEST) -m "not slow" --cov-report=
+	@$(PYTEST) -m "not slow" --cache-clear --cov-report=
 	@echo "== Slow tests (trainings, exports, real kills): a few minutes on two cores; coverage of all tests"
 	@$(PYTEST) -m slow --cov-append --cov-report=term
 

@@ -62,6 +62,7 @@ def order(tmp_path, place):
     return order_
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_model_is_the_commands(tmp_path, place):
     """One of the recordings has a name that says nothing, and one is none."""
     recordings, run = place

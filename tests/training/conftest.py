@@ -64,12 +64,25 @@ def tiny(**training):
     return SystemSettings.model_validate(SETTINGS | {"training": SETTINGS["training"] | training | {"data": data}})
 
 
+@contextlib.contextmanager
+def without_pictures():
+    """Trainings draw nothing, which takes far longer than their steps: for tests of weights alone."""
+    from matplotlib.figure import Figure
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (log, run_module):
+            patch.setattr(module, "plot_run", lambda _: None)
+        patch.setattr(log.plots, "recordings", lambda _: Figure(figsize=(1, 1)))
+        yield
+
+
 def fitted(speech, mixtures, out, settings=None, on_progress=None):
     """Train without export and pictures, for tests of weights alone."""
     settings = settings or tiny()
     model = untrained(settings)
     data = prepare(speech, mixtures, out, settings)
-    fit(model, joint_stages(model, settings), data, out, settings, on_progress=on_progress)
+    with without_pictures():
+        fit(model, joint_stages(model, settings), data, out, settings, on_progress=on_progress)
     save_checkpoint(out / CHECKPOINT, model, settings)
     return model
 
@@ -111,10 +124,6 @@ def folders(tmp_path_factory):
 
 
 @pytest.fixture
-def undrawn(monkeypatch):
-    """Trainings without pictures, which take far longer than the steps: for tests of weights alone."""
-    from matplotlib.figure import Figure
-
-    for module in (log, run_module):
-        monkeypatch.setattr(module, "plot_run", lambda _: None)
-    monkeypatch.setattr(log.plots, "recordings", lambda _: Figure(figsize=(1, 1)))
+def undrawn():
+    with without_pictures():
+        yield

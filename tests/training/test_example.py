@@ -13,7 +13,7 @@ from sottovoce.signal.audio import find_audio, read
 from sottovoce.training.run import train
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "unpaired"
-STEPS = {"speech_steps": 40, "joint_steps": 150, "check_every": 150}
+STEPS = {"speech_steps": 20, "joint_steps": 60, "check_every": 60}  # 0.9 dB
 
 
 @pytest.mark.slow

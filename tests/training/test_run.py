@@ -123,7 +123,7 @@ def test_tensorboard_has_losses_sounds_and_pictures(finished):
     assert events.Scalars("health/noise_attenuation_db")[0].step == 12
 
 
-def test_same_seed_same_weights(folders, finished, undrawn, tmp_path):
+def test_same_seed_same_weights(folders, finished, tmp_path):
     speech, made = folders
     state = torch.random.get_rng_state()
     torch.rand(7)
@@ -147,7 +147,7 @@ def test_a_gpu_is_drawn_for_by_all_other_cores(monkeypatch, gpu, cores, wanted, 
     assert run_module._workers(wanted) == drawing
 
 
-def test_the_clean_version_of_a_recording_has_no_effect(folders, finished, undrawn, tmp_path):
+def test_the_clean_version_of_a_recording_has_no_effect(folders, finished, tmp_path):
     """The proof that training is unpaired: whatever stands where the clean versions were, the weights are the same."""
     speech, made = folders
     out, opened, _ = finished
@@ -246,7 +246,7 @@ def test_a_run_starts_from_the_same_networks_and_not_in_their_folder(folders, fi
     assert not (tmp_path / "out").exists()
 
 
-def test_a_stage_that_was_cut_behind_its_last_step(folders, finished, undrawn, tmp_path, monkeypatch):
+def test_a_stage_that_was_cut_behind_its_last_step(folders, finished, tmp_path, monkeypatch):
     """Killed after the last checkpoint, before the stage is marked as finished."""
     speech, made = folders
     original = run_module.replacing
@@ -266,7 +266,7 @@ def test_a_stage_that_was_cut_behind_its_last_step(folders, finished, undrawn, t
     assert newest_checkpoint(tmp_path / "run" / "stages" / "speech") is None
 
 
-def test_a_stopped_run_ends_like_an_unbroken_one(folders, undrawn, tmp_path):
+def test_a_stopped_run_ends_like_an_unbroken_one(folders, tmp_path):
     """Weights and tables, though it stops between two rows; the signal that stops it waits for the end of a step."""
     speech, made = folders
     settings = tiny(check_every=40)  # a row of losses every four steps
@@ -371,7 +371,7 @@ def test_a_folder_without_audio_is_one_line(folders, tmp_path, monkeypatch, caps
     assert "empty" in line
 
 
-def test_recordings_without_pauses_are_told_and_trained_on(folders, undrawn, tmp_path, caplog):
+def test_recordings_without_pauses_are_told_and_trained_on(folders, tmp_path, caplog):
     speech, _ = folders
     rng = np.random.default_rng(0)
     for number in range(3):
