@@ -12,6 +12,7 @@ from sottovoce.config import SystemSettings
 from sottovoce.data.corpora.manifest import scan
 from sottovoce.data.simulation.mixtures import make_mixtures
 from sottovoce.models.checkpoint import save_checkpoint
+from sottovoce.training import adapt as adapt_module
 from sottovoce.training import log
 from sottovoce.training import run as run_module
 from sottovoce.training.preparation import prepare
@@ -70,9 +71,10 @@ def without_pictures():
     from matplotlib.figure import Figure
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in (log, run_module):
+        for module in (log, run_module, adapt_module):
             patch.setattr(module, "plot_run", lambda _: None)
-        patch.setattr(log.plots, "recordings", lambda _: Figure(figsize=(1, 1)))
+        for picture in ("recordings", "noise_spectra"):
+            patch.setattr(log.plots, picture, lambda *_: Figure(figsize=(1, 1)))
         yield
 
 
