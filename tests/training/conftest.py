@@ -108,12 +108,16 @@ def make_recordings(folder, seed):
 
 
 def in_group(group):
-    """Processes of a group, as far as this system shows."""
+    """Processes of a group, as far as this system shows.
+
+    The tracker of multiprocessing is none of them: it ends after its parent, when it finds their pipe closed.
+    """
     found = []
-    for status in Path("/proc").glob("[0-9]*/stat"):
+    for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            state, _, of_group = status.read_text().rpartition(") ")[2].split()[:3]
-            found += [status] if int(of_group) == group and state != "Z" else []
+            state, _, of_group = (process / "stat").read_text().rpartition(") ")[2].split()[:3]
+            is_tracker = b"from multiprocessing.resource_tracker" in (process / "cmdline").read_bytes()
+            found += [process] if int(of_group) == group and state != "Z" and not is_tracker else []
     return found
 
 
