@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from sottovoce.archive.cluster import _Actor
 from sottovoce.archive.listing import make_manifest
+from sottovoce.archive.results import versions
 from sottovoce.archive.run import enhance_archive
-from sottovoce.errors import ConfigError, MissingExtraError
+from sottovoce.errors import ConfigError, DataError, MissingExtraError
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -44,6 +46,21 @@ def test_without_ray_the_extra_is_named(tmp_path, recordings, identity, here, mo
     manifest = make_manifest([recordings], tmp_path / "manifest")
     with pytest.raises(MissingExtraError, match=r"A Ray cluster needs the package 'ray', .*'sottovoce\[cluster\]'"):
         enhance_archive(manifest, tmp_path / "out", identity, address="local")
+
+
+def test_an_actor_with_other_versions_does_nothing():
+    actor = _Actor(None, {**versions(), "soxr": "0.0"})
+    with pytest.raises(DataError, match=r"a machine of the cluster has soxr .*, this one 0\.0: install the same"):
+        actor.call(print, ())
+
+
+def test_an_actor_gives_the_result_and_what_was_done():
+    def double(engine, number, *, advance):
+        advance(1.5)
+        advance(2.0)
+        return engine * number
+
+    assert _Actor(10, versions()).call(double, (2,)) == (20, 3.5)
 
 
 @pytest.mark.slow

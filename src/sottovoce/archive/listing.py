@@ -59,7 +59,7 @@ def make_manifest(
         output: Folder to make.
         hashes: Read every file whole and list its SHA-256, by which a change is noticed later; otherwise its size.
         part_items: Recordings of each part, 1 or more.
-        jobs: Number of recordings at once, 1 or more.
+        jobs: Number of processes that read the recordings, 1 or more.
         on_progress: Called with the number of recordings that were looked at; nobody knows how many will come.
 
     Returns:

@@ -25,10 +25,10 @@ class Make:
         output: Folder to make.
         hash: Do not read every file to list its SHA-256: a change is then noticed by the size alone.
         part_items: Recordings of each part.
-        jobs: Number of recordings that are looked at at once.
+        jobs: Number of processes that read the recordings.
     """
 
-    inputs: tyro.conf.Positional[Inputs]
+    inputs: Annotated[tyro.conf.Positional[Inputs], tyro.conf.arg(metavar="IN [IN ...]", help_behavior_hint="")]
     output: Output
     hash: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = True
     part_items: int = 1000
