@@ -237,7 +237,7 @@ LOOK = """seconds => new Promise((resolve) => {
 
 
 def delay_of(microphone, played):
-    """By how many samples what is played is later, and how alike the two are."""
+    """By how many samples what is played is later, and how well the two agree."""
     size = 2 * len(microphone)
     spectra = [np.fft.rfft(signal, size) for signal in (microphone, played)]
     products = np.fft.irfft(spectra[1] * spectra[0].conj(), size)[: len(microphone) // 2]
