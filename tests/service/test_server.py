@@ -16,7 +16,7 @@ import pytest
 
 from sottovoce.errors import ConfigError
 from sottovoce.service.client import Client
-from sottovoce.service.server import Service
+from sottovoce.service.server import Service, _listen
 from sottovoce.service.settings import ServiceSettings
 
 from ..signal.audio.files import noise, save
@@ -181,3 +181,13 @@ def test_too_few_open_files_are_said_at_the_start(monkeypatch, tmp_path):
     ):
         Service(ServiceSettings(port=0, folder=tmp_path / "state", workers=2, queue=48))
     assert not (tmp_path / "state").exists()
+
+
+def test_answers_are_not_held_back_until_those_before_are_confirmed(tmp_path):
+    """The kernel would: a block of live sound then waits for the next one, which brings the confirmation."""
+    with (
+        _listen(ServiceSettings(port=0, folder=tmp_path)) as listener,
+        socket.create_connection(listener.getsockname()),
+        listener.accept()[0] as connection,
+    ):
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

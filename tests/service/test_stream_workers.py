@@ -130,7 +130,7 @@ def test_a_turn_is_one_call_for_all_that_have_sound(enhancers, monkeypatch):
         streams.take(number, "push", bytes(4 * 16 * milliseconds))
     assert streams.is_working
     assert not streams.are_all_at_work
-    assert streams.patience_seconds == pytest.approx(0.003)
+    assert streams.patience_seconds == pytest.approx(0.004)
     streams.take(2, "flush", None)
     assert streams.are_all_at_work
     assert streams.patience_seconds == 0

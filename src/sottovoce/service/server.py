@@ -143,7 +143,11 @@ def _require_files(settings: ServiceSettings) -> None:
 def _listen(settings: ServiceSettings) -> socket.socket:
     try:
         family, *_, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+        listener = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+        # Connections inherit it. Without it, the kernel holds a block of live sound back until the client has confirmed
+        # the one before; asyncio turns that off for sockets alone that name their protocol, which this one does not.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listener
     except OSError as error:
         raise ConfigError(
             f"cannot listen at {settings.host}, port {settings.port} ({error.strerror}): name another address, or a "

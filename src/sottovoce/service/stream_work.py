@@ -20,7 +20,7 @@ READ_BYTES = 2**18
 # From the beginning of a turn to that of the next one: a share of a block's length, and so much at most. The more
 # streams go through the network at once, the less each of them costs. A turn begins earlier when all streams have
 # sound, such as one that is alone, or when one has sound left.
-_GATHERING_SHARE, _MAX_GATHERING_SECONDS = 0.3, 0.006
+_GATHERING_SHARE, _MAX_GATHERING_SECONDS = 0.4, 0.008
 # Frames of all channels in a turn, so that a long block makes no other stream wait for more than some milliseconds.
 _FRAMES_AT_ONCE = 32
 
@@ -59,35 +59,33 @@ def serve() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     streams = _LocalStreams()
-    received = bytearray()
     begun = 0.0
     while True:
-        # What came during a turn joins the next one. If nobody had sound left, that waits for more to come.
-        has_left = streams.is_working
-        while not streams.is_working or (
-            not streams.are_all_at_work
-            and _is_readable(0.0 if has_left else begun + streams.patience_seconds - time.monotonic())
-        ):
-            if not (chunk := os.read(0, READ_BYTES)):
+        # If nobody has sound left, the turn waits for some; then once, asleep, for that of others.
+        if not streams.is_working:
+            if not streams.receive():
                 return
-            received += chunk
-            for message in unpacked(received):
-                streams.take(*message)
+            if not streams.are_all_at_work:
+                time.sleep(max(0.0, begun + streams.patience_seconds - time.monotonic()))
+        while not streams.are_all_at_work and _is_readable():
+            if not streams.receive():
+                return
         begun = time.monotonic()
         if answered := streams.work():
             answers.write(packed(answered))
             answers.flush()
 
 
-def _is_readable(seconds: float) -> bool:
-    """Wait so long for something on standard input; Windows cannot say whether there is something, so there is not."""
-    return os.name == "posix" and bool(select.select([0], [], [], max(0.0, seconds))[0])
+def _is_readable() -> bool:
+    """Whether something is on standard input; Windows cannot say whether there is something, so there is not."""
+    return os.name == "posix" and bool(select.select([0], [], [], 0.0)[0])
 
 
 class _LocalStreams:
     """The streams of this process, which take turns: in each, one call of a network has some frames of all of them."""
 
     def __init__(self) -> None:
+        self._received = bytearray()
         self._enhancers: dict[str, Enhancer] = {}
         self._streams: dict[int, tuple[Stream, PcmFormat]] = {}
         # What is wanted of streams and for how long it may wait, and answers that are not given yet.
@@ -108,6 +106,14 @@ class _LocalStreams:
     def patience_seconds(self) -> float:
         """How long those that have sound may wait for others."""
         return min((seconds for _, seconds in self._wanted.values()), default=0.0)
+
+    def receive(self) -> bool:
+        """Take the messages that are on standard input, or the next one; whether there will be more."""
+        chunk = os.read(0, READ_BYTES)
+        self._received += chunk
+        for message in unpacked(self._received):
+            self.take(*message)
+        return bool(chunk)
 
     def take(self, number: int, kind: str, content: Any) -> None:
         """Take a message."""
