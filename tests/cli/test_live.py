@@ -21,6 +21,7 @@ import pytest
 import soundfile as sf
 
 import sottovoce
+from sottovoce import cli
 
 NOISY = Path(__file__).parents[2] / "examples" / "pairs" / "noisy" / "fileid_0040.flac"
 RATE = 16000
@@ -289,3 +290,24 @@ def test_without_sounddevice_or_portaudio(absent, words):
     assert (process.returncode, process.stdout) == (1, "")
     (line,) = process.stderr.splitlines()
     assert words in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--keep-place", "new.place"], "without --adapt"),
+        (["--adapt", "--keep-place", "new.onnx"], "a name that ends in .place"),
+        (["--adapt", "--keep-place", "here.place"], "found here.place, which is kept"),
+        (["--adapt", "--model", "here.place"], "expected a training checkpoint"),
+        (["--adapt", "--model", "nowhere"], "found no training checkpoint at nowhere"),
+    ],
+)
+def test_what_cannot_be_adapted_or_kept_is_one_sentence(arguments, words, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sottovoce.cli.live.require", lambda *_: None)
+    Path("here.place").write_text("kept")
+    monkeypatch.setattr("sys.argv", ["sottovoce", "live", *arguments])
+    assert cli.main() == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert words in line
+    assert Path("here.place").read_text() == "kept"

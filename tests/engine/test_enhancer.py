@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 import sottovoce
 from sottovoce.engine.enhancer import Enhancer, advance
 from sottovoce.engine.frames import FrameStream
+from sottovoce.engine.graph import float_constants
 from sottovoce.engine.model import Model
+from sottovoce.engine.model_file import seal, unsealed
 from sottovoce.engine.upper_band import UpperBand
 from sottovoce.errors import ConfigError, ModelError
 from sottovoce.models.export import Provenance, export_model
@@ -709,6 +711,102 @@ def test_a_network_that_gives_no_numbers_is_an_error(exploding, rate, options):
     with pytest.raises(ModelError, match="no numbers"):
         stream.push(noise(1, rate))
     np.testing.assert_array_equal(exploding.enhance(np.zeros(rate, np.float32), rate), 0)
+
+
+def spectra_of(sound, stft):
+    """The frames of a signal as a stream makes them."""
+    padded = np.pad(sound, ((0, 0), (stft.window - stft.hop, 0)))
+    return np.ascontiguousarray(stft.spectra(stft.frames(padded)))
+
+
+@pytest.fixture
+def live():
+    """A network that remembers, and has a short synthesis window."""
+    return sottovoce.load("live")
+
+
+class TestTwoPasses:
+    """A signal begins with what the network remembers of its first seconds."""
+
+    def test_the_second_pass_begins_in_the_state_of_the_first(self, live, monkeypatch):
+        stft, rate = live.stft, live.model.metadata.sample_rate
+        monkeypatch.setattr("sottovoce.engine.enhancer.PROMPT_SECONDS", 0.5)
+        sound = noise(1, rate + 7)
+        given = live.enhance(sound, rate, two_pass=True)
+        _, past = live.model.run(spectra_of(sound[:, : rate // 2], stft), live.model.initial_past(1))
+        enhanced, _ = live.model.run(spectra_of(sound, stft), past)
+        expected = stft.overlap_add(enhanced)[:, stft.overlap :]
+        ready = expected.shape[1] - stft.overlap
+        np.testing.assert_allclose(given[:, :ready], expected[:, :ready], atol=1e-5)
+        assert given.shape == sound.shape
+        assert np.abs(given - live.enhance(sound, rate)).max() > 1e-3
+
+    @pytest.mark.parametrize("rate", [16000, 44100])
+    def test_nothing_but_the_state_is_left_of_the_first(self, late, rate):
+        """A network without memory gives the signal, aligned, and nothing of the prompt."""
+        sound = noise(2, rate)
+        given = late.enhance(sound, rate, two_pass=True)
+        np.testing.assert_allclose(given, late.enhance(sound, rate), atol=1e-6)
+
+    @pytest.mark.parametrize("samples", [0, 1, 100])
+    def test_hardly_any_samples(self, live, samples):
+        assert live.enhance(noise(1, samples), 16000, two_pass=True).shape == (1, samples)
+
+    def test_a_signal_after_its_end_can_be_a_prompt(self, live):
+        sound = noise(1, 4000)
+        stream = live.stream(16000)
+        stream.push(sound)
+        stream.flush()
+        stream.reset(keep_state=True)
+        assert stream.push(sound).shape[1] + stream.flush().shape[1] == 4000
+
+
+class TestExchange:
+    """Another model takes over within a signal."""
+
+    @pytest.fixture
+    def adapted(self):
+        """The same network with other values, as adapters make it."""
+        payload = bytearray(unsealed(MODELS["live"].read_bytes()))
+        constant = float_constants(payload)["model.shared.conv.conv.bias"]
+        constant += np.random.default_rng(3).standard_normal(constant.shape).astype(np.float32)
+        return Model(seal(bytes(payload)), "adapted")
+
+    def test_the_new_model_goes_on_in_the_state_of_the_old_one(self, live, adapted):
+        stft, before, after = live.stft, 40, 60
+        sound = noise(1, (before + after - 1) * stft.hop + 7)
+        stream = live.stream(16000)
+        first = stream.push(sound[:, : before * stft.hop])
+        stream.exchange(adapted)
+        given = np.concatenate([first, stream.push(sound[:, before * stft.hop :])], axis=1)
+
+        spectra = spectra_of(sound, stft)
+        old, past = live.model.run(spectra[..., :before], live.model.initial_past(1))
+        new, _ = adapted.run(np.ascontiguousarray(spectra[..., before:]), past)
+        expected = stft.overlap_add(np.concatenate([old, new], axis=-1))[:, stft.overlap :]
+        count = given.shape[1]
+        np.testing.assert_allclose(given, expected[:, :count], atol=1e-5)
+        # What is complete before the exchange is what the old model gives.
+        np.testing.assert_allclose(first, live.enhance(sound, 16000)[:, : first.shape[1]], atol=1e-5)
+        assert np.abs(given - live.enhance(sound, 16000)[:, :count]).max() > 1e-3
+
+    def test_length_and_latency_stay_and_a_new_signal_is_the_new_model_s(self, live, adapted):
+        sound = noise(1, 9000)
+        stream = live.stream(48000, live=True)
+        latency_seconds = stream.latency_seconds
+        pieces = [stream.push(sound[:, :4000])]
+        stream.exchange(adapted)
+        pieces += [stream.push(sound[:, 4000:]), stream.flush()]
+        assert np.concatenate(pieces, axis=1).shape == sound.shape
+        assert stream.latency_seconds == latency_seconds
+        stream.reset()
+        again = np.concatenate([stream.push(sound), stream.flush()], axis=1)
+        other = Enhancer(adapted).stream(48000, live=True)
+        np.testing.assert_allclose(again, np.concatenate([other.push(sound), other.flush()], axis=1), atol=1e-6)
+
+    def test_a_model_with_other_frames_is_refused(self, live, late):
+        with pytest.raises(ModelError, match="has other frames or states"):
+            live.stream(16000).exchange(late.model)
 
 
 def test_a_model_without_a_choice_of_the_room_has_natural_alone(late):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from sottovoce.engine import files
+from sottovoce.engine import enhancer, files
 from sottovoce.engine.files import FileResult
 from sottovoce.engine.options import EnhanceOptions
 from sottovoce.errors import AudioError, ConfigError
@@ -505,3 +505,19 @@ def test_what_is_raised_between_blocks_leaves_no_file(tmp_path, identity):
     with pytest.raises(ConfigError, match="enough"):
         files.enhance_file(identity, probe(save(tmp_path / "a.wav", 40_000)), tmp_path / "b.wav", advance=stop)
     assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
+
+
+def test_two_passes_over_a_file_are_those_over_its_samples(tmp_path, monkeypatch):
+    monkeypatch.setattr(enhancer, "PROMPT_SECONDS", 1.0)
+    monkeypatch.setattr(files, "PROMPT_SECONDS", 1.0)
+    monkeypatch.setattr(files, "block_frames", lambda *_: 3000)
+    live = enhancer.Enhancer.from_pretrained("live")
+    sound = (0.1 * np.random.default_rng(1).standard_normal(2 * 16000)).astype(np.float32)
+    sf.write(tmp_path / "a.wav", sound, 16000, subtype="FLOAT")
+    once, twice = (
+        read(enhance_files([tmp_path / "a.wav"], tmp_path / f"{two_pass}.wav", live, two_pass=two_pass)[0].target)[0]
+        for two_pass in (False, True)
+    )
+    np.testing.assert_allclose(twice[0], live.enhance(sound, 16000, two_pass=True), atol=1e-5)
+    assert twice.shape == once.shape
+    assert np.abs(twice - once)[:, :1600].max() > 1e-4

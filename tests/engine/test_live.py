@@ -11,8 +11,11 @@ import pytest
 import sottovoce
 from sottovoce.engine import live
 from sottovoce.engine.live import Live, Relay
+from sottovoce.engine.model import Model
 from sottovoce.engine.options import EnhanceOptions
 from sottovoce.errors import ModelError
+
+from ..conftest import build_identity_model
 
 BLOCK = 160
 RATE = 16000
@@ -292,6 +295,34 @@ def test_devices_that_come_with_several_blocks_at_once_soon_make_no_gaps(blocks)
         underruns.append(relay.underruns)
     assert underruns[100 // blocks] == underruns[-1]
     assert relay.overruns == sound.lost == 0
+
+
+def test_another_model_takes_over_without_a_gap_and_with_the_same_delay(identity, tmp_path):
+    half = Model.load(build_identity_model(tmp_path / "half.onnx", gain=0.5))
+    relay = Relay(identity.stream(RATE), BLOCK, IDENTITY)
+    received = []
+    relay.listener = received.append
+    sound = noise(200)
+    given = []
+    for index, start in enumerate(range(0, sound.shape[1], BLOCK)):
+        relay.take(sound[:, start : start + BLOCK])
+        if index == 100:
+            relay.exchange(half)
+        relay._taken.put(None)
+        relay._work()
+        given.append(relay.give(BLOCK))
+    assert relay.error is None
+    assert relay.underruns == relay.overruns == 0
+    np.testing.assert_array_equal(np.concatenate(received, axis=1), sound)
+    given = np.concatenate(given, axis=1)
+    given = given[0, int(np.argmax(given[0] != 0)) :]
+    first = int(np.argmax(np.correlate(sound[0], given[:400], "valid")))
+    came = sound[0, first : first + given.size]
+    # The frames that overlap fade from one to the other: what changes is as long as one of them.
+    changing = np.flatnonzero((np.abs(given - came) > 1e-4) & (np.abs(given - 0.5 * came) > 1e-4))
+    assert 0 < np.ptp(changing) < 512
+    np.testing.assert_allclose(given[: changing[0] - 8], came[: changing[0] - 8], atol=1e-4)
+    np.testing.assert_allclose(given[changing[-1] + 8 :], 0.5 * came[changing[-1] + 8 :], atol=1e-4)
 
 
 class SilentStream:

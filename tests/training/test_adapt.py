@@ -13,7 +13,7 @@ from sottovoce import cli
 from sottovoce.config import SystemSettings, changed
 from sottovoce.data.corpora.harvest import NoiseStretch
 from sottovoce.data.corpora.manifest import Manifest, scan
-from sottovoce.data.corpora.place import listen
+from sottovoce.data.corpora.place import Place, listen
 from sottovoce.engine.adapters import write_adapters
 from sottovoce.engine.enhancer import Enhancer
 from sottovoce.engine.model import Model
@@ -33,6 +33,7 @@ from ..data.synthetic import RATE, write
 from .conftest import fitted, tiny
 
 BETTER = Comparison(Mean(1.0, 0.2, 32, 0), 0.0, -1.0)
+NO_DIFFERENCE = Comparison(Mean(0.1, 0.2, 32, 0), 0.0, 0.0)
 WORSE = Comparison(Mean(-1.0, 0.2, 32, 0), 0.0, -1.0)
 
 
@@ -182,6 +183,24 @@ def test_rooms_are_like_that_of_the_place(tmp_path, place, found, t60_seconds, m
     assert all(rooms[0] <= room.t60_seconds <= rooms[1] for room in data.rooms)
     # What was adapted can be adapted again.
     assert load_checkpoint(tmp_path / "out" / "checkpoint.safetensors")[1] == settings
+
+
+@pytest.mark.usefixtures("unexported")
+@pytest.mark.parametrize(("comparison", "advised"), [(NO_DIFFERENCE, True), (BETTER, False)])
+def test_recordings_of_several_places_are_named(tmp_path, place, monkeypatch, caplog, comparison, advised):
+    judged(monkeypatch, comparison)
+    monkeypatch.setattr(adapt_module, "fit", lambda *_, **__: None)
+    monkeypatch.setattr(adapt_module, "plot_run", lambda *_: None)
+    kinds = property(lambda measured: [[recording] for recording in measured.noisy])
+    monkeypatch.setattr(Place, "noises", kinds)
+    monkeypatch.setattr(Place, "is_several", True)
+    adaptation = adapt(**place, out=tmp_path / "out")
+    found = json.loads((tmp_path / "out" / "adaptation.json").read_text(encoding="utf-8"))["place"]["noises"]
+    assert len(found) == len(adaptation.place.noisy)
+    assert f"found {len(found)} kinds of noise, more than one place has" in caplog.text
+    assert ("adapt each by itself" in adaptation.reason) == advised
+    assert {noise["like"] for noise in found} <= {path.name for path in place["mixtures"].iterdir()}
+    assert all(f"1 excerpts like {noise['like']}" in caplog.text for noise in found)
 
 
 @pytest.mark.usefixtures("unexported")

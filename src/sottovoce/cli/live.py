@@ -1,14 +1,18 @@
 """The command `live`."""
 
+import contextlib
 import time
+from pathlib import Path
 from typing import Annotated, Optional
 
 import tyro
 
 from sottovoce import interruption, terminal
 from sottovoce.cli.arguments import DEFAULT_OPTIONS, Options
-from sottovoce.errors import AudioError, ConfigError
+from sottovoce.engine.adapters import PLACE_SUFFIX
+from sottovoce.errors import AudioError, ConfigError, DataError
 from sottovoce.extras import require
+from sottovoce.paths import is_file, require_writable
 
 
 def live(
@@ -22,6 +26,8 @@ def live(
     channels: int = 1,
     block_ms: float = 10.0,
     seconds: Optional[float] = None,
+    adapt: bool = False,
+    keep_place: Optional[Path] = None,
 ) -> int:
     """Enhance a microphone while you speak, for headphones, a recording program or a call.
 
@@ -32,6 +38,7 @@ def live(
     Example:
         sottovoce live --list-devices
         sottovoce live --input "USB microphone" --output clean --limit-db 20
+        sottovoce live --adapt --keep-place my_room.place
 
     Args:
         input: Device to record from: its name, a part of it, or its number; the usual one if not given.
@@ -44,10 +51,16 @@ def live(
         channels: Number of channels, each enhanced on its own.
         block_ms: Length of a block in ms: shorter blocks have less latency, and more gaps on a busy machine.
         seconds: End after this time; without it, run until stopped.
+        adapt: Learn the place in the background from the first minutes of what comes in, as `sottovoce adapt` does, and
+            go on with the adapted model where it is better.
+        keep_place: With --adapt, a new file (.place) for what was learned; --model takes it the next time.
     """
     if seconds is not None and not seconds >= 0:
         raise ConfigError(f"found --seconds {seconds:g}, expected 0 or more")
+    if keep_place is not None:
+        _check_place(keep_place, adapt=adapt)
     require("live", "Live sound")
+    checkpoint = _checkpoint(model) if adapt else None
     import sottovoce
     from sottovoce.engine.live import Live, devices
 
@@ -63,8 +76,9 @@ def live(
                 f"{device.name} ({device.system}) {marks}".rstrip()
             )
         return 0
+    enhancer = sottovoce.load(model)
     session = Live(
-        sottovoce.load(model),
+        enhancer,
         options,
         input_device=_device(input),
         output_device=_device(output),
@@ -72,7 +86,23 @@ def live(
         channels=channels,
         block_seconds=block_ms / 1000,
     )
-    with session:
+    adaptation: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
+    if checkpoint is not None:
+        from sottovoce.cli.training import command_line
+        from sottovoce.training.live import LiveAdaptation
+
+        adaptation = LiveAdaptation(
+            session.sample_rate,
+            channels,
+            model_rate=enhancer.model.metadata.sample_rate,
+            checkpoint=checkpoint,
+            exchange=session.relay.exchange,
+            say=terminal.say,
+            keep=keep_place,
+            command=command_line(),
+        )
+        session.relay.listener = adaptation.receive
+    with adaptation, session:
         start = time.monotonic()
         latency = session.latency
         try:
@@ -98,6 +128,29 @@ def live(
                 f"lost, and {session.underruns} underrun(s), in which there was silence."
             )
     return 0
+
+
+def _check_place(path: Path, *, adapt: bool) -> None:
+    if not adapt:
+        raise ConfigError("found --keep-place without --adapt, which makes the place: add --adapt")
+    if path.suffix != PLACE_SUFFIX:
+        raise ConfigError(f"found --keep-place {path}, expected a name that ends in {PLACE_SUFFIX}")
+    require_writable(path)
+    if path.exists():
+        raise DataError(f"found {path}, which is kept: name another file")
+
+
+def _checkpoint(model: str) -> Path:
+    require("train", "Adapting")
+    from sottovoce.weights import find_checkpoint
+
+    checkpoint = find_checkpoint(model)
+    if not is_file(checkpoint):
+        raise DataError(
+            f"found no training checkpoint at {checkpoint}, from which --adapt starts: give a bundled model, or the "
+            "folder of a training or an adaptation"
+        )
+    return checkpoint
 
 
 def _device(text: str | None) -> str | int | None:

@@ -12,6 +12,7 @@ from sottovoce.engine.frames import FRAMES_AT_ONCE, FrameStream
 from sottovoce.engine.model import Float32Array, Model
 from sottovoce.engine.options import EnhanceKeywords, EnhanceOptions
 from sottovoce.engine.upper_band import UpperBand
+from sottovoce.errors import ModelError
 from sottovoce.signal.limits import MAX_CHANNELS, block_frames, implausible
 from sottovoce.signal.queue import SampleQueue
 from sottovoce.signal.resampling import PolyphaseResampler, Resampler
@@ -20,6 +21,9 @@ from sottovoce.weights import MODELS
 
 # A sample beyond this (180 dB above full scale) is no sound, and its square would not fit the network's numbers.
 _LIMIT = np.float32(1e9)
+
+PROMPT_SECONDS = 10.0
+"""Length of the beginning over which the network runs first in two passes: 3 s gain less."""
 
 
 class Enhancer:
@@ -72,13 +76,19 @@ class Enhancer:
         return Stream(self, sample_rate, channels, EnhanceOptions(**options), live=live)
 
     def enhance(
-        self, waveform: NDArray[np.floating], sample_rate: int, **options: Unpack[EnhanceKeywords]
+        self,
+        waveform: NDArray[np.floating],
+        sample_rate: int,
+        *,
+        two_pass: bool = False,
+        **options: Unpack[EnhanceKeywords],
     ) -> Float32Array:
         """Enhance a whole signal.
 
         Args:
             waveform: Samples `(T,)` or `(C, T)`, full scale ±1.
             sample_rate: Rate in Hz.
+            two_pass: Run the network over the first `PROMPT_SECONDS`, and begin again in the state that it then has.
             **options: The fields of `EnhanceOptions`.
 
         Returns:
@@ -95,6 +105,9 @@ class Enhancer:
             raise ValueError(f"found an array of shape {waveform.shape}, expected (samples,) or (channels, samples)")
         signal = np.atleast_2d(waveform)
         stream = self.stream(sample_rate, signal.shape[0], **options)
+        if two_pass:
+            stream.push(signal[:, : round(PROMPT_SECONDS * sample_rate)])
+            stream.reset(keep_state=True)
         enhanced = np.concatenate([stream.push(signal), stream.flush()], axis=1)
         return enhanced.reshape(waveform.shape)
 
@@ -160,7 +173,8 @@ class Stream:
             raise ValueError(f"found {wrong}{advice if channels > MAX_CHANNELS else ''}")
         self.sample_rate = int(sample_rate)
         self.channels = channels
-        self._enhancer = enhancer
+        self._model = enhancer.model
+        self._stft = enhancer.stft
         self._model_rate = enhancer.model.metadata.sample_rate
         self._floor = 0.0 if options.limit_db is None else 10 ** (-options.limit_db / 20)
         self._mix = np.float32(options.mix)
@@ -174,25 +188,34 @@ class Stream:
         self._piece = block_frames(self.sample_rate, channels)
         self.reset()
 
-    def reset(self) -> None:
-        """Forget everything: the stream is as new, for another signal."""
+    def reset(self, *, keep_state: bool = False) -> None:
+        """Begin another signal: the stream is as new.
+
+        Args:
+            keep_state: The network goes on in its state: what was pushed before was a prompt, such as the first seconds
+                of the same recording. Another voice or place as a prompt does harm.
+        """
+        past: list[Float32Array] | None = self._frames.past if keep_state else None
         self._to_model = self._resampler(self.sample_rate, self._model_rate, self.channels)
         self._from_model = self._resampler(self._model_rate, self.sample_rate, self.channels)
-        stft = self._enhancer.stft
         self._upper_band = (
-            UpperBand(stft, self._model_rate, self.sample_rate, self.channels, linked=self._linked, floor=self._floor)
+            UpperBand(
+                self._stft, self._model_rate, self.sample_rate, self.channels, linked=self._linked, floor=self._floor
+            )
             if self._full_band
             else None
         )
         self._frames = FrameStream(
-            self._enhancer.model,
-            stft,
+            self._model,
+            self._stft,
             self.channels,
             floor=self._floor,
             linked=self._linked,
             room=self._room,
             upper_band=self._upper_band,
         )
+        if past is not None:
+            self._frames.past = past
         self._gains = _GainCurve(self._model_rate, self.sample_rate, 1 if self._linked else self.channels)
         # Samples wait here for the output that belongs to them; the newest have not been looked at yet.
         self._input = SampleQueue(self.channels)
@@ -200,6 +223,27 @@ class Stream:
         self._wanted = self._to_model.missing(self._frames.missing)
         self._is_advanced = False
         self._flushed = False
+
+    def exchange(self, model: Model) -> None:
+        """Go on with another model from the next frame on, such as the same one adapted to the place.
+
+        What the network remembers of the signal stays, and frames overlap: the output has no gap, and the same latency.
+        Another thread may call this while one pushes.
+
+        Args:
+            model: A model with the same frames and states.
+
+        Raises:
+            ModelError: It has others.
+        """
+        old, new = self._model.metadata, model.metadata
+        if not new.is_interchangeable_with(old):
+            raise ModelError(
+                f"found the model {new.name} in a stream of {old.name}, which has other frames or states, expected "
+                f"{old.name} or a model adapted from it: begin a new stream"
+            )
+        self._model = model
+        self._frames.model = model
 
     @property
     def latency_seconds(self) -> float:
@@ -209,7 +253,7 @@ class Stream:
         for the rest, and adds nothing.
         """
         resampling = self._to_model.latency_seconds + self._from_model.latency_seconds
-        return self._enhancer.model.metadata.latency_seconds + resampling
+        return self._model.metadata.latency_seconds + resampling
 
     def push(self, block: NDArray[np.floating], sample_rate: int | None = None) -> Float32Array:
         """Take some samples and give back those that are ready.

@@ -39,7 +39,8 @@ class FrameStream:
         upper_band: What gives g; None for the enhanced signal alone.
 
     Attributes:
-        model: The network.
+        model: The network; another one with the same frames and states may take its place at any time.
+        past: State of the network, `(rows, channels, frames)` for every layer.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class FrameStream:
         self._floor = np.float32(floor)
         self._linked = linked and channels > 1
         self._rows = 1 if self._linked else channels
-        self._past = model.initial_past(self._rows, room)
+        self.past = model.initial_past(self._rows, room)
         self._waiting = SampleQueue(channels)
         self._waiting.append(np.zeros((channels, stft.window - stft.hop), np.float32))
         self._frames_to_drop = metadata.delay_frames
@@ -217,7 +218,7 @@ def advance(streams: Sequence[FrameStream], most: int = FRAMES_AT_ONCE) -> None:
     ]
     try:
         enhanced, following = model.run(
-            _joined(received), [_joined(states) for states in zip(*(stream._past for stream in streams), strict=True)]
+            _joined(received), [_joined(states) for states in zip(*(stream.past for stream in streams), strict=True)]
         )
     except ModelError as error:
         if len(streams) == 1:
@@ -226,7 +227,7 @@ def advance(streams: Sequence[FrameStream], most: int = FRAMES_AT_ONCE) -> None:
             advance([stream], most)
         return
     for stream, *past in zip(streams, *(_divided(states, rows) for states in following), strict=True):
-        stream._past = past
+        stream.past = past
     gained = [
         stream._gained(*spectra)
         for stream, *spectra in zip(streams, mixtures, received, _divided(enhanced, rows), strict=True)

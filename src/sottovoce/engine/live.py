@@ -6,6 +6,7 @@ import os
 import queue
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sottovoce.engine.enhancer import Enhancer, Stream
+from sottovoce.engine.model import Model
 from sottovoce.engine.options import EnhanceOptions
 from sottovoce.errors import AudioError, ConfigError
 from sottovoce.extras import require
@@ -53,6 +55,8 @@ class Relay:
 
     Attributes:
         bypass: Let the recording through as it is, with the same delay; may be set at any time.
+        listener: Called in the model's thread with every block `(channels, n)` that came, after it was enhanced; may be
+            set before the start.
         overruns: Times at which sound from the input was lost: the model was late, or the output too slow, or more had
             gathered than is needed.
         underruns: Times at which the output got silence because nothing was ready.
@@ -63,6 +67,7 @@ class Relay:
 
     def __init__(self, stream: Stream, block_frames: int, stream_frames: int) -> None:
         self.bypass = False
+        self.listener: Callable[[Float32Array], None] | None = None
         self.overruns = 0
         self.underruns = 0
         self.before_db = self.after_db = SILENCE_DB
@@ -99,6 +104,17 @@ class Relay:
                 with contextlib.suppress(queue.Empty):  # the model's thread was faster
                     self._taken.get_nowait()
         self._thread.join()
+
+    def exchange(self, model: Model) -> None:
+        """Go on with another model from the next frame on, from any thread: see `Stream.exchange`.
+
+        Args:
+            model: A model with the same frames and states, which has run before: the first run takes longer.
+
+        Raises:
+            ModelError: It has others.
+        """
+        self._stream.exchange(model)
 
     def take(self, block: NDArray[np.floating]) -> None:
         """Put a block down.
@@ -171,6 +187,8 @@ class Relay:
                 if self._surplus > self._max_surplus:
                     self.overruns += 1
                     self._drop_surplus(self._surplus)
+            if self.listener is not None:
+                self.listener(block)
 
     def _next_block(self) -> Float32Array | None:
         is_dry = self.underruns > 0 and not self._is_playing

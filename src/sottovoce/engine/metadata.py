@@ -75,6 +75,8 @@ _CHECKS: dict[str, Callable[[object], Any]] = {
 }
 """Gives the value of each key of the metadata from its JSON, or raises a ValueError."""
 
+_FRAMES_AND_STATES = ("sample_rate", "windows", "synthesis_window", "hop", "delay_frames", "past_shapes", "rooms")
+
 
 @dataclass(frozen=True)
 class ModelMetadata:
@@ -158,6 +160,10 @@ class ModelMetadata:
         model = self.settings.get("model")
         chosen = isinstance(model, dict) and model.get("room_choice") is True
         return tuple(ROOMS) if chosen and self.past_shapes[:1] == (_ROOM_SHAPE,) else ("natural",)
+
+    def is_interchangeable_with(self, other: "ModelMetadata") -> bool:
+        """Say whether another network has the same frames and states, so that it can go on where this one is."""
+        return all(getattr(self, name) == getattr(other, name) for name in _FRAMES_AND_STATES)
 
     @property
     def latency_seconds(self) -> float:

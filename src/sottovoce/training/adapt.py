@@ -17,7 +17,7 @@ from torch import Tensor
 from sottovoce.atomic import replacing
 from sottovoce.config import SimulatedNoiseSettings, SimulatedSpeechSettings, SystemSettings, changed
 from sottovoce.data.corpora.manifest import Manifest
-from sottovoce.data.corpora.place import BAND_CENTRES_HZ, Place, listen, take_excerpts
+from sottovoce.data.corpora.place import BAND_CENTRES_HZ, Place, listen, source_names, take_excerpts
 from sottovoce.data.sampling import UnpairedClips
 from sottovoce.data.simulation.rooms import simulate_room
 from sottovoce.engine.adapters import ADAPTED_SUFFIX, BASE_NAME, PLACE_SUFFIX, read_adapters
@@ -178,6 +178,7 @@ def adapt(
             )
     recordings = Manifest((*data.mixtures.recordings, *data.held_back_mixtures.recordings))
     place = listen(recordings, (*data.stretches, *data.held_back_stretches))
+    noises = _noises(place, out / "excerpts")
     settings = _for_place(_settings(original, steps, seed), place)
     chosen = new = old
     comparison = None
@@ -193,7 +194,7 @@ def adapt(
         merge(new)
         with named("comparing with the old model", on_progress):
             comparison = compare(old, new, data, settings)
-        chosen, reason = (new if comparison.is_better else old), _verdict(comparison)
+        chosen, reason = (new if comparison.is_better else old), _verdict(comparison, place)
         plot_run(out)
     adopted = chosen is not old
     refused = out / "refused.onnx" if comparison is not None and not adopted else None
@@ -209,8 +210,7 @@ def adapt(
             _write(refused, adapted)
         save_checkpoint(out / CHECKPOINT, chosen, settings if adopted else original)
     adaptation = Adaptation(out / "model.onnx", adopted, reason, place, comparison, refused)
-    with replacing(out / "adaptation.json") as temporary:
-        temporary.write_text(json.dumps(_as_json(adaptation), indent=2) + "\n", encoding="utf-8")
+    _write(out / "adaptation.json", (json.dumps(_as_json(adaptation, noises), indent=2) + "\n").encode())
     if len(place.noise_bands_db):
         plots.save(plots.noise_spectra(place.noise_bands_db, BAND_CENTRES_HZ), out / "noise.png")
     _draw_before_after(out / "before_after.png", data.held_back_mixtures, {"before": old, "after": chosen})
@@ -362,7 +362,7 @@ def _nothing_to_learn(place: Place, data: TrainingData) -> str:
     return ""
 
 
-def _verdict(comparison: Comparison) -> str:
+def _verdict(comparison: Comparison, place: Place) -> str:
     gain = f"{comparison.gain_db:+.2f} dB less error"
     if comparison.is_better:
         return f"better on what was held back: {gain}"
@@ -370,10 +370,24 @@ def _verdict(comparison: Comparison) -> str:
         return f"not better: clean speech would lose {-comparison.speech_change_db:.1f} dB ({gain})"
     if comparison.noise_change_db > _NOISE_TOLERANCE_DB:
         return f"not better: {comparison.noise_change_db:.1f} dB more noise would pass ({gain})"
-    return f"not better by more than chance on what was held back ({gain})"
+    also = "; the recordings seem to be of several places: adapt each by itself" if place.is_several else ""
+    return f"not better by more than chance on what was held back ({gain}){also}"
 
 
-def _as_json(adaptation: Adaptation) -> dict[str, object]:
+def _noises(place: Place, excerpts: Path) -> list[dict[str, object]]:
+    """How many excerpts have each kind of noise, and the first recording that has it; says so where it is several."""
+    names = source_names(excerpts)
+    noises = [{"like": names[members[0].path], "excerpts": len(members)} for members in place.noises]
+    if place.is_several:
+        _log.warning(
+            "found %d kinds of noise, more than one place has (%s): adapt each place by itself",
+            len(noises),
+            ", ".join(f"{noise['excerpts']} excerpts like {noise['like']}" for noise in noises),
+        )
+    return noises
+
+
+def _as_json(adaptation: Adaptation, noises: list[dict[str, object]]) -> dict[str, object]:
     """All numbers; what is unknown is null."""
 
     def known(value: object) -> object:
@@ -381,13 +395,14 @@ def _as_json(adaptation: Adaptation) -> dict[str, object]:
             return {name: known(part) for name, part in value.items()}
         return None if isinstance(value, float) and math.isnan(value) else value
 
-    place = {name: value for name, value in asdict(adaptation.place).items() if name != "noise_bands_db"}
+    place = {name: value for name, value in vars(adaptation.place).items() if name not in ("noise_bands_db", "noisy")}
     bands = adaptation.place.noise_bands_db
     place["noise_bands_db"] = (
         dict(zip(map(round, BAND_CENTRES_HZ.tolist()), bands.mean(axis=0).round(1).tolist(), strict=True))
         if len(bands)
         else None
     )
+    place["noises"] = noises
     comparison = None if adaptation.comparison is None else asdict(adaptation.comparison)
     return {
         "adopted": adaptation.adopted,

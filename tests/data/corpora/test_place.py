@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from sottovoce.data.corpora import place as place_module
-from sottovoce.data.corpora.harvest import harvest
+from sottovoce.data.corpora.harvest import NoiseStretch, harvest
 from sottovoce.data.corpora.manifest import scan
-from sottovoce.data.corpora.place import BAND_CENTRES_HZ, MIN_SECONDS, listen, take_excerpts
+from sottovoce.data.corpora.place import BAND_CENTRES_HZ, MIN_SECONDS, listen, source_names, take_excerpts
 from sottovoce.data.simulation.rooms import simulate_room
 from sottovoce.errors import AudioError, DataError
 from sottovoce.signal import audio, levels
@@ -76,6 +76,61 @@ def test_noise_alone_has_no_speech_and_no_reverberation(tmp_path):
     assert not place.has_speech
     assert np.isnan(place.t60_seconds)
     assert any("no pause shows it alone" in sentence for sentence in place.sentences())
+
+
+def coloured(rng, low_hz, high_hz):
+    """Four seconds of noise in a band."""
+    spectrum = np.fft.rfft(rng.standard_normal(4 * RATE))
+    frequency_hz = np.fft.rfftfreq(4 * RATE, 1 / RATE)
+    return (0.1 * np.fft.irfft(spectrum * ((frequency_hz >= low_hz) & (frequency_hz < high_hz)))).astype(np.float32)
+
+
+BANDS_HZ = {"fan": (60, 400), "crowd": (300, 2000), "rain": (2000, 8000), "insects": (5000, 6500)}
+
+
+@pytest.mark.parametrize(
+    ("kinds", "several"),
+    [
+        ({"fan": 2, "crowd": 5, "rain": 3}, False),
+        ({"fan": 3, "crowd": 6, "rain": 4, "insects": 5}, True),
+        # What is in one of many recordings is an event.
+        ({"fan": 20, "crowd": 10, "rain": 1, "insects": 1}, False),
+    ],
+)
+def test_kinds_of_noise_are_found_whatever_their_level(tmp_path, kinds, several):
+    rng = np.random.default_rng(1)
+    for kind, count in kinds.items():
+        for index in range(count):
+            gain = rng.uniform(0.1, 1.0)
+            write(tmp_path / kind / f"{index}.wav", gain * coloured(rng, *BANDS_HZ[kind]) + white(4 * RATE, -100, rng))
+    manifest = scan(tmp_path)
+    place = listen(manifest, [NoiseStretch(recording, 0, recording.frames) for recording in manifest.recordings])
+    common = {kind: count for kind, count in kinds.items() if count > 1}
+    assert [len(members) for members in place.noises] == sorted(common.values(), reverse=True)
+    for members in place.noises:
+        (kind,) = {recording.path.parent.name for recording in members}
+        assert len(members) == kinds[kind]
+    assert place.is_several == several
+
+
+def test_without_noise_there_are_no_kinds(tmp_path):
+    write(tmp_path / "a.wav", white(4 * RATE, -40, np.random.default_rng(1)))
+    place = listen(scan(tmp_path), [])
+    assert place.noises == []
+    assert not place.is_several
+
+
+def test_excerpts_know_where_they_are_from(tmp_path):
+    rng = np.random.default_rng(1)
+    write(tmp_path / "long.wav", white(120 * RATE, -40, rng))
+    take_excerpts(tmp_path / "long.wav", tmp_path / "one", RATE)
+    names = source_names(tmp_path / "one")
+    assert sorted(names) == audio.find_audio(tmp_path / "one")
+    assert set(names.values()) >= {"minute 0.0", "minute 1.0"}
+    write(tmp_path / "several" / "a.wav", white(20 * RATE, -40, rng))
+    write(tmp_path / "several" / "b.wav", white(20 * RATE, -40, rng))
+    take_excerpts(tmp_path / "several", tmp_path / "two", RATE)
+    assert set(source_names(tmp_path / "two").values()) == {"a.wav", "b.wav"}
 
 
 def test_clipping_is_reported(tmp_path):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from sottovoce.atomic import replacing
 from sottovoce.data.corpora.harvest import NoiseStretch
-from sottovoce.data.corpora.manifest import Manifest
+from sottovoce.data.corpora.manifest import Manifest, Recording
 from sottovoce.errors import AudioError, DataError
 from sottovoce.paths import is_file, resolved
 from sottovoce.progress import TaskProgress
@@ -43,6 +43,11 @@ _DECAY_DB = 12.0
 _ABOVE_NOISE_DB = 6.0
 _MIN_DECAYS = 8
 _FASTEST_PERCENTILE = 25.0
+# Tuned on the three places of benchmarks/adaptation.py: each has two noises, and recordings of all three have five.
+_SAME_NOISE_DB = 8.0
+_FAINT_BAND_DB = -30.0  # Re the mean of the bands: what is below comes from the recorder, and changes with the level.
+_NOISE_SHARE, _MIN_RECORDINGS = 0.05, 2  # What fewer recordings have is an event.
+_MAX_NOISES = 3
 _BAND_EDGES_HZ = 62.5 * 2.0 ** (np.arange(22) / 3.0)
 """Edges of 21 bands of a third of an octave, from 62.5 Hz to 8 kHz."""
 
@@ -60,6 +65,7 @@ class Place:
         t60_seconds: Reverberation time estimated from the decay of the voices, good to a factor of two; NaN if unknown.
         clipped_share: Share of samples at full scale.
         noise_bands_db: Noise level in each of the bands of `BAND_CENTRES_HZ`, one row per recording with noise.
+        noisy: The recordings of these rows.
     """
 
     seconds: float
@@ -70,6 +76,29 @@ class Place:
     t60_seconds: float
     clipped_share: float
     noise_bands_db: NDArray[np.float64]
+    noisy: tuple[Recording, ...]
+
+    @property
+    def noises(self) -> list[list[Recording]]:
+        """Recordings whose noise has about the same spectrum, the largest group first; without rare noises."""
+        powers = 10.0 ** (self.noise_bands_db / 10.0)
+        levels_db = self.noise_bands_db - 10.0 * np.log10(powers.mean(axis=1, keepdims=True))
+        shapes_db = np.maximum(levels_db, _FAINT_BAND_DB)
+        groups: list[tuple[NDArray[np.float64], list[Recording]]] = []
+        for shape_db, recording in zip(shapes_db, self.noisy, strict=True):
+            distances_db = [float(np.sqrt(np.mean((shape_db - first_db) ** 2))) for first_db, _ in groups]
+            if distances_db and min(distances_db) < _SAME_NOISE_DB:
+                groups[int(np.argmin(distances_db))][1].append(recording)
+            else:
+                groups.append((shape_db, [recording]))
+        least = max(_MIN_RECORDINGS, _NOISE_SHARE * len(self.noisy))
+        common = [members for _, members in groups if len(members) >= least]
+        return sorted(common, key=len, reverse=True)
+
+    @property
+    def is_several(self) -> bool:
+        """Whether there are more kinds of noise than one place has."""
+        return len(self.noises) > _MAX_NOISES
 
     @property
     def has_speech(self) -> bool:
@@ -199,6 +228,22 @@ def _keep_plan(path: Path, plan: Sequence[_Piece]) -> None:
         temporary.write_text(content, encoding="utf-8")
 
 
+def source_names(folder: Path) -> dict[Path, str]:
+    """Say from what the excerpts in a folder were cut.
+
+    Args:
+        folder: What `take_excerpts` wrote.
+
+    Returns:
+        For every excerpt, the name of its recording; where all are from one, the minute in it.
+    """
+    pieces = json.loads((folder / _PLAN).read_text(encoding="utf-8"))
+    if len({path for path, *_ in pieces}) > 1:
+        return {folder / target: Path(path).name for path, _, _, _, target in pieces}
+    rate = audio.probe(Path(pieces[0][0])).sample_rate
+    return {folder / target: f"minute {start / rate / 60.0:.1f}" for _, _, start, _, target in pieces}
+
+
 def _forget(folder: Path, plan: Sequence[_Piece]) -> None:
     """Delete the excerpts of a plan, and nothing else that may be in their folder."""
     targets = [folder / piece.target for piece in plan]
@@ -226,7 +271,7 @@ def listen(recordings: Manifest, stretches: Sequence[NoiseStretch]) -> Place:
     noise_power: list[float] = []
     voiced, frames, clipped, samples = 0, 0, 0, 0
     decays: list[float] = []
-    bands = []
+    bands, noisy = [], []
     for recording in recordings.recordings:
         waveform, rate = audio.read(recording.path)
         mono = waveform.mean(axis=0)
@@ -237,6 +282,7 @@ def listen(recordings: Manifest, stretches: Sequence[NoiseStretch]) -> Place:
         if noise:
             noise_power.append(power)
             bands.append(_bands_db(np.concatenate(noise), rate))
+            noisy.append(recording)
         activity = segments.voice_activity(mono, rate)
         clear = activity.voicing > _VOICED
         voiced, frames = voiced + int(clear.sum()), frames + clear.size
@@ -257,6 +303,7 @@ def listen(recordings: Manifest, stretches: Sequence[NoiseStretch]) -> Place:
         t60_seconds=float(np.percentile(decays, _FASTEST_PERCENTILE)) if known else math.nan,
         clipped_share=clipped / max(1, samples),
         noise_bands_db=np.array(bands).reshape(len(bands), BAND_CENTRES_HZ.size),
+        noisy=tuple(noisy),
     )
 
 
