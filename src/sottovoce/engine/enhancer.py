@@ -157,6 +157,8 @@ class Stream:
         ValueError: An argument is out of its range.
     """
 
+    _frames: FrameStream
+
     def __init__(
         self,
         enhancer: Enhancer,
@@ -195,7 +197,7 @@ class Stream:
             keep_state: The network goes on in its state: what was pushed before was a prompt, such as the first seconds
                 of the same recording. Another voice or place as a prompt does harm.
         """
-        past: list[Float32Array] | None = self._frames.past if keep_state else None
+        past = self._frames.past if keep_state else None
         self._to_model = self._resampler(self.sample_rate, self._model_rate, self.channels)
         self._from_model = self._resampler(self._model_rate, self.sample_rate, self.channels)
         self._upper_band = (
