@@ -355,7 +355,7 @@ class JointLearningSettings(Settings):
         max_length=len(get_args(SpeechPart)),
         description="Its parts that noisy clips train as well; clean speech alone trains the others.",
     )
-    alternate: bool = Field(False, description="Whether clean and noisy clips take turns, instead of every step both.")
+    alternate: bool = Field(False, description="Whether a step takes clean or noisy clips, at random, instead of both.")
 
 
 class TrainingSettings(Settings):

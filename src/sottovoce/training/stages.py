@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import get_args
 
@@ -84,40 +84,37 @@ def joint_stages(model: JointSystem, settings: RunSettings) -> tuple[Stage, Stag
                 terms |= joint_terms(batch, generator)
         return terms
 
-    return (
-        Stage(
-            "speech",
-            0,
-            0,
-            training.speech_steps,
-            tuple(model.speech_parts()),
-            speech_terms,
-            partial(total, weights=speech_weights),
-            "speech",
-        ),
-        Stage(
-            "joint",
-            1,
-            training.speech_steps,
-            training.joint_steps,
-            tuple(model.mixture_parts()),
-            joint_terms,
-            partial(total, weights=joint_weights),
-        )
-        if learning is None
-        else Stage(
-            "joint",
-            1,
-            training.speech_steps,
-            training.joint_steps,
-            (*model.mixture_parts(), *model.speech_parts()),
-            all_terms,
-            partial(total, weights=joint_weights | {f"speech_{name}": of for name, of in speech_weights.items()}),
-            "joint learning",
-            tuple(model.speech_parts()),
-            learning.rate,
-        ),
+    speech = Stage(
+        "speech",
+        0,
+        0,
+        training.speech_steps,
+        tuple(model.speech_parts()),
+        speech_terms,
+        partial(total, weights=speech_weights),
+        "speech",
     )
+    joint = Stage(
+        "joint",
+        1,
+        training.speech_steps,
+        training.joint_steps,
+        tuple(model.mixture_parts()),
+        joint_terms,
+        partial(total, weights=joint_weights),
+    )
+    if learning is not None:
+        all_weights = joint_weights | {f"speech_{name}": weight for name, weight in speech_weights.items()}
+        joint = replace(
+            joint,
+            trained=(*joint.trained, *speech.trained),
+            terms=all_terms,
+            loss=partial(total, weights=all_weights),
+            purpose="joint learning",
+            slowed=speech.trained,
+            slow_rate=learning.rate,
+        )
+    return speech, joint
 
 
 @contextmanager
