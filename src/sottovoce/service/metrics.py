@@ -81,29 +81,13 @@ class Observer:
             await self._app(scope, receive, send)
             return
         begun = time.perf_counter()
-        status, received, sent = CLIENT_GONE, 0, 0
+        status, received, sent, is_counted = CLIENT_GONE, 0, 0, False
 
-        async def receive_counted() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            return message
-
-        async def send_counted(message: Message) -> None:
-            nonlocal status, sent
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            sent += len(message.get("body", b""))
-            await send(message)
-
-        try:
-            await self._app(scope, receive_counted, send_counted)
-        except ClientDisconnect:
-            pass
-        except Exception:
-            status = 500
-            raise
-        finally:
+        def count() -> None:
+            nonlocal is_counted
+            if is_counted:
+                return
+            is_counted = True
             seconds = time.perf_counter() - begun
             route = getattr(scope.get("route"), "path", "none")
             method = scope["method"] if scope["method"] in _METHODS else "other"
@@ -117,3 +101,28 @@ class Observer:
                 status,
                 extra={"fields": {"received": received, "sent": sent, "seconds": round(seconds, 4)}},
             )
+
+        async def receive_counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            return message
+
+        async def send_counted(message: Message) -> None:
+            nonlocal status, sent
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            sent += len(message.get("body", b""))
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                count()  # before whoever asked has the whole answer, and may look at the metrics
+            await send(message)
+
+        try:
+            await self._app(scope, receive_counted, send_counted)
+        except ClientDisconnect:
+            pass
+        except Exception:
+            status = 500
+            raise
+        finally:
+            count()
