@@ -108,16 +108,19 @@ def make_recordings(folder, seed):
 
 
 def in_group(group):
-    """Processes of a group, as far as this system shows.
+    """Processes of a group that still run, as far as this system shows.
 
-    The tracker of multiprocessing is none of them: it ends after its parent, when it finds their pipe closed.
+    The tracker of multiprocessing is none of them: it ends after its parent, when it finds their pipe closed. A process
+    that is ending has no command line any more, some milliseconds before its state says so.
     """
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             state, _, of_group = (process / "stat").read_text().rpartition(") ")[2].split()[:3]
-            is_tracker = b"from multiprocessing.resource_tracker" in (process / "cmdline").read_bytes()
-            found += [process] if int(of_group) == group and state != "Z" and not is_tracker else []
+            command = (process / "cmdline").read_bytes()
+            has_ended = state == "Z" or not command
+            is_tracker = b"from multiprocessing.resource_tracker" in command
+            found += [process] if int(of_group) == group and not has_ended and not is_tracker else []
     return found
 
 
