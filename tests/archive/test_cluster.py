@@ -22,12 +22,12 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 def content_of(summary):
     rows = [
         {**json.loads(line), "work_seconds": None, "attempts": None}
-        for path in sorted((summary.folder / "results").iterdir())
+        for path in sorted((Path(summary.place) / "results").iterdir())
         for line in path.read_text().splitlines()
     ]
     files = {
-        path.relative_to(summary.folder).as_posix(): path.read_bytes()
-        for path in (summary.folder / "audio").rglob("*")
+        path.relative_to(Path(summary.place)).as_posix(): path.read_bytes()
+        for path in (Path(summary.place) / "audio").rglob("*")
         if path.is_file()
     }
     return rows, files

@@ -104,7 +104,7 @@ def test_an_index_of_a_later_version(tmp_path):
 
 def test_a_cut_an_edited_and_a_missing_part(tmp_path):
     manifest = write_manifest(items(30), tmp_path / "manifest", part_items=10)
-    paths = [manifest.folder / part.name for part in manifest.parts]
+    paths = [manifest.store.path / part.name for part in manifest.parts]
     paths[0].write_bytes(paths[0].read_bytes()[:500])
     paths[1].write_text(paths[1].read_text().replace("/data/", "/other/"))
     paths[2].unlink()

@@ -17,6 +17,7 @@ import soundfile as sf
 from sottovoce.archive import work
 from sottovoce.archive.listing import make_manifest
 from sottovoce.archive.manifest import Item, write_manifest
+from sottovoce.archive.pool import ThisProcess
 from sottovoce.archive.results import Run
 from sottovoce.archive.run import enhance_archive
 from sottovoce.engine.options import EnhanceOptions
@@ -24,12 +25,10 @@ from sottovoce.engine.workers import WorkerDiedError
 from sottovoce.errors import ConfigError, DataError, StorageError
 from sottovoce.signal.audio import probe, read
 
-from .conftest import Here
-
 
 def rows(summary):
     """The rows of all tables of a run, by the name of the recording."""
-    tables = sorted((summary.folder / "results").iterdir())
+    tables = sorted((Path(summary.place) / "results").iterdir())
     found = [json.loads(line) for path in tables for line in path.read_text().splitlines()]
     assert len({row["id"] for row in found}) == len(found)
     return {row["id"]: row for row in found}
@@ -64,7 +63,7 @@ def test_every_recording_has_its_enhanced_version_and_its_row(tmp_path, manifest
     found = rows(summary)
     assert list(found) == ["a/b/d.wav", "a/c.flac", "a.wav", "b.wav"]
     for name, row in found.items():
-        before, after = probe(recordings / name), probe(summary.folder / row["output"])
+        before, after = probe(recordings / name), probe(Path(summary.place) / row["output"])
         assert (after.format, after.subtype, after.frames) == (before.format, before.subtype, before.frames)
         assert row["status"] == "enhanced"
         assert row["seconds"] == pytest.approx(0.1)
@@ -73,7 +72,7 @@ def test_every_recording_has_its_enhanced_version_and_its_row(tmp_path, manifest
         assert (row["clipped"], row["error"], row["attempts"]) == (0, None, 1)
         assert 0.8 < row["speech"] <= 1
         assert row["work_seconds"] > 0
-    assert len(list((summary.folder / "audio").rglob("*.*"))) == 4
+    assert len(list((Path(summary.place) / "audio").rglob("*.*"))) == 4
 
 
 def test_levels_and_clipping_are_those_of_the_recording(tmp_path, save, identity, here):
@@ -92,33 +91,33 @@ def test_what_was_finished_is_not_touched_again(tmp_path, manifest, identity):
     before = files(tmp_path / "out")
     second = enhance_archive(manifest, tmp_path / "out", identity)
     assert (second.enhanced, second.finished_parts, second.kept_parts) == (0, 0, 2)
-    assert second.folder == first.folder
+    assert second.place == first.place
     assert files(tmp_path / "out") == before
 
 
 def test_a_part_without_a_table_is_gone_through_and_its_files_are_kept(tmp_path, manifest, identity):
     summary = enhance_archive(manifest, tmp_path / "out", identity)
     expected = {name: {**row, "work_seconds": None} for name, row in rows(summary).items()}
-    before = files(summary.folder / "audio")
-    table = sorted((summary.folder / "results").iterdir())[0]
+    before = files(Path(summary.place) / "audio")
+    table = sorted((Path(summary.place) / "results").iterdir())[0]
     table.unlink()
-    lost = summary.folder / expected["a/c.flac"]["output"]
+    lost = Path(summary.place) / expected["a/c.flac"]["output"]
     lost.unlink()
     again = enhance_archive(manifest, tmp_path / "out", identity)
     assert (again.enhanced, again.finished_parts, again.kept_parts) == (2, 1, 1)
     assert {name: {**row, "work_seconds": None} for name, row in rows(again).items()} == expected
-    after = files(summary.folder / "audio")
+    after = files(Path(summary.place) / "audio")
     assert {name: content for name, (content, _) in after.items()} == {n: content for n, (content, _) in before.items()}
     written = {name for name in after if after[name][1] != before[name][1]}
-    assert written == {lost.relative_to(summary.folder / "audio").as_posix()}
+    assert written == {lost.relative_to(Path(summary.place) / "audio").as_posix()}
 
 
 def test_a_damaged_enhanced_version_is_made_again(tmp_path, manifest, identity):
     summary = enhance_archive(manifest, tmp_path / "out", identity)
-    output = summary.folder / rows(summary)["b.wav"]["output"]
+    output = Path(summary.place) / rows(summary)["b.wav"]["output"]
     whole = output.read_bytes()
     output.write_bytes(whole[:100])
-    for table in (summary.folder / "results").iterdir():
+    for table in (Path(summary.place) / "results").iterdir():
         table.unlink()
     enhance_archive(manifest, tmp_path / "out", identity)
     assert output.read_bytes() == whole
@@ -129,10 +128,10 @@ def test_other_options_have_another_folder(tmp_path, manifest, identity):
         enhance_archive(manifest, tmp_path / "out", identity, options)
         for options in (EnhanceOptions(), EnhanceOptions(mix=0.5))
     )
-    assert first.folder != second.folder
+    assert first.place != second.place
     assert second.enhanced == 4
-    assert first.folder.name.startswith("identity-")
-    assert json.loads((second.folder / "run.json").read_text())["options"]["mix"] == 0.5
+    assert Path(first.place).name.startswith("identity-")
+    assert json.loads((Path(second.place) / "run.json").read_text())["options"]["mix"] == 0.5
 
 
 def test_shards_share_the_parts(tmp_path, recordings, identity, here):
@@ -141,7 +140,7 @@ def test_shards_share_the_parts(tmp_path, recordings, identity, here):
     summaries = [enhance_archive(manifest, tmp_path / "out", identity, shard=(number, 3)) for number in (3, 1, 2)]
     assert [summary.enhanced for summary in summaries] == [1, 2, 1]
     for folder in ("audio", "results"):
-        names = [sorted(p.name for p in (s.folder / folder).rglob("*.*")) for s in (whole, summaries[0])]
+        names = [sorted(p.name for p in (Path(s.place) / folder).rglob("*.*")) for s in (whole, summaries[0])]
         assert names[0] == names[1]
 
 
@@ -168,7 +167,7 @@ def test_failures_are_rows_and_the_others_go_on(tmp_path, recordings, identity, 
     assert "found nothing at" in found["a.wav"]["message"]
     assert "holds no samples" in found["zero.wav"]["message"]
     assert {row["attempts"] for row in found.values()} == {1}
-    assert list((summary.folder / "audio").rglob("*.*")) == []
+    assert list((Path(summary.place) / "audio").rglob("*.*")) == []
 
 
 def test_what_failed_is_tried_again_when_asked_for(tmp_path, recordings, identity, here):
@@ -216,7 +215,7 @@ def test_a_full_disk_stops_the_run_and_no_recording_is_blamed(tmp_path, manifest
 
     enhance_file = work.enhance_file
     monkeypatch.setattr(work, "enhance_file", full)
-    monkeypatch.setattr(work, "_takes_files", lambda folder, size: False)
+    monkeypatch.setattr(work, "_is_room", lambda task, item: False)
     with pytest.raises(StorageError, match="the disk is full"):
         enhance_archive(manifest, tmp_path / "out", identity, pause_seconds=0)
     (folder,) = (tmp_path / "out").iterdir()
@@ -252,7 +251,7 @@ def test_a_file_in_the_place_of_the_output(tmp_path, manifest, identity):
 
 
 def test_a_part_that_is_cut_or_edited_is_said_and_the_others_are_done(tmp_path, manifest, identity, caplog):
-    path = manifest.folder / manifest.parts[0].name
+    path = manifest.store.path / manifest.parts[0].name
     path.write_text(path.read_text().replace("d.wav", "e.wav"))
     summary = enhance_archive(manifest, tmp_path / "out", identity)
     assert (summary.enhanced, summary.finished_parts) == (2, 1)
@@ -266,7 +265,7 @@ def test_a_manifest_that_is_edited_during_a_run(tmp_path, recordings, identity, 
     manifest = make_manifest([recordings], tmp_path / "manifest", part_items=1)
 
     def edit(task, done, total, note=""):
-        path = manifest.folder / "part-000003.jsonl"
+        path = manifest.store.path / "part-000003.jsonl"
         path.write_text(path.read_text().replace("b.wav", "c.wav"))
 
     summary = enhance_archive(manifest, tmp_path / "out", identity, on_progress=edit)
@@ -279,7 +278,7 @@ def test_a_manifest_that_is_edited_during_a_run(tmp_path, recordings, identity, 
 
 def test_other_versions_are_not_mixed_into_a_run(tmp_path, manifest, identity):
     summary = enhance_archive(manifest, tmp_path / "out", identity)
-    path = summary.folder / "run.json"
+    path = Path(summary.place) / "run.json"
     content = path.read_text()
     path.write_text(content.replace('"sottovoce": "', '"sottovoce": "9.'))
     with pytest.raises(DataError, match=r"was begun with sottovoce 9\..*, found .*: use the same version"):
@@ -291,13 +290,18 @@ def test_other_versions_are_not_mixed_into_a_run(tmp_path, manifest, identity):
 
 def test_names_that_lead_elsewhere_and_names_that_are_there_twice(tmp_path, save, identity, here, caplog):
     uris = [save(tmp_path / name / "a.wav").as_uri() for name in ("one", "two")]
-    items = [Item("../../evil.wav", uris[0]), Item("a.wav", uris[0]), Item("a.wav", uris[1]), Item("b", "s3://b/c.wav")]
+    items = [
+        Item("../../evil.wav", uris[0]),
+        Item("a.wav", uris[0]),
+        Item("a.wav", uris[1]),
+        Item("b", "memory://b/c.wav"),
+    ]
     manifest = write_manifest(items, tmp_path / "manifest")
     summary = enhance_archive(manifest, tmp_path / "out", identity)
     assert (summary.enhanced, summary.failed) == (3, 1)
     outputs = [path.resolve() for path in tmp_path.rglob("*.wav") if path.parent.name not in ("one", "two")]
     assert len(outputs) == 3
-    assert all(path.is_relative_to(summary.folder / "audio") for path in outputs)
+    assert all(path.is_relative_to(Path(summary.place) / "audio") for path in outputs)
     assert any("has 2 recordings named 'a.wav'" in message for message in caplog.messages)
 
 
@@ -305,11 +309,11 @@ def test_one_item_twice_is_one_file_and_two_rows(tmp_path, save, identity, here)
     item = Item("a.wav", save(tmp_path / "a.wav").as_uri())
     summary = enhance_archive(write_manifest([item, item], tmp_path / "manifest"), tmp_path / "out", identity, jobs=2)
     assert summary.enhanced == 2
-    assert len(list((summary.folder / "audio").iterdir())) == 1
+    assert len(list((Path(summary.place) / "audio").iterdir())) == 1
 
 
 def test_a_process_that_dies_takes_one_recording(tmp_path, manifest, identity, monkeypatch):
-    class Dying(Here):
+    class Dying(ThisProcess):
         def call(self, function, items, task, *, advance):
             if any(item.id == "a/c.flac" for item in items):
                 advance(0.05)
@@ -348,7 +352,7 @@ def test_a_run_does_not_depend_on_flags_of_the_command(tmp_path, identity):
     from sottovoce.signal.output import OutputOptions
 
     folders = [
-        Run.begin(tmp_path, identity.model, options, OutputOptions()).folder
+        Run.begin(tmp_path, identity.model, options, OutputOptions()).store
         for options in (EnhanceFlags(for_asr=True), EnhanceOptions(mix=0.6))
     ]
     assert folders[0] == folders[1]

@@ -34,6 +34,7 @@ NEEDS = {
     "info default": {},
     "serve --port 0 --folder {}/new": {"serve": EXTRAS["serve"]},
     "archive make {}/a.wav -o {}/new": {},
+    "archive make memory://{} -o {}/new": {"stores": ["fsspec"]},
     "benchmark --quick -o {}/new": {"train": EXTRAS["train"], "metrics": ("pesq", *METRICS)},
     "fetch librispeech-test-clean -o {}/new": {"corpora": EXTRAS["corpora"]},
 }

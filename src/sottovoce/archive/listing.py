@@ -4,31 +4,25 @@ import hashlib
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from sottovoce.archive.manifest import PART_ITEMS, Item, Manifest, require_new, write_manifest
+from sottovoce.archive.manifest import INDEX_NAME, PART_ITEMS, Item, Manifest, write_manifest
 from sottovoce.archive.pool import Advance, Pool
+from sottovoce.archive.sources import SHARD_SUFFIXES, Sources, lies_alone, recordings_in
+from sottovoce.archive.stores import Folder, FsspecStore, is_address, open_store
 from sottovoce.engine.workers import WorkerDiedError, Workers
-from sottovoce.errors import AudioError, ConfigError, DataError
+from sottovoce.errors import AudioError, ConfigError, DataError, StorageError
 from sottovoce.paths import is_folder, resolved, unreadable
 from sottovoce.progress import Progress
-from sottovoce.signal.audio import probe, walk_audio
+from sottovoce.signal.audio import is_recording, probe, walk_audio
 
 log = logging.getLogger(__name__)
 
-_BATCH_FILES = 64
+_BATCH_ITEMS = 64
 # So many recordings that cannot be read are named; the table of results names all.
 _MAX_NAMED = 10
-
-
-@dataclass(frozen=True)
-class _File:
-    """A file that was found, and what it is called."""
-
-    path: Path
-    id: str
 
 
 @dataclass(frozen=True)
@@ -40,8 +34,8 @@ class _Look:
 
 
 def make_manifest(
-    inputs: Sequence[Path],
-    output: Path,
+    inputs: Sequence[Path | str],
+    output: Path | str,
     *,
     hashes: bool = True,
     part_items: int = PART_ITEMS,
@@ -52,12 +46,14 @@ def make_manifest(
 
     The order is that of the inputs, and of names within a folder. A recording that cannot be read is listed with no
     length, and a warning says why: when it is to be enhanced, it is tried again. What lies in a folder that is listed
-    already is listed once.
+    already is listed once. The recordings of a tar shard and of a Parquet file are listed in its place.
 
     Args:
-        inputs: Files, and folders that are searched with the folders below them.
-        output: Folder to make.
-        hashes: Read every file whole and list its SHA-256, by which a change is noticed later; otherwise its size.
+        inputs: Files, and folders that are searched with the folders below them; or addresses such as
+            `s3://bucket/folder`.
+        output: Folder to make, or an address.
+        hashes: Read every file whole and list its SHA-256, by which a change is noticed later; otherwise its size, and
+            of what lies in stores or shards not even the length is looked at.
         part_items: Recordings of each part, 1 or more.
         jobs: Number of processes that read the recordings, 1 or more.
         on_progress: Called with the number of recordings that were looked at; nobody knows how many will come.
@@ -67,15 +63,16 @@ def make_manifest(
 
     Raises:
         AudioError: An input is missing, a folder holds no recording, or one so many that there is no room to sort them.
-        ConfigError: A number is out of its range.
+        ConfigError: A number is out of its range, or an address is of no kind that is known.
         DataError: There is no input, or the output exists or cannot be made.
+        MissingExtraError: What reads an input is not installed.
         OSError: The disk takes no more.
     """
     if part_items < 1 or jobs < 1:
         raise ConfigError(f"found {part_items} items and {jobs} jobs, expected 1 or more of each")
     if not inputs:
         raise DataError("found no input, expected recordings or folders of recordings")
-    require_new(output)
+    open_store(output).require_new(INDEX_NAME)
     count = 0
 
     def show(step: float) -> None:
@@ -86,8 +83,8 @@ def make_manifest(
 
     # Without an engine, a process of the pool only looks at files: one that makes its decoder crash is listed, too.
     with Pool(Workers(hashes), jobs, show) as pool:
-        batches = _batches(_files(_outermost(inputs)))
-        looks = (look for batch in pool.in_order(lambda files: _look(pool, files), batches) for look in batch)
+        batches = _batches(_recordings(inputs))
+        looks = (look for batch in pool.in_order(lambda items: _look(pool, items), batches) for look in batch)
         unreadable_count = 0
 
         def items() -> Iterator[Item]:
@@ -122,59 +119,109 @@ def _outermost(inputs: Sequence[Path]) -> list[Path]:
     return list(kept)
 
 
-def _files(places: Sequence[Path]) -> Iterator[_File]:
-    for place in places:
-        if not is_folder(place):
-            yield _File(place, place.name)
+def _recordings(inputs: Sequence[Path | str]) -> Iterator[Item]:
+    paths = [Path(path) for path in inputs if not is_address(path)]
+    places = [str(place) for place in inputs if is_address(place)]
+    for path in _outermost(paths):
+        if not is_folder(path):
+            yield from _opened(path.as_uri(), path.name, None)
             continue
-        for path in walk_audio(place):
-            yield _File(path, path.relative_to(place).as_posix())
+        for found in walk_audio(path, also=SHARD_SUFFIXES):
+            yield from _opened(found.as_uri(), found.relative_to(path).as_posix(), None)
+    for place in dict.fromkeys(place.rstrip("/") for place in places):
+        yield from _recordings_at(place)
 
 
-def _batches(files: Iterator[_File]) -> Iterator[list[_File]]:
-    while batch := list(islice(files, _BATCH_FILES)):
+def _recordings_at(place: str) -> Iterator[Item]:
+    """Find the recordings at an address, be it a file's or a folder's."""
+    store = open_store(place)
+    if isinstance(store, Folder):
+        yield from _recordings([store.path])
+        return
+    assert isinstance(store, FsspecStore)
+    is_empty = True
+    try:
+        for entry in store.walk():
+            if is_recording(PurePosixPath(entry.name).name, SHARD_SUFFIXES):
+                is_empty = False
+                yield from _opened(store.uri(entry.name), entry.name, entry.bytes)
+        if is_empty:
+            size = store.size("")
+            if size:
+                is_empty = False
+                yield from _opened(store.uri(""), PurePosixPath(place).name, size)
+    except OSError as error:
+        raise AudioError(
+            f"cannot read {place} ({error.strerror or error}): check the name, and that you may read it"
+        ) from error
+    if is_empty:
+        raise AudioError(f"found no recording at {place}, expected a recording or a folder with recordings")
+
+
+def _opened(uri: str, name: str, size: int | None) -> Iterator[Item]:
+    """Give a recording, or those that lie in a shard."""
+    if PurePosixPath(uri).suffix.lower() in SHARD_SUFFIXES:
+        return recordings_in(uri, name)
+    return iter([Item(name, uri, size)])
+
+
+def _batches(items: Iterator[Item]) -> Iterator[list[Item]]:
+    while batch := list(islice(items, _BATCH_ITEMS)):
         yield batch
 
 
-def _look(pool: Pool, files: list[_File]) -> list[_Look]:
-    """Look at some files in another process; if that dies, at each of them in one of its own."""
+def _look(pool: Pool, items: list[Item]) -> list[_Look]:
+    """Look at some recordings in another process; if that dies, at each of them in one of its own."""
     try:
-        return pool.call(look_at, files)
+        return pool.call(look_at, items)
     except WorkerDiedError as error:
-        if len(files) > 1:
-            return [look for file in files for look in _look(pool, [file])]
-        reason = f"{files[0].path} made the process crash that read it ({error}): it may be damaged, copy it again"
-        return [_Look(_item(files[0], None, None), reason)]
+        if len(items) > 1:
+            return [look for item in items for look in _look(pool, [item])]
+        where = items[0].path if lies_alone(items[0].uri) else items[0].uri
+        reason = f"{where} made the process crash that read it ({error}): it may be damaged, copy it again"
+        return [_Look(_sized(items[0]), reason)]
 
 
-def look_at(hashes: bool, files: Sequence[_File], *, advance: Advance) -> list[_Look]:
-    """Find out what files are, in a process of its own.
+def look_at(hashes: bool, items: Sequence[Item], *, advance: Advance) -> list[_Look]:
+    """Find out what recordings are, in a process of its own.
 
     Args:
         hashes: Whether to take their hashes.
-        files: Some files.
+        items: Some recordings, of which no more is known than where they are.
         advance: Called with 1 after each.
 
     Returns:
         What was seen, in their order.
     """
     looks = []
-    for file in files:
-        try:
-            seconds = probe(file.path).seconds
-            looks.append(_Look(_item(file, seconds, sha256_of(file.path) if hashes else None)))
-        except AudioError as error:
-            looks.append(_Look(_item(file, None, None), str(error)))
-        advance(1)
+    with Sources() as sources:
+        for item in items:
+            try:
+                # A length is not worth a copy.
+                if hashes or lies_alone(item.uri):
+                    with sources.local_file(item) as path:
+                        seconds = probe(path).seconds
+                        digest = sha256_of(path) if hashes else None
+                        seen = replace(item, bytes=path.stat().st_size, seconds=seconds, hash=digest)
+                else:
+                    seen = item
+                looks.append(_Look(seen))
+            except StorageError:
+                raise
+            except AudioError as error:
+                looks.append(_Look(_sized(item), str(error)))
+            advance(1)
     return looks
 
 
-def _item(file: _File, seconds: float | None, digest: str | None) -> Item:
+def _sized(item: Item) -> Item:
+    """Note the size of a recording that cannot be read, if it is a file."""
+    if not lies_alone(item.uri):
+        return item
     try:
-        size = None if is_folder(file.path) else file.path.stat().st_size
+        return replace(item, bytes=None if is_folder(item.path) else item.path.stat().st_size)
     except OSError:
-        size = None
-    return Item(file.id, file.path.as_uri(), size, seconds, digest)
+        return item
 
 
 def sha256_of(path: Path) -> str:

@@ -12,9 +12,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from sottovoce.atomic import temporary_folder
+from sottovoce.archive.stores import Store, open_store
 from sottovoce.errors import AudioError, DataError
-from sottovoce.paths import require_writable
 from sottovoce.signal.audio import written_suffix
 
 INDEX_NAME = "index.json"
@@ -115,43 +114,46 @@ class Manifest:
     """The list of an archive's recordings, of which one part at a time is in memory.
 
     Attributes:
-        folder: Where it is.
+        store: Where it is.
         parts: What the index says of the parts, in order.
     """
 
-    folder: Path
+    store: Store
     parts: tuple[Part, ...]
 
     @classmethod
-    def open(cls, folder: Path) -> "Manifest":
+    def open(cls, place: Path | str) -> "Manifest":
         """Read the index of a manifest.
 
         Args:
-            folder: The folder that `sottovoce archive make` wrote.
+            place: The folder that `sottovoce archive make` wrote, or its address.
 
         Returns:
             The manifest.
 
         Raises:
             DataError: There is none, or it is not whole.
+            ConfigError: The address is of no kind that is known.
+            MissingExtraError: What reaches it is not installed.
         """
-        path = folder / INDEX_NAME
+        store = open_store(place)
+        path = store.address(INDEX_NAME)
         try:
-            if path.stat().st_size > _MAX_INDEX_BYTES:
+            if (store.size(INDEX_NAME) or 0) > _MAX_INDEX_BYTES:
                 raise DataError(f"found {path} of more than {_MAX_INDEX_BYTES >> 20} MiB, expected an index of parts")
-            index = json.loads(path.read_bytes())
+            index = json.loads(store.read(INDEX_NAME))
             if index["format"] != _FORMAT:
                 raise DataError(f"found the format {index['format']!r} in {path}, expected {_FORMAT!r}: make it again")
             parts = tuple(_part(entry) for entry in index["parts"])
         except FileNotFoundError:
             raise DataError(
-                f"found no {INDEX_NAME} in {folder}, expected a manifest: `sottovoce archive make` writes one"
+                f"found no {INDEX_NAME} in {store.address()}, expected a manifest: `sottovoce archive make` writes one"
             ) from None
         except OSError as error:
-            raise DataError(f"cannot read {path} ({error.strerror}): check that you may read it") from error
+            raise DataError(f"cannot read {path} ({error.strerror or error}): check that you may read it") from error
         except (ValueError, KeyError, TypeError, RecursionError):
             raise DataError(f"{path} is cut or was altered: make the manifest again") from None
-        return cls(folder, parts)
+        return cls(store, parts)
 
     @property
     def items(self) -> int:
@@ -175,13 +177,15 @@ class Manifest:
         Raises:
             DataError: It is gone, cut, or was edited since the index was written.
         """
-        path = self.folder / part.name
+        path = self.store.address(part.name)
         try:
-            if path.stat().st_size > _MAX_PART_BYTES:
+            if (self.store.size(part.name) or 0) > _MAX_PART_BYTES:
                 raise DataError(f"found {path} of more than {_MAX_PART_BYTES >> 30} GiB, expected smaller parts")
-            content = path.read_bytes()
+            content = self.store.read(part.name)
         except OSError as error:
-            raise DataError(f"cannot read {path} ({error.strerror}): the index of its manifest lists it") from error
+            raise DataError(
+                f"cannot read {path} ({error.strerror or error}): the index of its manifest lists it"
+            ) from error
         lines = content.splitlines()
         if hashlib.sha256(content).hexdigest() != part.sha256:
             raise DataError(
@@ -191,66 +195,49 @@ class Manifest:
         return [_item(line, f"{path}, line {number}") for number, line in enumerate(lines, 1)]
 
 
-def write_manifest(items: Iterable[Item], folder: Path, *, part_items: int = PART_ITEMS) -> Manifest:
+def write_manifest(items: Iterable[Item], place: Path | str, *, part_items: int = PART_ITEMS) -> Manifest:
     """Write a manifest, which appears whole or not at all; one part at a time is in memory.
+
+    In a store of objects, its parts are there before the index, which is written last.
 
     Args:
         items: Recordings, in the order in which they are listed.
-        folder: Folder to make.
+        place: Folder to make, or an address such as `s3://bucket/manifest`.
         part_items: Recordings of each part, 1 or more.
 
     Returns:
         The manifest.
 
     Raises:
+        ConfigError: The address is of no kind that is known.
         DataError: The folder exists, or cannot be made, or there is no recording.
+        MissingExtraError: What reaches it is not installed.
         OSError: The disk takes no more.
     """
-    require_new(folder)
+    store = open_store(place)
+    store.require_new(INDEX_NAME)
     remaining = iter(items)
     parts: list[Part] = []
-    with temporary_folder(folder) as temporary:
+    with store.renewed() as temporary:
         while batch := list(islice(remaining, part_items)):
-            parts.append(_write_part(temporary / f"part-{len(parts):06}.jsonl", batch))
+            parts.append(_write_part(temporary, f"part-{len(parts):06}.jsonl", batch))
         if not parts:
             raise DataError("found no recording, expected one to list at least")
         index = {"format": _FORMAT, "parts": [asdict(part) for part in parts]}
-        _write_synced(temporary / INDEX_NAME, json.dumps(index, indent=0).encode())
-        temporary.rename(folder)
-    return Manifest(folder, tuple(parts))
+        temporary.write(INDEX_NAME, json.dumps(index, indent=0).encode(), overwrite=False)
+    return Manifest(store, tuple(parts))
 
 
-def require_new(folder: Path) -> None:
-    """Refuse a manifest that cannot be made, before any work.
-
-    Args:
-        folder: Folder to make.
-
-    Raises:
-        DataError: Something is there, or it cannot be made.
-    """
-    require_writable(folder)
-    if folder.exists() or folder.is_symlink():
-        raise DataError(f"found {folder}, which is kept: name another output, or delete it")
-
-
-def _write_part(path: Path, items: Sequence[Item]) -> Part:
-    content = "".join(f"{json.dumps(vars(item))}\n" for item in items).encode()
-    _write_synced(path, content)
+def _write_part(store: Store, name: str, batch: Sequence[Item]) -> Part:
+    content = "".join(f"{json.dumps(vars(item))}\n" for item in batch).encode()
+    store.write(name, content)
     return Part(
-        path.name,
-        len(items),
-        round(sum(item.seconds or 0.0 for item in items), 3),
-        sum(item.bytes or 0 for item in items),
+        name,
+        len(batch),
+        round(sum(item.seconds or 0.0 for item in batch), 3),
+        sum(item.bytes or 0 for item in batch),
         hashlib.sha256(content).hexdigest(),
     )
-
-
-def _write_synced(path: Path, content: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _part(entry: dict[str, Any]) -> Part:

@@ -29,6 +29,24 @@ class Processes(Protocol):
         """End all processes."""
 
 
+class ThisProcess:
+    """Calls functions in this process, for what no other one sees.
+
+    Args:
+        engine: What all functions get: an enhancer.
+    """
+
+    def __init__(self, engine: object) -> None:
+        self._engine = engine
+
+    def call(self, function: Callable[..., T], *arguments: object, advance: Advance) -> T:
+        """Call a function here."""
+        return function(self._engine, *arguments, advance=advance)
+
+    def stop(self) -> None:
+        """Do nothing: the functions end at their next word."""
+
+
 class _CancelledError(Exception):
     """The run ends before its time."""
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -10,8 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sottovoce.archive.manifest import Part
-from sottovoce.atomic import replacing
-from sottovoce.engine.files import make_folder
+from sottovoce.archive.stores import Store, open_store
 from sottovoce.engine.model import Model
 from sottovoce.engine.options import EnhanceOptions
 from sottovoce.errors import DataError, StorageError
@@ -71,23 +69,23 @@ class Run:
     """The folder of one model with one choice of options: other ones have other folders, so that nothing is mixed.
 
     Attributes:
-        folder: The folder.
+        store: The folder, or its place in a store.
         model: Name of the model.
         options: How its recordings are enhanced.
         output_options: What is written beside the sound.
     """
 
-    folder: Path
+    store: Store
     model: str
     options: EnhanceOptions
     output_options: OutputOptions
 
     @classmethod
-    def begin(cls, output: Path, model: Model, options: EnhanceOptions, output_options: OutputOptions) -> "Run":
+    def begin(cls, output: Path | str, model: Model, options: EnhanceOptions, output_options: OutputOptions) -> "Run":
         """Make the folder of a run, or go on with it.
 
         Args:
-            output: Folder of all runs of an archive; it is made.
+            output: Folder of all runs of an archive, which is made; or an address such as `s3://bucket/enhanced`.
             model: The network.
             options: How to enhance.
             output_options: What is written beside the sound.
@@ -98,6 +96,8 @@ class Run:
         Raises:
             StorageError: The folder cannot be made or written.
             DataError: It was begun with other versions of what makes the samples.
+            ConfigError: The address is of no kind that is known.
+            MissingExtraError: What reaches it is not installed.
         """
         # What a subclass adds, such as a flag of the command line, is no option of its own.
         options = EnhanceOptions(**{field.name: getattr(options, field.name) for field in fields(EnhanceOptions)})
@@ -107,26 +107,26 @@ class Run:
         settings = {"model_sha256": model.hash, "options": asdict(options), "writing": asdict(output_options)}
         key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:_KEY_DIGITS]
         name = model.metadata.name
-        run = cls(output / f"{_UNSAFE.sub('_', name)[:40]}-{key}", name, options, output_options)
-        make_folder(run.folder / RESULTS_NAME)
-        make_folder(run.folder / AUDIO_NAME)
+        store = open_store(output).within(f"{_UNSAFE.sub('_', name)[:40]}-{key}")
+        run = cls(store, name, options, output_options)
+        store.prepare(RESULTS_NAME, AUDIO_NAME)
         run._agree({"format": _FORMAT, "model": name, **settings, "versions": versions()})
         return run
 
     def _agree(self, wanted: dict[str, Any]) -> None:
         """Write what the run is made with, or see that it was begun with the same."""
-        path = self.folder / RUN_NAME
+        path = self.store.address(RUN_NAME)
         try:
-            if not path.exists():
-                with replacing(path, overwrite=False) as temporary:
-                    temporary.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
+            if self.store.size(RUN_NAME) is None:
+                content = json.dumps(wanted, indent=2) + "\n"
+                self.store.write(RUN_NAME, content.encode(), overwrite=False)
                 return
         except DataError:  # another machine was faster
             pass
         except OSError as error:
             raise _unwritable(path, error) from error
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            found = json.loads(self.store.read(RUN_NAME))
             begun_with = {**found.pop("versions")}
             here = wanted.pop("versions")
         except (OSError, ValueError, AttributeError, KeyError, TypeError):
@@ -136,21 +136,21 @@ class Run:
         for package in sorted({*begun_with, *here}):
             if begun_with.get(package) != here.get(package):
                 raise DataError(
-                    f"{self.folder} was begun with {package} {begun_with.get(package, 'missing')}, found "
+                    f"{self.store.address()} was begun with {package} {begun_with.get(package, 'missing')}, found "
                     f"{here.get(package, 'none')}: use the same version, or name another output folder, since the "
                     "samples may differ"
                 )
 
-    def table_of(self, part: Part) -> Path:
+    def table_of(self, part: Part) -> str:
         """Name the table of a part: that it is there says that the part is finished.
 
         Args:
             part: A part of a manifest; if it was edited since, it is another one.
 
         Returns:
-            The path of its table.
+            The name of its table.
         """
-        return self.folder / RESULTS_NAME / f"{Path(part.name).stem}-{part.sha256[:_KEY_DIGITS]}.jsonl"
+        return f"{Path(part.name).stem}-{part.sha256[:_KEY_DIGITS]}.jsonl"
 
     def finished_tables(self) -> set[str]:
         """List the names of the tables that are there.
@@ -159,9 +159,10 @@ class Run:
             DataError: The folder cannot be read.
         """
         try:
-            return {entry.name for entry in os.scandir(self.folder / RESULTS_NAME) if not entry.name.startswith(".")}
+            return self.store.names(RESULTS_NAME)
         except OSError as error:
-            raise DataError(f"cannot read {self.folder / RESULTS_NAME} ({error.strerror})") from error
+            folder = self.store.address(RESULTS_NAME)
+            raise DataError(f"cannot read {folder} ({error.strerror or error}): check that you may read it") from error
 
     def write(self, part: Part, rows: Sequence[Row]) -> None:
         """Write the table of a part that is finished, whole or not at all.
@@ -173,12 +174,11 @@ class Run:
         Raises:
             StorageError: The disk does not take it.
         """
-        path = self.table_of(part)
+        name = f"{RESULTS_NAME}/{self.table_of(part)}"
         try:
-            with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-                file.writelines(f"{json.dumps(vars(row))}\n" for row in rows)
+            self.store.write(name, "".join(f"{json.dumps(vars(row))}\n" for row in rows).encode())
         except OSError as error:
-            raise _unwritable(path, error) from error
+            raise _unwritable(self.store.address(name), error) from error
 
     def read(self, part: Part) -> list[Row]:
         """Read the table of a part that is finished.
@@ -192,11 +192,12 @@ class Run:
         Raises:
             DataError: It cannot be read, was altered, or has other rows than the part has recordings.
         """
-        path = self.table_of(part)
+        name = f"{RESULTS_NAME}/{self.table_of(part)}"
+        path = self.store.address(name)
         try:
-            rows = [Row(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+            rows = [Row(**json.loads(line)) for line in self.store.read(name).splitlines()]
         except OSError as error:
-            raise DataError(f"cannot read {path} ({error.strerror}): check that you may read it") from error
+            raise DataError(f"cannot read {path} ({error.strerror or error}): check that you may read it") from error
         except (ValueError, TypeError, RecursionError):
             rows = []
         if len(rows) != part.items:
@@ -227,5 +228,8 @@ def versions() -> dict[str, str]:
     }
 
 
-def _unwritable(path: Path, error: OSError) -> StorageError:
-    return StorageError(f"cannot write {path} ({error.strerror}): free some space, or name another output folder")
+def _unwritable(path: str, error: OSError) -> StorageError:
+    return StorageError(
+        f"cannot write {path} ({error.strerror or error}): free some space, see whether you may write there, or name "
+        "another output folder"
+    )

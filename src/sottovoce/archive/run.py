@@ -10,10 +10,10 @@ from pathlib import Path
 
 from sottovoce.archive.cluster import RayProcesses
 from sottovoce.archive.manifest import Item, Manifest, Part
-from sottovoce.archive.pool import Pool
+from sottovoce.archive.pool import Pool, Processes, ThisProcess
 from sottovoce.archive.results import Row, Run
+from sottovoce.archive.stores import open_store
 from sottovoce.archive.work import Task, enhance_items, failed
-from sottovoce.atomic import clear_leftovers
 from sottovoce.engine.enhancer import Enhancer
 from sottovoce.engine.options import EnhanceOptions
 from sottovoce.engine.workers import WorkerDiedError, Workers
@@ -35,7 +35,7 @@ class Summary:
     """What a run has done.
 
     Attributes:
-        folder: The folder of the run, with its tables and its enhanced recordings.
+        place: The folder of the run, with its tables and its enhanced recordings, or its address.
         enhanced: Number of recordings that have an enhanced version now, of the parts that were gone through.
         failed: Number of those that have none; the tables say why.
         seconds: Length of the enhanced ones.
@@ -44,7 +44,7 @@ class Summary:
         unfinished: Why other parts were not gone through, a sentence each.
     """
 
-    folder: Path
+    place: str
     enhanced: int
     failed: int
     seconds: float
@@ -55,7 +55,7 @@ class Summary:
 
 def enhance_archive(
     manifest: Manifest,
-    output: Path,
+    output: Path | str,
     enhancer: Enhancer,
     options: EnhanceOptions | None = None,
     *,
@@ -76,7 +76,8 @@ def enhance_archive(
 
     Args:
         manifest: The list of recordings.
-        output: Folder to write to; the run has a folder in it, which is named by the model and the options.
+        output: Folder to write to, or an address such as `s3://bucket/enhanced`; the run has a folder in it, which is
+            named by the model and the options.
         enhancer: The engine.
         options: How to enhance.
         output_options: What is kept beside the sound, and how small lossy files become.
@@ -102,11 +103,18 @@ def enhance_archive(
         raise ConfigError(f"found {jobs} jobs and {attempts} attempts, expected 1 or more of each")
     if not 1 <= shard[0] <= shard[1]:
         raise ConfigError(f"found the shard {shard[0]}/{shard[1]}, expected 1/{shard[1]} to {shard[1]}/{shard[1]}")
+    if address is not None and open_store(output).in_this_process:
+        raise ConfigError(
+            f"{output} is seen by this process alone: a cluster needs another output, such as s3://BUCKET"
+        )
     enhancer.model.initial_past(1, options.room)  # refuses a choice that the model does not have, once for all
     run = Run.begin(output, enhancer.model, options, output_options or OutputOptions())
     task = Task(run, attempts, pause_seconds)
     passage = _Passage(manifest, task, shard, retry_failed=retry_failed, on_progress=on_progress)
-    processes = Workers(enhancer) if address is None else RayProcesses(enhancer, jobs, address)
+    if address is not None:
+        processes: Processes = RayProcesses(enhancer, jobs, address)
+    else:
+        processes = ThisProcess(enhancer) if run.store.in_this_process else Workers(enhancer)
     with Pool(processes, jobs, passage.advance) as pool:
         return passage.go(pool)
 
@@ -151,7 +159,7 @@ class _Passage:
         self._on_progress = on_progress
         finished = task.run.finished_tables()
         parts = manifest.parts[shard[0] - 1 :: shard[1]]
-        self._parts = [part for part in parts if retry_failed or task.run.table_of(part).name not in finished]
+        self._parts = [part for part in parts if retry_failed or task.run.table_of(part) not in finished]
         self._finished = finished
         self._total_seconds = sum(part.seconds for part in self._parts)
         self._done_seconds = 0.0
@@ -178,7 +186,7 @@ class _Passage:
         while working:
             self._collect(working)
         return Summary(
-            folder=self._task.run.folder,
+            place=self._task.run.store.address(),
             enhanced=self._enhanced,
             failed=self._failed,
             seconds=self._seconds,
@@ -221,7 +229,7 @@ class _Passage:
             log.warning("%s has %d recordings named %r: each has an output of its own", part.name, count, name)
         # A row of a recording that nobody has looked at yet.
         rows = [Row(id=item.id, uri=item.uri, status="failed", seconds=item.seconds) for item in items]
-        if self._task.run.table_of(part).name in self._finished:
+        if self._task.run.table_of(part) in self._finished:
             rows = self._task.run.read(part)
         to_do = [place for place, row in enumerate(rows) if row.status == "failed"]
         return _Open(part, rows, len(to_do)), [(place, items[place]) for place in to_do]
@@ -267,5 +275,5 @@ def _rows_of(pool: Pool, items: Sequence[Item], task: Task) -> list[Row]:
 
 def _clear_after(items: Sequence[Item], task: Task) -> None:
     """Delete what a process that has died left unfinished."""
-    for folder in {task.target_of(item).parent for item in items}:
-        clear_leftovers(folder)
+    for folder in {task.output_of(item).rpartition("/")[0] for item in items}:
+        task.run.store.clear_leftovers(folder)

@@ -1,7 +1,6 @@
 """What a process does with some recordings of an archive: each becomes a row, whatever happens."""
 
 import errno
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,10 +11,11 @@ import numpy as np
 from sottovoce.archive.listing import sha256_of
 from sottovoce.archive.manifest import Item
 from sottovoce.archive.results import AUDIO_NAME, Row, Run
-from sottovoce.atomic import temporary_beside
+from sottovoce.archive.sources import Sources, lies_alone
+from sottovoce.archive.stores import Store, scratch_takes
 from sottovoce.engine.enhancer import Enhancer
 from sottovoce.engine.files import Advance, enhance_file
-from sottovoce.errors import AudioError, ChangedError, StorageError
+from sottovoce.errors import AudioError, ChangedError, MissingExtraError, SottovoceError, StorageError
 from sottovoce.paths import is_file
 from sottovoce.signal.audio import AudioInfo, Float32Array, blocks, probe
 from sottovoce.signal.levels import SpeechActivity, to_db
@@ -32,7 +32,6 @@ _PASSING = {
     )
     if hasattr(errno, name)
 }
-_RESERVE_BYTES = 2**24
 
 
 @dataclass(frozen=True)
@@ -49,9 +48,9 @@ class Task:
     attempts: int = 3
     pause_seconds: float = 1.0
 
-    def target_of(self, item: Item) -> Path:
-        """Where the enhanced version of a recording lies."""
-        return self.run.folder / AUDIO_NAME / item.output_name
+    def output_of(self, item: Item) -> str:
+        """Where the enhanced version of a recording lies, below the folder of the run."""
+        return f"{AUDIO_NAME}/{item.output_name}"
 
 
 def enhance_items(enhancer: Enhancer, items: Sequence[Item], task: Task, *, advance: Advance) -> list[Row]:
@@ -70,9 +69,12 @@ def enhance_items(enhancer: Enhancer, items: Sequence[Item], task: Task, *, adva
         What became of each, in their order.
 
     Raises:
-        StorageError: The output takes nothing: no recording's own fault, so that nothing is said of this one.
+        StorageError: The output takes nothing, or this machine has no room for copies: no recording's own fault, so
+            that nothing is said of this one.
+        MissingExtraError: What reaches a recording is not installed, likewise.
     """
-    return [_enhance_item(enhancer, item, task, advance) for item in items]
+    with Sources() as sources:
+        return [_enhance_item(enhancer, item, task, sources, advance) for item in items]
 
 
 def failed(item: Item, error: Exception, attempts: int, work_seconds: float | None = None) -> Row:
@@ -100,20 +102,21 @@ def failed(item: Item, error: Exception, attempts: int, work_seconds: float | No
     )
 
 
-def _enhance_item(enhancer: Enhancer, item: Item, task: Task, advance: Advance) -> Row:
+def _enhance_item(enhancer: Enhancer, item: Item, task: Task, sources: Sources, advance: Advance) -> Row:
     for attempt in range(1, task.attempts + 1):
         begin = time.perf_counter()
         done = _Done(advance)
         try:
-            row = _enhance(enhancer, item, task, done)
-        except BrokenPipeError:
-            raise  # nobody waits for the answer any more
+            with sources.local_file(item) as source:
+                row = _enhance(enhancer, item, source, task, done)
+        except (BrokenPipeError, MissingExtraError):
+            raise  # nobody waits for the answer any more, or no recording is at fault
         except Exception as error:  # one recording stops no archive, whatever its decoder raises
-            if attempt < task.attempts and _may_pass(error):
+            if attempt < task.attempts and _may_pass(error, item):
                 done.reach(0.0)
                 time.sleep(task.pause_seconds * 2 ** (attempt - 1))
                 continue
-            if isinstance(error, StorageError) and not _takes_files(task.run.folder, item.bytes or 0):
+            if isinstance(error, StorageError) and not _is_room(task, item):
                 raise
             row = failed(item, error, attempt)
         break
@@ -137,45 +140,67 @@ class _Done:
         self(seconds - self._seconds)
 
 
-def _enhance(enhancer: Enhancer, item: Item, task: Task, advance: Advance) -> Row:
-    source, target = item.path, task.target_of(item)
+def _enhance(enhancer: Enhancer, item: Item, source: Path, task: Task, advance: Advance) -> Row:
     if is_file(source):  # otherwise there is something better to say of it
         _refuse_changed(item, source)
     recording = probe(source)
-    meter = _Meter(recording)
-    is_damaged = is_file(target) and _seconds_or_none(target) is None
-    if is_damaged or not is_file(target):
+    store, output = task.run.store, task.output_of(item)
+    meter = _measured_before(recording, store, output, advance)
+    if meter is None:
+        meter = _Meter(recording)
+        store.delete([output])  # if it is there, it is damaged
         try:
-            enhance_file(
-                enhancer,
-                recording,
-                target,
-                task.run.options,
-                output_options=task.run.output_options,
-                overwrite=is_damaged,
-                advance=advance,
-                watch=meter.push,
-            )
+            with store.target(output) as target:
+                enhance_file(
+                    enhancer,
+                    recording,
+                    target,
+                    task.run.options,
+                    output_options=task.run.output_options,
+                    advance=advance,
+                    watch=meter.push,
+                )
         except AudioError:
-            if is_damaged or not is_file(target):
-                raise
-            # Another process was faster: its file is the same.
+            # Another process may have been faster: its file is the same.
             advance(-meter.seconds)
-            meter = _Meter(recording)
-            _measure(recording, target, meter, advance)
-    else:
-        _measure(recording, target, meter, advance)
+            earlier = _measured_before(recording, store, output, advance)
+            if earlier is None:
+                raise
+            meter = earlier
     return Row(
         id=item.id,
         uri=item.uri,
         status="enhanced",
-        output=f"{AUDIO_NAME}/{item.output_name}",
+        output=output,
         seconds=round(meter.seconds, 6),
         input_db=round(meter.input_db, 1),
         output_db=round(meter.output_db, 1),
         clipped=round(meter.clipped, 6),
         speech=round(meter.speech, 2),
     )
+
+
+def _measured_before(recording: AudioInfo, store: Store, output: str, advance: Advance) -> "_Meter | None":
+    """Measure a recording and the enhanced version that an earlier attempt finished; None if that is not whole."""
+    try:
+        if store.size(output) is None:
+            return None
+    except OSError as error:
+        raise StorageError(
+            f"cannot read {store.address(output)} ({error.strerror or error}): see whether you may read there, or name "
+            "another output"
+        ) from error
+    with Sources() as sources, sources.local_file(Item(output, store.uri(output))) as target:
+        if not is_file(target) or _seconds_or_none(target) is None:
+            return None
+        meter = _Meter(recording)
+        length = block_frames(recording.sample_rate, recording.channels)
+        for block in blocks(recording.path, length):
+            meter.push(block, block[:, :0])
+            advance(block.shape[1] / recording.sample_rate)
+        for block in blocks(target, length):
+            meter.push(block[:, :0], block)
+        return meter
 
 
 def _refuse_changed(item: Item, source: Path) -> None:
@@ -190,16 +215,6 @@ def _refuse_changed(item: Item, source: Path) -> None:
             f"{source} has another SHA-256 than when it was listed: make the manifest again, in which it is another "
             "recording"
         )
-
-
-def _measure(recording: AudioInfo, target: Path, meter: "_Meter", advance: Advance) -> None:
-    """Measure a recording and the enhanced version that an earlier attempt finished."""
-    length = block_frames(recording.sample_rate, recording.channels)
-    for block in blocks(recording.path, length):
-        meter.push(block, block[:, :0])
-        advance(block.shape[1] / recording.sample_rate)
-    for block in blocks(target, length):
-        meter.push(block[:, :0], block)
 
 
 class _Meter:
@@ -248,19 +263,17 @@ def _seconds_or_none(path: Path) -> float | None:
         return None
 
 
-def _may_pass(error: Exception) -> bool:
+def _may_pass(error: Exception, item: Item) -> bool:
     """Say whether another attempt may end better."""
     cause = error if isinstance(error, OSError) else error.__cause__
-    return isinstance(error, StorageError) or (isinstance(cause, OSError) and cause.errno in _PASSING)
+    if not isinstance(error, SottovoceError) and not lies_alone(item.uri):
+        return True  # each store has errors of its own
+    return isinstance(error, StorageError) or (
+        isinstance(cause, OSError) and (cause.errno in _PASSING or isinstance(cause, TimeoutError | ConnectionError))
+    )
 
 
-def _takes_files(folder: Path, size: int) -> bool:
-    """Say whether there is room in a folder for a file, and leave to write it: if so, it was the file's own fault."""
-    trial = temporary_beside(folder / "trial")
-    try:
-        trial.write_bytes(bytes(2**16))
-        return shutil.disk_usage(folder).free >= 2 * size + _RESERVE_BYTES
-    except OSError:
-        return False
-    finally:
-        trial.unlink(missing_ok=True)
+def _is_room(task: Task, item: Item) -> bool:
+    """Say whether there is room for files, here and in the output, and leave to write them: then it was the file's."""
+    size = item.bytes or 0
+    return task.run.store.takes(size) and (lies_alone(item.uri) or scratch_takes(size))

@@ -3,14 +3,17 @@
 import os
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from sottovoce import interruption, terminal
-from sottovoce.cli.arguments import DEFAULT_OPTIONS, DEFAULT_WRITING, Inputs, Options, Output, Writing
+from sottovoce.cli.arguments import DEFAULT_OPTIONS, DEFAULT_WRITING, Options, Writing
 from sottovoce.errors import ConfigError
+
+# An address is no path: `Path` would make s3:/bucket of s3://bucket.
+Places = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IN [IN ...]", help_behavior_hint="")]
+Output = Annotated[str, tyro.conf.arg(aliases=["-o"])]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,14 +24,16 @@ class Make:
     cannot be read is listed, and a sentence says why: enhancing tries it again.
 
     Args:
-        inputs: Recordings, and folders that are searched with all folders below them.
-        output: Folder to make.
-        hash: Do not read every file to list its SHA-256: a change is then noticed by the size alone.
+        inputs: Recordings, and folders that are searched with all folders below them; tar shards and Parquet files with
+            recordings; addresses such as s3://BUCKET/FOLDER.
+        output: Folder to make, or its address.
+        hash: Do not read every file to list its SHA-256: a change is then noticed by the size alone, and of recordings
+            in stores and shards not even the length is looked at.
         part_items: Recordings of each part.
         jobs: Number of processes that read the recordings.
     """
 
-    inputs: Annotated[tyro.conf.Positional[Inputs], tyro.conf.arg(metavar="IN [IN ...]", help_behavior_hint="")]
+    inputs: Places
     output: Output
     hash: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = True
     part_items: int = 1000
@@ -63,8 +68,8 @@ class Enhance:
     failed. A table is written when its part is finished, so the same command goes on after any interruption.
 
     Args:
-        manifest: Folder that `sottovoce archive make` wrote.
-        output: Folder to write to.
+        manifest: Folder that `sottovoce archive make` wrote, or its address.
+        output: Folder to write to, or its address, such as s3://BUCKET/FOLDER.
         model: A bundled model, default or live; or the folder of a training or an adaptation, or a model file.
         options: How to enhance.
         writing: What is written beside the sound.
@@ -77,7 +82,7 @@ class Enhance:
             machine alone.
     """
 
-    manifest: tyro.conf.Positional[Path]
+    manifest: tyro.conf.Positional[str]
     output: Output
     model: str = "default"
     options: Options = DEFAULT_OPTIONS
@@ -121,7 +126,7 @@ class Enhance:
             f"Enhanced {summary.enhanced} of {summary.enhanced + summary.failed} recordings, "
             f"{terminal.duration(summary.seconds)} of sound in {elapsed_seconds:.1f} s; {summary.failed} failed. "
             f"{summary.finished_parts} parts finished, {summary.kept_parts} kept from earlier, "
-            f"{len(summary.unfinished)} not gone through. See {summary.folder}."
+            f"{len(summary.unfinished)} not gone through. See {summary.place}."
         )
         return 1 if summary.failed or summary.unfinished else 0
 

@@ -71,11 +71,12 @@ def find_audio(folder: Path) -> list[Path]:
     return list(walk_audio(folder))
 
 
-def walk_audio(folder: Path) -> Iterator[Path]:
+def walk_audio(folder: Path, also: tuple[str, ...] = ()) -> Iterator[Path]:
     """Find the recordings in a folder and in the folders below it, one after the other, however many there are.
 
     Args:
         folder: An existing folder.
+        also: Endings in lower case of the names of other files to find, such as `.tar`.
 
     Yields:
         Paths in sorted order, those that need PyAV included; files whose name begins with a dot are left out. Folders
@@ -95,11 +96,11 @@ def walk_audio(folder: Path) -> Iterator[Path]:
         raise unreadable(folder, error) from error
     is_empty = True
     # Of each folder on the way down, what has not been looked at yet.
-    waiting = [_entries(folder)]
+    waiting = [_entries(folder, also)]
     while waiting:
         for path, is_folder in waiting[-1]:
             if is_folder:
-                waiting.append(_entries(path))
+                waiting.append(_entries(path, also))
                 break
             is_empty = False
             yield path
@@ -109,14 +110,14 @@ def walk_audio(folder: Path) -> Iterator[Path]:
         raise AudioError(f"found no recording in the folder {folder}, expected {listing(FOUND_SUFFIXES)} files")
 
 
-def _entries(folder: Path) -> Iterator[tuple[Path, bool]]:
+def _entries(folder: Path, also: tuple[str, ...]) -> Iterator[tuple[Path, bool]]:
     """Give the recordings and the folders in a folder, and whether each is a folder, in sorted order."""
     try:
         with os.scandir(folder) as entries:
             found = _in_order(
                 (entry.name, is_folder)
                 for entry in entries
-                if (is_folder := _is_folder(entry)) or _is_recording(entry.name)
+                if (is_folder := _is_folder(entry)) or is_recording(entry.name, also)
                 if not (is_folder and entry.is_symlink())
             )
     except OSError:
@@ -133,8 +134,17 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _is_recording(name: str) -> bool:
-    return not name.startswith(".") and Path(name).suffix.lower() in FOUND_SUFFIXES
+def is_recording(name: str, also: tuple[str, ...] = ()) -> bool:
+    """Say whether a file is found as a recording, by its name.
+
+    Args:
+        name: The name, without folders.
+        also: Endings in lower case that count, too.
+
+    Returns:
+        Whether it ends like a recording's, and does not begin with a dot.
+    """
+    return not name.startswith(".") and Path(name).suffix.lower() in (*FOUND_SUFFIXES, *also)
 
 
 def _in_order(entries: Iterator[tuple[str, bool]]) -> Iterator[tuple[str, bool]]:
@@ -183,7 +193,7 @@ def passed_over(folder: Path) -> list[Path]:
         Path(parent, name)
         for parent, _, names in os.walk(folder)
         for name in names
-        if not name.startswith(".") and not _is_recording(name)
+        if not name.startswith(".") and not is_recording(name)
     )
 
 
