@@ -39,7 +39,7 @@ MAY_KNOW = {
     "metrics": {"signal"},
     "service": {"signal", "engine", "weights", "training"},
     "integrations": {"signal", "engine"},
-    "archive": {"signal", "engine"},
+    "archive": {"signal", "engine", "metrics"},
     "cli": {
         "signal",
         "config",

@@ -63,6 +63,34 @@ def test_an_actor_gives_the_result_and_what_was_done():
     assert _Actor(10, versions()).call(double, (2,)) == (20, 3.5)
 
 
+def test_an_actor_that_is_to_end_leaves_nothing_behind(tmp_path):
+    begun = threading.Event()
+
+    def write(engine, path, *, advance):
+        path.touch()
+        try:
+            for _ in range(1000):
+                begun.set()
+                with contextlib.suppress(Exception):  # as of a recording that fails
+                    advance(0.5)
+                time.sleep(0.01)
+        finally:
+            path.unlink()
+
+    actor = _Actor(None, versions())
+    found = []
+    call = threading.Thread(target=lambda: found.append(actor.call(write, (tmp_path / "half",))))
+    call.start()
+    assert begun.wait(10)
+    actor.end()
+    assert not (tmp_path / "half").exists()
+    call.join()
+    assert found[0][0] is None
+    assert found[0][1] < 500
+    assert actor.call(write, (tmp_path / "late",)) == (None, 0)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # Ray's own
 @pytest.mark.skipif(not Path("/proc").exists(), reason="looks for processes in /proc")
@@ -101,6 +129,31 @@ def test_two_workers_of_which_one_is_killed_make_what_the_pool_makes(tmp_path, m
     while list(actors()):
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_an_interrupted_run_leaves_no_temporary_file(tmp_path, save, identity):
+    pytest.importorskip("ray")
+    names = [str(save(tmp_path / "in" / f"{number}.wav", seconds=600, rate=48000)) for number in range(2)]
+    manifest = make_manifest(names, tmp_path / "manifest", hashes=False)
+
+    def temporaries():
+        return [path for path in tmp_path.glob("out/*/audio/**/.*") if path.is_file()]
+
+    def interrupt():
+        deadline = time.monotonic() + 120
+        while not temporaries() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        enhance_archive(manifest, tmp_path / "out", identity, jobs=2, address="local")
+    thread.join()
+    assert temporaries() == []
 
 
 @pytest.mark.filterwarnings("ignore")

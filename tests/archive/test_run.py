@@ -22,7 +22,7 @@ from sottovoce.archive.results import Run
 from sottovoce.archive.run import enhance_archive
 from sottovoce.engine.options import EnhanceOptions
 from sottovoce.engine.workers import WorkerDiedError
-from sottovoce.errors import ConfigError, DataError, StorageError
+from sottovoce.errors import ConfigError, DataError, MissingExtraError, StorageError
 from sottovoce.signal.audio import probe, read
 
 
@@ -84,6 +84,25 @@ def test_levels_and_clipping_are_those_of_the_recording(tmp_path, save, identity
     assert found["loud.wav"]["clipped"] == pytest.approx(np.mean(np.abs(samples) > 0.99), abs=1e-6)
     assert found["loud.wav"]["clipped"] > 0.4
     assert (found["silent.wav"]["input_db"], found["silent.wav"]["speech"]) == (-100, 0)
+
+
+def test_dnsmos_rates_the_enhanced_versions_if_asked(tmp_path, recordings, identity, here):
+    pytest.importorskip("speechmos")
+    sf.write(recordings / "b.wav", np.zeros(1600), 16000)
+    manifest = make_manifest([recordings / "a.wav", recordings / "b.wav"], tmp_path / "manifest")
+    ratings = [
+        {name: value for name, value in row.items() if name.startswith("dnsmos_")}
+        for row in rows(enhance_archive(manifest, tmp_path / "out", identity, dnsmos=True)).values()
+    ]
+    assert all(1 <= value <= 5 for value in ratings[0].values())
+    assert ratings[1] == dict.fromkeys(["dnsmos_ovrl", "dnsmos_sig", "dnsmos_bak"])
+
+
+def test_without_dnsmos_the_extra_is_named_before_work(tmp_path, manifest, identity, monkeypatch):
+    monkeypatch.setattr("sottovoce.extras.is_installed", lambda module: False)
+    with pytest.raises(MissingExtraError, match=r"DNSMOS needs the package 'speechmos'"):
+        enhance_archive(manifest, tmp_path / "out", identity, dnsmos=True)
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_was_finished_is_not_touched_again(tmp_path, manifest, identity):

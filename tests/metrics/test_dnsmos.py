@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from sottovoce.errors import MissingExtraError
-from sottovoce.metrics.dnsmos import _session, dnsmos
+from sottovoce.metrics.dnsmos import DnsmosMeter, _session, dnsmos
 
 pytest.importorskip("speechmos")
 
@@ -36,3 +36,21 @@ def test_missing_package_names_the_extra(clean, monkeypatch):
     _session.cache_clear()
     with pytest.raises(MissingExtraError, match=r"speechmos.*sottovoce\[metrics\]"):
         dnsmos(clean)
+
+
+@pytest.mark.parametrize("seconds", [3.3, 11.2])
+def test_blocks_are_rated_as_the_whole_is(clean, seconds):
+    signal = np.resize(clean, int(16000 * seconds))
+    meter = DnsmosMeter(16000)
+    for start in range(0, len(signal), 7001):
+        meter.push(np.stack([2 * signal[start : start + 7001], np.zeros_like(signal[start : start + 7001])]))
+    np.testing.assert_allclose(meter.result(), dnsmos(signal), rtol=1e-5)
+
+
+def test_the_memory_of_a_meter_does_not_grow(monkeypatch):
+    monkeypatch.setattr("sottovoce.metrics.dnsmos._rate", lambda session, segment: [1.0, 2.0, 3.0])
+    meter = DnsmosMeter(8000)
+    for _ in range(100):
+        meter.push(np.full((1, 8000), 0.1))
+        assert len(meter._waiting) < 11 * 16000
+    assert meter.result() == (1.0, 2.0, 3.0)

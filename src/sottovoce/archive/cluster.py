@@ -17,6 +17,9 @@ from sottovoce.extras import require
 
 T = TypeVar("T")
 
+# An actor that was asked to end takes as long as a block.
+_END_SECONDS = 10.0
+
 LOCAL = "local"
 """The address of a cluster that consists of this machine, and ends with the run."""
 
@@ -56,7 +59,7 @@ class RayProcesses:
             ray.shutdown()
             raise ConfigError(f"found {cores} cores in the cluster at {address}, expected {jobs}: use --jobs {cores}")
         self._engine = ray.put(engine)
-        self._make = ray.remote(num_cpus=1, max_restarts=0)(_Actor)
+        self._make = ray.remote(num_cpus=1, max_restarts=0, max_concurrency=2)(_Actor)  # `end` comes within `call`
         self._versions = versions()
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._all: list[Any] = []
@@ -103,6 +106,9 @@ class RayProcesses:
         with self._lock:
             actors, self._all, self._is_over = self._all, [], True
             has_calls = self._calls > 0
+        with contextlib.suppress(Exception):  # the cluster has ended before
+            ends = [actor.end.remote() for actor in actors]
+            self._ray.wait(ends, num_returns=max(1, len(ends)), timeout=_END_SECONDS)
         for actor in actors:
             self._end(actor)
         if not has_calls:
@@ -133,12 +139,19 @@ def _own_signals() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+class _StoppedError(BaseException):
+    """The run is over: no failure of what is worked on, so that nobody takes it for one."""
+
+
 class _Actor:
     """What works in a process of the cluster."""
 
     def __init__(self, engine: object, expected: dict[str, str]) -> None:
         self._engine = engine
         self._expected = expected
+        self._is_over = threading.Event()
+        self._is_idle = threading.Event()
+        self._is_idle.set()
 
     def call(self, function: Callable[..., Any], arguments: tuple[object, ...]) -> tuple[Any, float]:
         here = versions()
@@ -153,5 +166,19 @@ class _Actor:
         def advance(step: float) -> None:
             nonlocal done
             done += step
+            if self._is_over.is_set():
+                raise _StoppedError
 
-        return function(self._engine, *arguments, advance=advance), done
+        self._is_idle.clear()
+        try:
+            advance(0.0)  # it may be over before it began
+            return function(self._engine, *arguments, advance=advance), done
+        except _StoppedError:
+            return None, done
+        finally:
+            self._is_idle.set()
+
+    def end(self) -> None:
+        """Have the call end at its next word, which deletes what it has not finished, and wait for it."""
+        self._is_over.set()
+        self._is_idle.wait(_END_SECONDS)

@@ -43,6 +43,10 @@ class Row:
         output_db: The same of the enhanced version.
         clipped: Share of the recording's samples at full scale, 0 to 1.
         speech: Share of time with speech in the enhanced version, 0 to 1: the activity factor of ITU-T P.56.
+        dnsmos_ovrl: Overall quality of the enhanced version as DNSMOS P.835 predicts it, about 1 to 5; None if it was
+            not asked for, or the enhanced version is silent.
+        dnsmos_sig: The same of the speech itself.
+        dnsmos_bak: The same of the background.
         error: The kind of error; None if there was none.
         message: What was found, what was expected, what to do.
         attempts: How often it was tried.
@@ -58,6 +62,9 @@ class Row:
     output_db: float | None = None
     clipped: float | None = None
     speech: float | None = None
+    dnsmos_ovrl: float | None = None
+    dnsmos_sig: float | None = None
+    dnsmos_bak: float | None = None
     error: str | None = None
     message: str | None = None
     attempts: int = 1

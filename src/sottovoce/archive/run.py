@@ -18,6 +18,7 @@ from sottovoce.engine.enhancer import Enhancer
 from sottovoce.engine.options import EnhanceOptions
 from sottovoce.engine.workers import WorkerDiedError, Workers
 from sottovoce.errors import ConfigError, DataError
+from sottovoce.extras import require
 from sottovoce.progress import Progress
 from sottovoce.signal.output import OutputOptions
 
@@ -65,6 +66,7 @@ def enhance_archive(
     jobs: int = 1,
     attempts: int = 3,
     pause_seconds: float = 1.0,
+    dnsmos: bool = False,
     address: str | None = None,
     on_progress: Progress | None = None,
 ) -> Summary:
@@ -88,6 +90,7 @@ def enhance_archive(
             `ray://HOST:PORT`. The cluster's machines reach recordings and output under the same paths.
         attempts: How often a recording is tried whose failure may pass, or that made its process crash.
         pause_seconds: Wait before the second attempt; it doubles with each.
+        dnsmos: Have the tables say how DNSMOS P.835 rates the enhanced versions, which takes several times as long.
         on_progress: Called with the seconds of sound after every block, by one thread at a time.
 
     Returns:
@@ -96,6 +99,7 @@ def enhance_archive(
     Raises:
         ConfigError: A number is out of its range, or there is no such cluster.
         DataError: The folder of the run was begun with other versions of what makes the samples.
+        MissingExtraError: What reaches the output, a cluster, or DNSMOS is not installed.
         StorageError: The output takes nothing more.
     """
     options = options or EnhanceOptions()
@@ -108,8 +112,10 @@ def enhance_archive(
             f"{output} is seen by this process alone: a cluster needs another output, such as s3://BUCKET"
         )
     enhancer.model.initial_past(1, options.room)  # refuses a choice that the model does not have, once for all
+    if dnsmos:
+        require("metrics", "DNSMOS", "speechmos")
     run = Run.begin(output, enhancer.model, options, output_options or OutputOptions())
-    task = Task(run, attempts, pause_seconds)
+    task = Task(run, attempts, pause_seconds, dnsmos)
     passage = _Passage(manifest, task, shard, retry_failed=retry_failed, on_progress=on_progress)
     if address is not None:
         processes: Processes = RayProcesses(enhancer, jobs, address)

@@ -1,10 +1,12 @@
 """What a process does with some recordings of an archive: each becomes a row, whatever happens."""
 
 import errno
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +18,7 @@ from sottovoce.archive.stores import Store, scratch_takes
 from sottovoce.engine.enhancer import Enhancer
 from sottovoce.engine.files import Advance, enhance_file
 from sottovoce.errors import AudioError, ChangedError, MissingExtraError, SottovoceError, StorageError
+from sottovoce.metrics.dnsmos import DnsmosMeter
 from sottovoce.paths import is_file
 from sottovoce.signal.audio import AudioInfo, Float32Array, blocks, probe
 from sottovoce.signal.levels import SpeechActivity, to_db
@@ -42,11 +45,13 @@ class Task:
         run: Where the results go, and how to enhance.
         attempts: How often a recording is tried, 1 or more, before it counts as failed.
         pause_seconds: How long to wait before the second attempt; the wait doubles with each.
+        dnsmos: Rate the enhanced versions.
     """
 
     run: Run
     attempts: int = 3
     pause_seconds: float = 1.0
+    dnsmos: bool = False
 
     def output_of(self, item: Item) -> str:
         """Where the enhanced version of a recording lies, below the folder of the run."""
@@ -145,9 +150,9 @@ def _enhance(enhancer: Enhancer, item: Item, source: Path, task: Task, advance: 
         _refuse_changed(item, source)
     recording = probe(source)
     store, output = task.run.store, task.output_of(item)
-    meter = _measured_before(recording, store, output, advance)
+    meter = _measured_before(recording, store, output, task, advance)
     if meter is None:
-        meter = _Meter(recording)
+        meter = _Meter(recording, task.dnsmos)
         store.delete([output])  # if it is there, it is damaged
         try:
             with store.target(output) as target:
@@ -163,7 +168,7 @@ def _enhance(enhancer: Enhancer, item: Item, source: Path, task: Task, advance: 
         except AudioError:
             # Another process may have been faster: its file is the same.
             advance(-meter.seconds)
-            earlier = _measured_before(recording, store, output, advance)
+            earlier = _measured_before(recording, store, output, task, advance)
             if earlier is None:
                 raise
             meter = earlier
@@ -177,10 +182,11 @@ def _enhance(enhancer: Enhancer, item: Item, source: Path, task: Task, advance: 
         output_db=round(meter.output_db, 1),
         clipped=round(meter.clipped, 6),
         speech=round(meter.speech, 2),
+        **meter.ratings(),
     )
 
 
-def _measured_before(recording: AudioInfo, store: Store, output: str, advance: Advance) -> "_Meter | None":
+def _measured_before(recording: AudioInfo, store: Store, output: str, task: Task, advance: Advance) -> "_Meter | None":
     """Measure a recording and the enhanced version that an earlier attempt finished; None if that is not whole."""
     try:
         if store.size(output) is None:
@@ -193,7 +199,7 @@ def _measured_before(recording: AudioInfo, store: Store, output: str, advance: A
     with Sources() as sources, sources.local_file(Item(output, store.uri(output))) as target:
         if not is_file(target) or _seconds_or_none(target) is None:
             return None
-        meter = _Meter(recording)
+        meter = _Meter(recording, task.dnsmos)
         length = block_frames(recording.sample_rate, recording.channels)
         for block in blocks(recording.path, length):
             meter.push(block, block[:, :0])
@@ -220,12 +226,13 @@ def _refuse_changed(item: Item, source: Path) -> None:
 class _Meter:
     """What is measured of a recording and of its enhanced version while they pass."""
 
-    def __init__(self, recording: AudioInfo) -> None:
+    def __init__(self, recording: AudioInfo, dnsmos: bool) -> None:
         self._rate = recording.sample_rate
         self._channels = recording.channels
         self._input_energy = self._output_energy = 0.0
         self._input_values = self._output_values = self._clipped = 0
         self._activity = SpeechActivity(recording.sample_rate)
+        self._dnsmos = DnsmosMeter(recording.sample_rate) if dnsmos else None
 
     def push(self, before: Float32Array, after: Float32Array) -> None:
         self._input_energy += float(np.square(before, dtype=np.float64).sum())
@@ -234,6 +241,15 @@ class _Meter:
         self._output_energy += float(np.square(after, dtype=np.float64).sum())
         self._output_values += after.size
         self._activity.push(after)
+        if self._dnsmos is not None:
+            self._dnsmos.push(after)
+
+    def ratings(self) -> dict[str, Any]:
+        """What DNSMOS says, at the end; nothing of silence, and if it was not asked for."""
+        if self._dnsmos is None:
+            return {}
+        found = self._dnsmos.result()._asdict()
+        return {f"dnsmos_{name}": round(value, 3) for name, value in found.items() if not math.isnan(value)}
 
     @property
     def seconds(self) -> float:

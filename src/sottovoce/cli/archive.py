@@ -75,6 +75,7 @@ class Enhance:
         writing: What is written beside the sound.
         shard: Go through one share of the parts, such as 3/16 on the third of 16 machines.
         retry_failed: Try what failed in finished parts again.
+        dnsmos: Have the tables say how DNSMOS rates the enhanced recordings, which takes several times as long.
         attempts: How often a recording is tried whose failure may pass, such as that of a network drive, or that made
             its process crash.
         jobs: Number of recordings at once, each in a process of its own, which takes about 90 MiB.
@@ -89,6 +90,7 @@ class Enhance:
     writing: Writing = DEFAULT_WRITING
     shard: str = "1/1"
     retry_failed: bool = False
+    dnsmos: bool = False
     attempts: int = 3
     jobs: int = os.cpu_count() or 1
     address: str | None = None
@@ -114,6 +116,7 @@ class Enhance:
                 output_options=self.writing,
                 shard=shard,
                 retry_failed=self.retry_failed,
+                dnsmos=self.dnsmos,
                 attempts=self.attempts,
                 jobs=self.jobs,
                 address=self.address,

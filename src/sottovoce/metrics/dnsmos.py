@@ -11,6 +11,7 @@ import numpy as np
 from sottovoce.extras import require
 from sottovoce.metrics.intrusive import SAMPLE_RATE, FloatArray, is_silent
 from sottovoce.runtime import load_onnxruntime
+from sottovoce.signal.resampling import Resampler
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -51,18 +52,76 @@ def dnsmos(waveform: FloatArray) -> Dnsmos:
     Source:
         Reddy et al., DNSMOS P.835, ICASSP 2022; segments and calibration as in `speechmos.dnsmos.run`.
     """
-    session = _session()
-    if is_silent(waveform):
-        return Dnsmos(math.nan, math.nan, math.nan)
-    signal = np.clip(waveform, -1.0, 1.0).astype(np.float32)
-    while len(signal) < _SEGMENT_SECONDS * SAMPLE_RATE:
-        signal = np.concatenate([signal, signal])
-    starts = range(int(len(signal) // SAMPLE_RATE - _SEGMENT_SECONDS) + 1)
-    segments = [signal[start * SAMPLE_RATE : int((start + _SEGMENT_SECONDS) * SAMPLE_RATE)] for start in starts]
-    # In the authors' script the rounding of a segment's end drops some: their numbers are the published ones.
-    complete = [segment for segment in segments if len(segment) == len(segments[0])]
-    outputs = np.mean([_rate(session, segment) for segment in complete], axis=0)
-    return Dnsmos(*(float(rating) for rating in outputs))
+    meter = DnsmosMeter(SAMPLE_RATE)
+    meter.push(waveform[None])
+    return meter.result()
+
+
+class DnsmosMeter:
+    """Rates a recording that comes in blocks, as `dnsmos` rates a whole one; memory is constant.
+
+    Args:
+        sample_rate: Rate in Hz.
+
+    Raises:
+        MissingExtraError: The package speechmos, which brings the weights, is not installed.
+    """
+
+    def __init__(self, sample_rate: int) -> None:
+        self._session = _session()
+        self._resampler = Resampler(sample_rate, SAMPLE_RATE, 1)
+        # What has come from second `start` on.
+        self._waiting = np.zeros(0, np.float32)
+        self._start = 0
+        self._ratings = np.zeros(len(_CALIBRATION))
+        self._count = 0
+        self._energy = 0.0
+        self._samples = 0
+
+    def push(self, block: FloatArray) -> None:
+        """Take some samples.
+
+        Args:
+            block: Samples `(channels, n)`, full scale ±1; channels are averaged.
+        """
+        self._take(self._resampler.push(block.mean(axis=0, keepdims=True))[0])
+
+    def result(self) -> Dnsmos:
+        """Rate what has come; nothing comes afterwards.
+
+        Returns:
+            As of `dnsmos`.
+        """
+        self._take(self._resampler.push(np.zeros((1, 0), np.float32), last=True)[0])
+        if is_silent(np.sqrt([self._energy / max(1, self._samples)])):
+            return Dnsmos(math.nan, math.nan, math.nan)
+        if self._count == 0:
+            while len(self._waiting) < _SEGMENT_SECONDS * SAMPLE_RATE:
+                self._waiting = np.concatenate([self._waiting, self._waiting])
+            self._rate_waiting()
+        if self._count == 0:
+            self._rate_next()
+        return Dnsmos(*(float(rating) for rating in self._ratings / self._count))
+
+    def _take(self, samples: FloatArray) -> None:
+        self._energy += float(np.square(samples, dtype=np.float64).sum())
+        self._samples += len(samples)
+        self._waiting = np.concatenate([self._waiting, np.clip(samples, -1.0, 1.0).astype(np.float32)])
+        self._rate_waiting()
+
+    def _rate_waiting(self) -> None:
+        # A segment counts when the second in which it ends has passed.
+        while len(self._waiting) >= math.ceil(_SEGMENT_SECONDS) * SAMPLE_RATE:
+            self._rate_next()
+            self._waiting = self._waiting[SAMPLE_RATE:]
+            self._start += 1
+
+    def _rate_next(self) -> None:
+        length = int((self._start + _SEGMENT_SECONDS) * SAMPLE_RATE) - self._start * SAMPLE_RATE
+        # In the authors' script the rounding of a segment's end drops some: their numbers are the published ones.
+        if length == int(_SEGMENT_SECONDS * SAMPLE_RATE):
+            self._ratings += _rate(self._session, self._waiting[:length])
+            self._count += 1
 
 
 def _rate(session: "onnxruntime.InferenceSession", segment: FloatArray) -> list[float]:
