@@ -80,15 +80,24 @@ class Run:
         model: Name of the model.
         options: How its recordings are enhanced.
         output_options: What is written beside the sound.
+        packing: Kind of file in which the enhanced recordings of a part are put together; None if they are not.
     """
 
     store: Store
     model: str
     options: EnhanceOptions
     output_options: OutputOptions
+    packing: str | None = None
 
     @classmethod
-    def begin(cls, output: Path | str, model: Model, options: EnhanceOptions, output_options: OutputOptions) -> "Run":
+    def begin(
+        cls,
+        output: Path | str,
+        model: Model,
+        options: EnhanceOptions,
+        output_options: OutputOptions,
+        packing: str | None = None,
+    ) -> "Run":
         """Make the folder of a run, or go on with it.
 
         Args:
@@ -96,6 +105,7 @@ class Run:
             model: The network.
             options: How to enhance.
             output_options: What is written beside the sound.
+            packing: Kind of file in which the enhanced recordings of a part are put together.
 
         Returns:
             The run.
@@ -111,11 +121,16 @@ class Run:
         output_options = OutputOptions(
             **{field.name: getattr(output_options, field.name) for field in fields(OutputOptions)}
         )
-        settings = {"model_sha256": model.hash, "options": asdict(options), "writing": asdict(output_options)}
+        settings: dict[str, Any] = {
+            "model_sha256": model.hash,
+            "options": asdict(options),
+            "writing": asdict(output_options),
+            **({} if packing is None else {"packing": packing}),
+        }
         key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:_KEY_DIGITS]
         name = model.metadata.name
         store = open_store(output).within(f"{_UNSAFE.sub('_', name)[:40]}-{key}")
-        run = cls(store, name, options, output_options)
+        run = cls(store, name, options, output_options, packing)
         store.prepare(RESULTS_NAME, AUDIO_NAME)
         run._agree({"format": _FORMAT, "model": name, **settings, "versions": versions()})
         return run

@@ -10,14 +10,15 @@ from pathlib import Path
 
 from sottovoce.archive.cluster import RayProcesses
 from sottovoce.archive.manifest import Item, Manifest, Part
+from sottovoce.archive.packing import STAGING_NAME, Packing, outputs_outside, pack_rows, require_packing
 from sottovoce.archive.pool import Pool, Processes, ThisProcess
-from sottovoce.archive.results import Row, Run
+from sottovoce.archive.results import AUDIO_NAME, Row, Run
 from sottovoce.archive.stores import open_store
 from sottovoce.archive.work import Task, enhance_items, failed
 from sottovoce.engine.enhancer import Enhancer
 from sottovoce.engine.options import EnhanceOptions
 from sottovoce.engine.workers import WorkerDiedError, Workers
-from sottovoce.errors import ConfigError, DataError
+from sottovoce.errors import ConfigError, DataError, StorageError
 from sottovoce.extras import require
 from sottovoce.progress import Progress
 from sottovoce.signal.output import OutputOptions
@@ -61,6 +62,7 @@ def enhance_archive(
     options: EnhanceOptions | None = None,
     *,
     output_options: OutputOptions | None = None,
+    packing: Packing | None = None,
     shard: tuple[int, int] = (1, 1),
     retry_failed: bool = False,
     jobs: int = 1,
@@ -83,6 +85,8 @@ def enhance_archive(
         enhancer: The engine.
         options: How to enhance.
         output_options: What is kept beside the sound, and how small lossy files become.
+        packing: Put the enhanced recordings of a part together, when all are done: `webdataset` for a tar shard,
+            `parquet` for a file as of Hugging Face's datasets. Otherwise each is a file of its own.
         shard: Number of this run, from 1, and number of all runs: each goes through other parts.
         retry_failed: Go through the finished parts, too, and try what failed in them again.
         jobs: Number of recordings at once, each in a process of its own.
@@ -112,9 +116,10 @@ def enhance_archive(
             f"{output} is seen by this process alone: a cluster needs another output, such as s3://BUCKET"
         )
     enhancer.model.initial_past(1, options.room)  # refuses a choice that the model does not have, once for all
+    require_packing(packing)
     if dnsmos:
         require("metrics", "DNSMOS", "speechmos")
-    run = Run.begin(output, enhancer.model, options, output_options or OutputOptions())
+    run = Run.begin(output, enhancer.model, options, output_options or OutputOptions(), packing)
     task = Task(run, attempts, pause_seconds, dnsmos)
     passage = _Passage(manifest, task, shard, retry_failed=retry_failed, on_progress=on_progress)
     if address is not None:
@@ -182,15 +187,16 @@ class _Passage:
             self._on_progress("enhancing", done, self._total_seconds)
 
     def go(self, pool: Pool) -> Summary:
-        working: dict[Future[list[Row]], _Batch] = {}
+        self._clear_staging()
+        working: dict[Future[list[Row]], _Batch | _Open] = {}
         for batch in self._batches():
             # Two for each process: the next one is there when it has finished one.
             if len(working) >= 2 * pool.jobs:
-                self._collect(working)
+                self._collect(working, pool)
             items = [item for _, item in batch.items]
-            working[pool.submit(_rows_of, pool, items, self._task)] = batch
+            working[pool.submit(_rows_of, pool, items, self._task_of(batch.of.part))] = batch
         while working:
-            self._collect(working)
+            self._collect(working, pool)
         return Summary(
             place=self._task.run.store.address(),
             enhanced=self._enhanced,
@@ -240,22 +246,49 @@ class _Passage:
         to_do = [place for place, row in enumerate(rows) if row.status == "failed"]
         return _Open(part, rows, len(to_do)), [(place, items[place]) for place in to_do]
 
-    def _collect(self, working: "dict[Future[list[Row]], _Batch]") -> None:
-        """Take what is done, and write the tables of the parts of which it was the last."""
+    def _task_of(self, part: Part) -> Task:
+        if self._task.run.packing is None:
+            return self._task
+        return replace(self._task, folder=f"{STAGING_NAME}/{self._stem_of(part)}")
+
+    def _stem_of(self, part: Part) -> str:
+        return self._task.run.table_of(part).removesuffix(".jsonl")
+
+    def _clear_staging(self) -> None:
+        """Delete what a run that was killed after the table of a part would have deleted next."""
+        if self._task.run.packing is not None:
+            store = self._task.run.store
+            try:
+                names = store.names(STAGING_NAME)
+            except OSError as error:
+                raise StorageError(f"cannot read {store.address(STAGING_NAME)} ({error.strerror or error})") from error
+            store.delete(f"{STAGING_NAME}/{name}" for name in names if f"{name}.jsonl" in self._finished)
+
+    def _collect(self, working: "dict[Future[list[Row]], _Batch | _Open]", pool: Pool) -> None:
+        """Take what is done, and pack, and write the tables of, the parts of which it was the last."""
         for future in wait(working, return_when=FIRST_COMPLETED).done:
             batch = working.pop(future)
+            if isinstance(batch, _Open):
+                self._finish(batch, future.result())
+                continue
             for (place, _), row in zip(batch.items, future.result(), strict=True):
                 batch.of.rows[place] = row
             batch.of.missing -= len(batch.items)
-            if not batch.of.missing:
-                self._finish(batch.of)
+            if not batch.of.missing and self._task.run.packing is None:
+                self._finish(batch.of, batch.of.rows)
+            elif not batch.of.missing:
+                of = batch.of
+                working[pool.submit(_packed, pool, of.rows, self._task, self._stem_of(of.part))] = of
 
-    def _finish(self, done: _Open) -> None:
-        self._task.run.write(done.part, done.rows)
-        enhanced = [row.seconds or 0.0 for row in done.rows if row.status == "enhanced"]
+    def _finish(self, done: _Open, rows: list[Row]) -> None:
+        run = self._task.run
+        run.write(done.part, rows)
+        if run.packing is not None:
+            run.store.delete([*outputs_outside(done.rows, rows), f"{STAGING_NAME}/{self._stem_of(done.part)}"])
+        enhanced = [row.seconds or 0.0 for row in rows if row.status == "enhanced"]
         self._finished_parts += 1
         self._enhanced += len(enhanced)
-        self._failed += len(done.rows) - len(enhanced)
+        self._failed += len(rows) - len(enhanced)
         self._seconds += sum(enhanced)
 
 
@@ -277,6 +310,17 @@ def _rows_of(pool: Pool, items: Sequence[Item], task: Task) -> list[Row]:
             return [replace(row, attempts=row.attempts + attempt - 1)]
     advice = "it may be damaged: copy it again, or convert it with ffmpeg"
     return [failed(item, WorkerDiedError(f"the process that worked on it crashed ({death}); {advice}"), task.attempts)]
+
+
+def _packed(pool: Pool, rows: Sequence[Row], task: Task, stem: str) -> list[Row]:
+    """Have the recordings of a part packed by another process."""
+    for _ in range(task.attempts):
+        try:
+            return pool.call(pack_rows, rows, task.run, stem)
+        except WorkerDiedError as error:
+            task.run.store.clear_leftovers(AUDIO_NAME)
+            death = error
+    raise DataError(f"the process that packs {stem} crashed {task.attempts} times ({death}): run the command again")
 
 
 def _clear_after(items: Sequence[Item], task: Task) -> None:

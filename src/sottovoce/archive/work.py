@@ -46,16 +46,18 @@ class Task:
         attempts: How often a recording is tried, 1 or more, before it counts as failed.
         pause_seconds: How long to wait before the second attempt; the wait doubles with each.
         dnsmos: Rate the enhanced versions.
+        folder: Where enhanced versions are written, below the folder of the run.
     """
 
     run: Run
     attempts: int = 3
     pause_seconds: float = 1.0
     dnsmos: bool = False
+    folder: str = AUDIO_NAME
 
     def output_of(self, item: Item) -> str:
         """Where the enhanced version of a recording lies, below the folder of the run."""
-        return f"{AUDIO_NAME}/{item.output_name}"
+        return f"{self.folder}/{item.output_name}"
 
 
 def enhance_items(enhancer: Enhancer, items: Sequence[Item], task: Task, *, advance: Advance) -> list[Row]:

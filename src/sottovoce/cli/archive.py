@@ -3,7 +3,7 @@
 import os
 import time
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -73,6 +73,8 @@ class Enhance:
         model: A bundled model, default or live; or the folder of a training or an adaptation, or a model file.
         options: How to enhance.
         writing: What is written beside the sound.
+        pack: Put the enhanced recordings of each part into one file: a tar shard as of WebDataset, or Parquet as of
+            Hugging Face's datasets.
         shard: Go through one share of the parts, such as 3/16 on the third of 16 machines.
         retry_failed: Try what failed in finished parts again.
         dnsmos: Have the tables say how DNSMOS rates the enhanced recordings, which takes several times as long.
@@ -88,6 +90,7 @@ class Enhance:
     model: str = "default"
     options: Options = DEFAULT_OPTIONS
     writing: Writing = DEFAULT_WRITING
+    pack: Literal["webdataset", "parquet"] | None = None
     shard: str = "1/1"
     retry_failed: bool = False
     dnsmos: bool = False
@@ -114,6 +117,7 @@ class Enhance:
                 sottovoce.load(self.model),
                 self.options,
                 output_options=self.writing,
+                packing=self.pack,
                 shard=shard,
                 retry_failed=self.retry_failed,
                 dnsmos=self.dnsmos,
