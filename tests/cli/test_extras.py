@@ -29,6 +29,7 @@ NEEDS = {
     "evaluate --reference {} --estimate {} -o {}/new": {"metrics": (*METRICS, "matplotlib")},
     "evaluate --estimate {}": {"metrics": ["scipy"]},
     "plot {}/a.wav -o {}/new.png": {"metrics": ["matplotlib"]},
+    "plot {}/a.wav --latent -o {}/new.png": {"metrics": ["matplotlib"], "train": ["torch", "safetensors"]},
     "compare {}/a.wav {}/a.wav -o {}/new.html": {},
     "info {}/a.wav": {},
     "info default": {},

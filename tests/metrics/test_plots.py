@@ -4,8 +4,8 @@ import sys
 import numpy as np
 import pytest
 
-from sottovoce.errors import ConfigError, MissingExtraError
-from sottovoce.metrics.plots import recordings, save, score_chart
+from sottovoce.errors import ConfigError, DataError, MissingExtraError
+from sottovoce.metrics.plots import recordings, save, save_animation, score_chart
 from sottovoce.metrics.report import Mean
 from sottovoce.metrics.scores import MEASURES
 
@@ -75,3 +75,22 @@ def test_names_are_shown_as_they_are(name, tmp_path):
 
 def test_names_without_glyphs_are_shown_by_their_numbers(tmp_path):
     save(recordings([("a\x1b[31m\udcff\n", np.zeros(100, np.float32), 16_000)]), tmp_path / "picture.png")
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp"])
+def test_an_animation_has_its_pictures_at_its_speed(suffix, tmp_path):
+    from PIL import Image
+
+    path = tmp_path / f"walk{suffix}"
+    pictures = [np.full((20, 30, 3), value, np.uint8) for value in (0, 120, 240)]
+    save_animation(pictures, path, pictures_per_second=10)
+    with Image.open(path) as image:
+        assert (image.size, image.n_frames) == ((30, 20), 3)
+        image.seek(1)
+        image.load()
+        assert image.info["duration"] == 100
+        assert np.asarray(image.convert("RGB"))[10, 10] == pytest.approx([120] * 3, abs=2)
+    before = path.read_bytes()
+    with pytest.raises(DataError, match="kept"):
+        save_animation(pictures[:1], path, pictures_per_second=10, overwrite=False)
+    assert path.read_bytes() == before

@@ -202,3 +202,18 @@ def test_every_setting_of_conf_makes_a_system(name):
         system = nn.Module.__new__(JointAutoencoder)
         JointAutoencoder.__init__(system, settings.frontend, settings.model)
     assert (system.pretask is not None) == settings.model.mask_pretask
+
+
+def test_whole_signals_are_followed_through_the_latent_space():
+    system = build(small_settings())
+    waveform = torch.from_numpy(speech(9.0, 0.0)).unsqueeze(0)  # longer than what goes through at once
+    latent, spectrum = system.follow(waveform)
+    frames = system.stft.reference.frame_count(waveform.shape[-1])
+    assert latent.shape == (1, system.shared.conv.conv.out_channels, frames)
+    assert spectrum.shape == (1, 2, system.bins, frames)
+    torch.testing.assert_close(system.stft.synthesise(spectrum, waveform.shape[-1]), system.enhance(waveform))
+    # At the beginning, where nothing has passed yet, it is what the losses see.
+    spectra = system.analyse(waveform[:, :16000])
+    with torch.no_grad():
+        seen = system.translate(spectra / system.level(spectra, Past()))
+    torch.testing.assert_close(latent[..., :40], seen.latent[..., :40], atol=1e-4, rtol=1e-4)

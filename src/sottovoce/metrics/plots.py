@@ -4,7 +4,7 @@ Only matplotlib's object interface is used: no window, no global state, safe in 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,7 +84,7 @@ def score_chart(means: Mapping[str, Mapping[str, Mean]], *, title: str = "") -> 
             places = np.arange(len(names)) + (index - (len(systems) - 1) / 2.0) * width
             values = [means[system][name] for name in names]
             heights = np.nan_to_num([mean.value for mean in values])
-            axis.bar(places, heights, 0.92 * width, color=colour, label=_plain(system), zorder=2)
+            axis.bar(places, heights, 0.92 * width, color=colour, label=plain(system), zorder=2)
             axis.errorbar(
                 places,
                 heights,
@@ -111,7 +111,7 @@ def score_chart(means: Mapping[str, Mapping[str, Mean]], *, title: str = "") -> 
         axis.axhline(0.0, color=INK, linewidth=0.6, zorder=2)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(systems), frameon=False, fontsize=9)
-    figure.suptitle(_plain(title), fontsize=12, color=INK)
+    figure.suptitle(plain(title), fontsize=12, color=INK)
     return figure
 
 
@@ -140,7 +140,7 @@ def recordings(signals: Sequence[tuple[str, FloatArray, int]]) -> "Figure":
         wave.fill_between(
             np.linspace(0.0, len(samples) / rate, len(low)), low, high, color=COLOURS[0], linewidth=0.4, step="mid"
         )
-        wave.set_title(_plain(title), fontsize=10, color=INK)
+        wave.set_title(plain(title), fontsize=10, color=INK)
         wave.set_ylim(-1.05 * (peak or 1.0), 1.05 * (peak or 1.0))
         wave.grid(color=GRID)
         draw_spectrogram(time_frequency, spectrogram - top, len(samples) / rate, rate)
@@ -223,8 +223,8 @@ def noise_spectra(bands_db: NDArray[np.float64], centres_hz: NDArray[np.float64]
     return figure
 
 
-def _plain(name: str) -> str:
-    """A name as matplotlib shows it as it is: between dollar signs it would see mathematics."""
+def plain(name: str) -> str:
+    """A name that matplotlib shows as it is: between dollar signs it would see mathematics."""
     return printable(name).replace("$", r"\$")
 
 
@@ -246,6 +246,38 @@ def save(figure: "Figure", path: Path, *, overwrite: bool = True) -> None:
         raise ConfigError(f"found the figure name {path}, expected one of the suffixes {known}")
     with replacing(path, overwrite=overwrite) as temporary:
         figure.savefig(temporary, dpi=_DPI, facecolor="white")
+
+
+def save_animation(
+    pictures: Iterable[NDArray[np.uint8]], path: Path, *, pictures_per_second: float, overwrite: bool = True
+) -> None:
+    """Write pictures that follow one another, atomically, small enough for a page.
+
+    Args:
+        pictures: Pictures `(height, width, 3)`, one or more.
+        path: Target with the suffix .gif or .webp.
+        pictures_per_second: How fast they follow.
+        overwrite: Replace a file of this name.
+
+    Raises:
+        DataError: There is a file of this name, and it is not to be replaced.
+        MissingExtraError: The package pillow, which comes with matplotlib, is not installed.
+    """
+    require("metrics", "An animation", "PIL")
+    from PIL import Image
+
+    first, *others = [Image.fromarray(picture) for picture in pictures]
+    with replacing(path, overwrite=overwrite) as temporary:
+        # The format of a temporary file is that of its suffix; WebP's quality, and what GIF does not know of.
+        first.save(
+            temporary,
+            save_all=True,
+            append_images=others,
+            duration=round(1000 / pictures_per_second),
+            loop=0,
+            quality=60,
+            method=4,
+        )
 
 
 def new_figure(width: float, height: float) -> "Figure":

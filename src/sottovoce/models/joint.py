@@ -249,6 +249,10 @@ class JointSystem(nn.Module):
         Returns:
             Enhanced spectrum `(B, 2, F, N)` of the longest window.
         """
+        return self._run(spectra, past)[1]
+
+    def _run(self, spectra: Tensor, past: Past) -> tuple[Tensor, Tensor]:
+        """Latent h `(B, D, N)` and enhanced spectrum `(B, 2, F, N)` of frames in any scale."""
         if self.room_choice:
             if past.room is None:
                 past.room = past.recall(spectra, len(ROOMS["natural"]))  # whoever begins may set this state
@@ -258,7 +262,7 @@ class JointSystem(nn.Module):
         scaled = audible / level
         features, latent = self._encode_mixture(scaled, past)
         _, spectrum = self._enhanced(features, latent, scaled[:, :, : self.bins], past)
-        return spectrum * level
+        return latent, spectrum * level
 
     @torch.no_grad()
     def enhance(self, waveform: Tensor) -> Tensor:
@@ -279,6 +283,24 @@ class JointSystem(nn.Module):
             enhanced.append(self(frames, past))
             past = Past(past.next)
         return self.stft.synthesise(torch.cat(enhanced, dim=-1), waveform.shape[-1])
+
+    @torch.no_grad()
+    def follow(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
+        """The way of whole signals through the latent space, and what is enhanced on it.
+
+        Args:
+            waveform: Samples `(B, T)`.
+
+        Returns:
+            Latent h = G(E_M(.)) `(B, D, N)`, and enhanced spectrum `(B, 2, F, N)` in the signals' own scale.
+        """
+        past, latents, spectra = Past(), [], []
+        for frames in torch.split(self.stft.analyse(waveform), _MAX_FRAMES, dim=-1):
+            latent, spectrum = self._run(frames, past)
+            latents.append(latent)
+            spectra.append(spectrum)
+            past = Past(past.next)
+        return torch.cat(latents, dim=-1), torch.cat(spectra, dim=-1)
 
     @torch.no_grad()
     def reconstruct(self, speech: Tensor, phase_of: Tensor | None = None) -> Tensor:
