@@ -1,4 +1,4 @@
-"""Makes what the documentation shows: a really noisy recording before and after the bundled model, and the page.
+"""Makes what the documentation shows: recordings before and after the bundled model, its mask and latents, the page.
 
 python recipes/prepare_docs.py
 
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import soundfile
 
 import sottovoce
+from sottovoce.cli.plot import plot
 from sottovoce.metrics import plots
 from sottovoce.service.client import Client
 from sottovoce.service.server import Service
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 RECORDING = ROOT / "examples" / "real" / "2609-156975-0004.flac"
+VOICE = "fileid_0040.flac"
 PLACE = sorted((ROOT / "examples" / "unpaired" / "mixtures").glob("*.ogg"))[:8]
 _STEPS = 24
 _QUALITY = 62
@@ -42,6 +44,7 @@ def main() -> None:
         soundfile.write(folder / f"{name}.ogg", sound, rate, format="OGG", subtype="VORBIS")
     signals = [(name, sound, rate) for name, sound in sounds.items()]
     plots.save(plots.recordings(signals), ROOT / "docs" / "images" / "before_after.png")
+    draw_model(ROOT / "docs" / "images")
     with tempfile.TemporaryDirectory() as state:
         service = Service(ServiceSettings(port=0, workers=1, folder=Path(state)))
         thread = threading.Thread(target=service.run)
@@ -51,6 +54,18 @@ def main() -> None:
         finally:
             service.stop()
             thread.join()
+
+
+def draw_model(folder: Path) -> None:
+    """Draw mask and latents of a voice with loud noise.
+
+    Args:
+        folder: Where they go.
+    """
+    noisy, clean = (ROOT / "examples" / "pairs" / kind / VOICE for kind in ("noisy", "clean"))
+    plot(noisy, mask=True, output=folder / "mask.jpg", overwrite=True)
+    plot(noisy, (clean,), latent=True, output=folder / "latent.jpg", overwrite=True)
+    plot(noisy, latent=True, output=folder / "latent_walk.webp", overwrite=True)
 
 
 def take_pictures(address: str, folder: Path) -> None:

@@ -138,8 +138,8 @@ def latent_walk(track: LatentTrack, samples: FloatArray, rate: int) -> Iterator[
     figure.set_dpi(_WALK_DPI)
     plane, time_frequency = figure.subplots(1, 2, width_ratios=[1.0, 1.35])
     shown = plane.scatter(*places.T, c=track.voicing, cmap="viridis", vmin=0.4, vmax=1.0, s=6, linewidth=0, alpha=0.5)
-    (tail,) = plane.plot([], [], color=COLOURS[2], linewidth=1.6)
-    (head,) = plane.plot([], [], "o", color=COLOURS[2], markersize=8, markeredgecolor=INK)
+    (tail,) = plane.plot([], [], color=COLOURS[2], linewidth=1.6, animated=True)
+    (head,) = plane.plot([], [], "o", color=COLOURS[2], markersize=8, markeredgecolor=INK, animated=True)
     plane.set_xlabel(_axis_label("first", shares[0]), fontsize=8, color=INK)
     plane.set_ylabel(_axis_label("second", shares[1]), fontsize=8, color=INK)
     plane.set_title(plain(track.name), fontsize=9, color=INK, loc="left")
@@ -152,11 +152,11 @@ def latent_walk(track: LatentTrack, samples: FloatArray, rate: int) -> Iterator[
     time_frequency.set_xlabel("time in s", fontsize=8, color=INK)
     time_frequency.set_ylabel("frequency in kHz", fontsize=8, color=INK)
     add_level_bar(figure, time_frequency.images[0], time_frequency)
-    cursor = time_frequency.axvline(0.0, color="white", linewidth=1.2)
+    cursor = time_frequency.axvline(0.0, color="white", linewidth=1.2, animated=True)
     for axis in (plane, time_frequency):
         tidy(axis)
     canvas.draw()
-    figure.set_layout_engine("none")  # laid out once: parts that moved from picture to picture would tremble
+    still = canvas.copy_from_bbox(figure.bbox)  # drawn once: what moves is drawn over it
     for index in range(max(1, round(length * FRAMES_PER_SECOND))):
         now = index / FRAMES_PER_SECOND
         recent = (track.seconds <= now) & (track.seconds > now - _TAIL_SECONDS)
@@ -165,7 +165,9 @@ def latent_walk(track: LatentTrack, samples: FloatArray, rate: int) -> Iterator[
         tail.set_data(*places[recent].T)
         head.set_data(*places[recent][-1:].T)
         cursor.set_xdata([now, now])
-        canvas.draw()
+        canvas.restore_region(still)
+        for axis, mark in ((plane, tail), (plane, head), (time_frequency, cursor)):
+            axis.draw_artist(mark)
         yield np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
