@@ -157,11 +157,12 @@ def test_an_interrupted_run_leaves_no_temporary_file(tmp_path, save, identity):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_cluster_that_is_not_there(tmp_path, recordings, identity, here, monkeypatch):
+@pytest.mark.parametrize("kind", [ConnectionError, Exception])
+def test_a_cluster_that_is_not_there(tmp_path, recordings, identity, here, monkeypatch, kind):
     ray = pytest.importorskip("ray")
 
     def init(**keywords):
-        raise ConnectionError("Could not find any running Ray instance.\nMore words.")
+        raise kind("Could not find any running Ray instance.\nMore words.")
 
     monkeypatch.setattr(ray, "init", init)
     manifest = make_manifest([recordings], tmp_path / "manifest")

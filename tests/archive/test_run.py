@@ -475,3 +475,61 @@ def test_a_run_whose_processes_are_killed_makes_what_a_calm_one_makes(tmp_path, 
     assert kills > 2
     assert audio(tmp_path)[1] == {}
     assert_equal_to_calm(tmp_path, calm)
+
+
+def batches_of(monkeypatch, tmp_path, identity, items, jobs):
+    """Ids of what a run gives out at once."""
+    batches = []
+
+    class Noting(ThisProcess):
+        def call(self, function, given, task, *, advance):
+            batches.append([item.id for item in given])
+            return super().call(function, given, task, advance=advance)
+
+    monkeypatch.setattr("sottovoce.archive.run.Workers", Noting)
+    enhance_archive(write_manifest(items, tmp_path / "manifest"), tmp_path / "out", identity, jobs=jobs)
+    return batches
+
+
+def test_batches_are_of_ten_minutes_and_a_long_recording_is_one_alone(monkeypatch, tmp_path, save, identity):
+    uri = save(tmp_path / "a.wav").as_uri()
+    seconds = {"a": 200, "b": 200, "10 h": 36000, "c": 200, "none": None, "0 s": 0, "d": 500, "e": 36000}
+    items = [Item(name, uri, seconds=length) for name, length in seconds.items()]
+    assert batches_of(monkeypatch, tmp_path, identity, items, jobs=1) == [
+        ["a", "b", "10 h"],
+        ["c", "none", "0 s", "d"],
+        ["e"],
+    ]
+
+
+def test_a_small_archive_has_batches_for_all_processes(monkeypatch, tmp_path, save, identity):
+    uri = save(tmp_path / "a.wav").as_uri()
+    items = [Item(f"{number}", uri, seconds=100) for number in range(16)]
+    batches = batches_of(monkeypatch, tmp_path, identity, items, jobs=2)
+    assert sorted(map(len, batches)) == [2] * 8
+
+
+def test_an_item_that_says_ten_hours_and_has_less(tmp_path, save, identity, here):
+    """What is done is what there is, and the progress comes to its end."""
+    items = [Item("long", save(tmp_path / "a.wav").as_uri(), seconds=36000.0)]
+    items += [Item("empty", save(tmp_path / "b.wav", seconds=0).as_uri(), seconds=0.0)]
+    seen = []
+    summary = enhance_archive(
+        write_manifest(items, tmp_path / "manifest"),
+        tmp_path / "out",
+        identity,
+        on_progress=lambda _, done, total, note="": seen.append((done, total)),
+    )
+    found = rows(summary)
+    assert (found["long"]["seconds"], found["empty"]["status"]) == (0.1, "failed")
+    assert "holds no samples" in found["empty"]["message"]
+    assert seen[-1] == (36000, 36000)
+
+
+def test_an_output_folder_that_may_not_be_written(tmp_path, manifest, identity, monkeypatch):
+    (tmp_path / "out").mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr("sottovoce.engine.files.os.access", lambda path, mode: False)
+        with pytest.raises(StorageError, match=r"cannot write in the output folder .*: name one that you may write"):
+            enhance_archive(manifest, tmp_path / "out", identity)
+    assert enhance_archive(manifest, tmp_path / "out", identity).enhanced == 4

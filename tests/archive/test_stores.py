@@ -4,7 +4,10 @@ import contextlib
 import errno
 import json
 import pickle
+import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -153,6 +156,37 @@ def test_an_archive_in_a_store(scheme, request, tmp_path, recordings, identity, 
     assert {n: c for n, c in after.items() if n.startswith("audio")} == {
         n: c for n, c in files.items() if n.startswith("audio")
     }
+
+
+@pytest.mark.slow
+def test_processes_that_are_killed_go_on_in_a_store(bucket, tmp_path, save, identity_model):
+    """The command with a store at both ends, killed in the middle, makes what a calm run in a folder makes."""
+
+    def sottovoce(*words):
+        return subprocess.Popen([sys.executable, "-m", "sottovoce", "archive", *words], stdout=subprocess.DEVNULL)
+
+    for number in range(12):
+        save(tmp_path / "in" / f"{number:02}.wav", seconds=20, peak=0.01 * (number + 1))
+        FsspecStore(f"{bucket}/in").write(f"{number:02}.wav", (tmp_path / "in" / f"{number:02}.wav").read_bytes())
+    enhance = ("--jobs", "2", "--model", str(identity_model))
+    for source, place in ((str(tmp_path / "in"), str(tmp_path / "calm")), (f"{bucket}/in", bucket)):
+        assert sottovoce("make", source, "-o", f"{place}/manifest", "--part-items", "4").wait(300) == 0
+    assert sottovoce("enhance", f"{tmp_path}/calm/manifest", "-o", f"{tmp_path}/calm/out", *enhance).wait(300) == 0
+    process = sottovoce("enhance", f"{bucket}/manifest", "-o", f"{bucket}/out", *enhance)
+    deadline = time.monotonic() + 300
+    while len([name for name in contents(f"{bucket}/out") if "/audio/" in name]) < 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.kill()
+    process.wait()
+    assert sottovoce("enhance", f"{bucket}/manifest", "-o", f"{bucket}/out", *enhance).wait(300) == 0
+    (calm,) = (tmp_path / "calm" / "out").iterdir()
+    (name,) = open_store(bucket).names("out")
+    found, expected = ({row["id"]: row for row in rows(place)} for place in (f"{bucket}/out/{name}", str(calm)))
+    assert len(found) == 12
+    for key, row in found.items():
+        content = FsspecStore(f"{bucket}/out/{name}").read(row["output"])
+        assert content == (calm / expected[key]["output"]).read_bytes()
 
 
 class Flaky:

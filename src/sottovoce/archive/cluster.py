@@ -49,7 +49,7 @@ class RayProcesses:
             with _own_signals(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # its error says the same
                 ray.init(address=address, log_to_driver=False, logging_level="ERROR", **keywords)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except Exception as error:  # it raises just that where its processes do not start
             reason = str(error).strip().partition("\n")[0]
             raise ConfigError(
                 f"found no Ray cluster at {address} ({reason}): expected local, auto or ray://HOST:PORT"

@@ -26,8 +26,10 @@ from sottovoce.signal.output import OutputOptions
 log = logging.getLogger(__name__)
 
 BATCH_SECONDS = 600.0
-"""How much sound a process is given at once, about: at 100 times real time, it works on it for six seconds."""
+"""How much sound a process is given at once, about and at most: at 100 times real time, it takes six seconds."""
 
+# A process has so many batches at least, of several recordings if these are short enough.
+_LEAST_BATCHES = 4
 # Recordings of unknown length may be as long as this.
 _UNKNOWN_SECONDS = 60.0
 
@@ -188,6 +190,9 @@ class _Passage:
 
     def go(self, pool: Pool) -> Summary:
         self._clear_staging()
+        # The last batches of a small archive are small, so that all processes are busy to the end.
+        known = sum(part.seconds or part.items * _UNKNOWN_SECONDS for part in self._parts)
+        self._batch_seconds = min(BATCH_SECONDS, known / (_LEAST_BATCHES * pool.jobs))
         working: dict[Future[list[Row]], _Batch | _Open] = {}
         for batch in self._batches():
             # Two for each process: the next one is there when it has finished one.
@@ -226,7 +231,7 @@ class _Passage:
             for place, item in items:
                 batch.items.append((place, item))
                 seconds += _UNKNOWN_SECONDS if item.seconds is None else item.seconds
-                if seconds >= BATCH_SECONDS:
+                if seconds >= self._batch_seconds:
                     yield batch
                     batch, seconds = _Batch(open_part, []), 0.0
             if batch.items:
