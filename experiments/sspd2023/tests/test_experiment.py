@@ -136,9 +136,21 @@ def corpora(folder, speakers=4, kinds=3, rooms=3):
 def test_own_corpora_and_a_silent_noise_file(tmp_path, monkeypatch, capsys):
     options = corpora(tmp_path)
     write(tmp_path / "noise" / "k0" / "silent.wav", np.zeros(RATE, np.float32))
-    assert command(monkeypatch, *options, *small(), "-o", tmp_path / "out") == 0
-    assert re.search(r"silent\.wav is silent", capsys.readouterr().err)
+    studied, written = [], []
+    monkeypatch.setattr(experiment.study, "run", lambda *inputs, **_: studied.append(inputs) or "study")
+    monkeypatch.setattr(experiment.page, "write", lambda *inputs: written.append(inputs) or [tmp_path / "phase.md"])
+    assert command(monkeypatch, *options, *small(), "--phase", "-o", tmp_path / "out") == 0
+    printed = capsys.readouterr()
+    assert re.search(r"silent\.wav is silent", printed.err)
     assert "silent.wav is silent" in (tmp_path / "out" / "results.md").read_text(encoding="utf-8")
+    # Amplitude and phase are studied on the same mixtures, without the poster's networks where these are no row.
+    ((protocol, joint, folder),) = studied
+    assert (len(protocol.tests), joint, folder) == (2, None, tmp_path / "out" / "phase" / "poster")
+    ((studies, unprocessed, notes, output),) = written
+    assert (studies, output) == ({"poster": "study"}, tmp_path / "out")
+    assert [result.system for result in unprocessed] == ["unprocessed"] * 2
+    assert "phase.md" in printed.out
+    assert notes
 
 
 @pytest.mark.parametrize(

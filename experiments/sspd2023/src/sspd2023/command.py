@@ -28,6 +28,7 @@ def benchmark(
     test_mixtures: int = 140,
     test_seconds: float = 5.0,
     protocol_seed: int = 1,
+    phase: bool = False,
     quick: bool = False,
     jobs: int = os.cpu_count() or 1,
 ) -> None:
@@ -40,6 +41,7 @@ def benchmark(
 
     Example:
         sottovoce benchmark --quick -o results/quick
+        sottovoce benchmark --phase --seeds 1 --systems unprocessed -o results/phase
         sottovoce benchmark --speech daps:/data/daps --noise noisex92:/data/noisex --rooms /data/rooms -o results/poster
 
     Args:
@@ -62,6 +64,8 @@ def benchmark(
         test_mixtures: Mixtures to test with, at -5, 0 and 5 dB in turn.
         test_seconds: Length of each.
         protocol_seed: Seed of the split and of all mixtures.
+        phase: Also combine clean and estimated amplitudes with the phases of mixture, heap integration, Griffin-Lim,
+            D_P and clean speech, and write phase.md; with the row joint, by the poster's decoders as well.
         quick: Scale everything down, to see within minutes that it all works; the scores mean nothing.
         jobs: Number of processes.
     """
@@ -81,6 +85,7 @@ def benchmark(
         steps=steps,
         counts=counts,
         protocol_seed=protocol_seed,
+        phase=phase,
     )
     if quick:
         wanted = experiment.quick(wanted)

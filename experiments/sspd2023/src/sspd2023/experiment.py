@@ -17,8 +17,9 @@ from sottovoce.metrics import plots
 from sottovoce.progress import Progress
 from sottovoce.signal import audio
 from sspd2023 import figures, protocol, report, run
+from sspd2023.phase import page, study
 from sspd2023.protocol import Counts, Protocol
-from sspd2023.results import Facts, Summary, to_csv
+from sspd2023.results import UNPROCESSED, Facts, Summary, to_csv
 from sspd2023.run import Outcome
 from sspd2023.settings import ExperimentSettings, load_row
 from sspd2023.split import Sources
@@ -105,6 +106,7 @@ class Experiment:
         counts: Sizes of the parts of the protocol.
         protocol_seed: Seed of split and mixtures.
         clips: Changes of the numbers of clips of a step; for a quick look alone.
+        phase: Whether amplitudes are combined with phases as well, on a page of their own.
     """
 
     conditions: tuple[str, ...] = ("poster",)
@@ -115,6 +117,7 @@ class Experiment:
     counts: Counts = field(default_factory=Counts)
     protocol_seed: int = 1
     clips: tuple[tuple[str, float], ...] = ()
+    phase: bool = False
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,8 @@ def quick(experiment: Experiment) -> Experiment:
 
 def conduct(experiment: Experiment, output: Path, *, jobs: int = 1, on_progress: Progress | None = None) -> Report:
     """Build the data, train and score all systems, and write `results.md`, `results.csv`, `costs.md` and figures.
+
+    With `experiment.phase` also `phase.md`.
 
     Args:
         experiment: What is compared.
@@ -178,7 +183,7 @@ def conduct(experiment: Experiment, output: Path, *, jobs: int = 1, on_progress:
             ]
         outcome = run.run(protocols, rows, experiment.seeds, settings, output, jobs=jobs, on_progress=on_progress)
         notes = [*_notes(experiment, protocols, settings), *left_out, *unusable]
-        return _write(
+        written = _write(
             outcome,
             protocols,
             rows=rows,
@@ -187,6 +192,19 @@ def conduct(experiment: Experiment, output: Path, *, jobs: int = 1, on_progress:
             notes=notes,
             output=output,
         )
+        if not experiment.phase:
+            return written
+        wanted = [study.JOINT] if study.JOINT in rows else []
+        trainings = run.plan_trainings(protocols, wanted, experiment.seeds[:1], settings, output)
+        joint = {condition: training.checkpoint for (condition, _, _), training in trainings.items()}
+        studies = {}
+        for each in protocols:
+            name = each.condition.name
+            studies[name] = study.run(
+                each, joint.get(name), output / "phase" / name, jobs=jobs, on_progress=on_progress
+            )
+        unprocessed = [result for result in outcome.results if result.system == UNPROCESSED]
+        return dataclasses.replace(written, files=[*written.files, *page.write(studies, unprocessed, notes, output)])
 
 
 @contextlib.contextmanager

@@ -57,11 +57,11 @@ def score_bars(summary: Summary, condition: str, labels: Mapping[str, str], meas
     base = _MIN_SCORE.get(measure, 1.0)
     figure = new_figure(7.0, 1.1 + len(systems) * max(0.28, 0.11 * len(snrs_db)))
     axis = figure.subplots()
-    for index, (snr_db, colour) in enumerate(zip(snrs_db, _shades(len(snrs_db)), strict=True)):
+    for index, (snr_db, colour) in enumerate(zip(snrs_db, shades(len(snrs_db)), strict=True)):
         places = np.arange(len(systems)) + (index - (len(snrs_db) - 1) / 2.0) * thickness
         means = [summary.mean(condition, system, measure, snr_db) for system in systems]
         lengths = np.nan_to_num([mean.value - base for mean in means])
-        axis.barh(places, lengths, 0.92 * thickness, left=base, color=colour, label=_ratio(snr_db), zorder=2)
+        axis.barh(places, lengths, 0.92 * thickness, left=base, color=colour, label=ratio_label(snr_db), zorder=2)
         axis.errorbar(
             base + lengths,
             places,
@@ -157,12 +157,14 @@ def before_after(
     snrs_db = summary.snrs_db(condition)
     shown = []
     for axis, system in zip(axes, systems, strict=False):
-        for snr_db, colour in zip(snrs_db, _shades(len(snrs_db)), strict=True):
+        for snr_db, colour in zip(snrs_db, shades(len(snrs_db)), strict=True):
             before = summary.values(condition, UNPROCESSED, measure, snr_db)
             after = summary.values(condition, system, measure, snr_db)
             points = np.array([(before[mixture], after[mixture]) for mixture in after if mixture in before])
             points = points.reshape(-1, 2)
-            axis.scatter(*points.T, s=14, color=colour, edgecolor=INK, linewidth=0.3, label=_ratio(snr_db), zorder=3)
+            axis.scatter(
+                *points.T, s=14, color=colour, edgecolor=INK, linewidth=0.3, label=ratio_label(snr_db), zorder=3
+            )
             shown.append(points)
         axis.set_title(f"{labels[system]}\ngain {summary.gain(condition, system, measure)}", fontsize=9, color=INK)
     values = np.concatenate(shown)
@@ -186,15 +188,23 @@ def _present(summary: Summary, condition: str, labels: Mapping[str, str]) -> lis
     return [system for system in labels if system in summary.systems(condition)]
 
 
-def _shades(count: int) -> list[Any]:
-    """Colours of as many ratios, from light to dark."""
+def shades(count: int) -> list[Any]:
+    """Colours that stand for signal-to-noise ratios, from light for the lowest to dark.
+
+    Args:
+        count: Number of ratios.
+
+    Returns:
+        As many colours of matplotlib.
+    """
     from matplotlib.colors import LinearSegmentedColormap
 
     shades = LinearSegmentedColormap.from_list("ratios", [_LIGHT, COLOURS[0]])
     return [shades(place) for place in (np.linspace(0.0, 1.0, count) if count > 1 else (1.0,))]
 
 
-def _ratio(snr_db: float) -> str:
+def ratio_label(snr_db: float) -> str:
+    """What a signal-to-noise ratio in dB is called in legends."""
     return f"{snr_db:g} dB".replace("-", "−")
 
 

@@ -45,7 +45,7 @@ _log = logging.getLogger(f"sottovoce.{__name__}")  # commands print what the pro
 
 # What a result depends on: another version of it is another cache, and so is a package that is missing.
 _TRAINING_PACKAGES = ("sottovoce", "numpy", "torch")
-_SCORING_PACKAGES = ("sottovoce", "numpy", "scipy", "torch", "onnxruntime", "pesq", "pystoi", "speechmos")
+SCORING_PACKAGES = ("sottovoce", "numpy", "scipy", "torch", "onnxruntime", "pesq", "pystoi", "speechmos")
 
 _CHUNK = 20  # Mixtures that one process scores before it takes the next task.
 _POLL_SECONDS = 0.5
@@ -163,7 +163,7 @@ def plan_trainings(
                 if name is None or seed is None:
                     continue
                 seeded = changed(settings[name], {"training": {"seed": seed}}, "--seeds")
-                key = _digest(dump_settings(seeded), protocol.training_fingerprint, *_versions(_TRAINING_PACKAGES))
+                key = digest(dump_settings(seeded), protocol.training_fingerprint, *versions(_TRAINING_PACKAGES))
                 run = folder / "systems" / f"{seeded.name}-{seed}-{key}"
                 trainings[protocol.condition.name, system, seed] = Training(seeded, protocol, run)
     return trainings
@@ -221,12 +221,14 @@ def _scorings(
 ) -> Iterator[Scoring]:
     entry = SYSTEMS[system]
     origin = [training.folder.name] if training is not None else []
-    origin += [_sha256(entry.model)] if entry.model is not None else []
-    origin += _versions([*_SCORING_PACKAGES, *([entry.package] if entry.package else [])])
+    origin += [file_hash(entry.model)] if entry.model is not None else []
+    origin += versions([*SCORING_PACKAGES, *([entry.package] if entry.package else [])])
     kept = {test.snr_db: test.name for test in reversed(protocol.tests)}.values() if first else ()
     for start in range(0, len(protocol.tests), _CHUNK):
         tests = protocol.tests[start : start + _CHUNK]
-        key = _digest(system, *origin, *(f"{test.name} {_sha256(test.noisy)} {_sha256(test.clean)}" for test in tests))
+        key = digest(
+            system, *origin, *(f"{test.name} {file_hash(test.noisy)} {file_hash(test.clean)}" for test in tests)
+        )
         yield Scoring(
             system,
             seed,
@@ -413,7 +415,7 @@ def _train(task: Training) -> None:
 
 def _score(task: Scoring) -> None:
     entry = SYSTEMS[task.system]
-    network = None if task.checkpoint is None else _load(task.checkpoint)
+    network = None if task.checkpoint is None else load_network(task.checkpoint)
     kept = _read_table(task.table)
     scored = {line["file"] for line in kept}
     missing = task.missing()
@@ -423,7 +425,7 @@ def _score(task: Scoring) -> None:
         temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
     with task.table.open("a", encoding="utf-8") as table:
         for test in missing:
-            noisy, clean = (_read(path) for path in (test.noisy, test.clean))
+            noisy, clean = (read_signal(path) for path in (test.noisy, test.clean))
             system = build(entry, network, clean)
             start = time.process_time()
             enhanced = system.enhance(noisy, SAMPLE_RATE)
@@ -465,7 +467,18 @@ def build(entry: Entry, network: "JointSystem | Baseline | None", reference: NDA
     return Network(network)
 
 
-def _load(checkpoint: Path) -> "JointSystem | Baseline":
+def load_network(checkpoint: Path) -> "JointSystem | Baseline":
+    """Networks of a training, ready to be used in a process of one thread.
+
+    Args:
+        checkpoint: What the training wrote.
+
+    Returns:
+        The networks in evaluation mode.
+
+    Raises:
+        ModelError: The file is missing, foreign or cut.
+    """
     import torch
 
     from sspd2023.training import load_system
@@ -474,7 +487,8 @@ def _load(checkpoint: Path) -> "JointSystem | Baseline":
     return load_system(checkpoint)[0]
 
 
-def _read(path: Path) -> NDArray[np.float32]:
+def read_signal(path: Path) -> NDArray[np.float32]:
+    """First channel of a file at the rate of the comparison, `(samples,)`."""
     waveform, rate = audio.read(path)
     return resample(waveform[0], rate, SAMPLE_RATE)
 
@@ -543,7 +557,7 @@ def parameters(entry: Entry, settings: ExperimentSettings | None) -> int | None:
     return count_parameters(network.run_time_parts())
 
 
-def _versions(packages: Sequence[str]) -> list[str]:
+def versions(packages: Sequence[str]) -> list[str]:
     """Versions of packages, as far as they are installed."""
     found = []
     for package in packages:
@@ -554,10 +568,12 @@ def _versions(packages: Sequence[str]) -> list[str]:
     return found
 
 
-def _digest(*parts: str) -> str:
+def digest(*parts: str) -> str:
+    """Short hash of what a result depends on."""
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 @functools.cache
-def _sha256(path: Path) -> str:
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
