@@ -43,7 +43,7 @@ test: lint types ## Run the checks and all tests, with coverage
 	@echo "== Tests, without the slow ones: a few minutes on two cores"
 	@$(PYTEST) -m "not slow" --cache-clear --cov-report=
 	@echo "== Slow tests (trainings, exports, real kills): a few minutes on two cores; coverage of all tests"
-	@$(PYTEST) -m slow --cov-append --cov-report=term
+	@$(PYTEST) -m slow --cov-append --cov-report=term $$(grep -rl --include='test_*.py' 'mark\.slow' tests experiments/*/tests)
 
 lint: $(VENV)/.installed-dev ## Check style and formatting (ruff)
 	$(BIN)/ruff check .

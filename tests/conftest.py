@@ -1,6 +1,7 @@
 """Fixtures that several parts share."""
 
 import csv
+import gc
 import importlib
 import sys
 from pathlib import Path
@@ -13,6 +14,18 @@ from tests.signal.audio.files import film, tone
 # DNSMOS repeats short signals to at least 9.01 s: half and quarter of 9.6 s are rated as one segment, which is quick.
 LENGTH = 76_800
 PAIRS = Path(__file__).parents[1] / "examples" / "pairs"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Collect no garbage while modules are imported, and leave them out of later collections: torch is large."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(scope="session")

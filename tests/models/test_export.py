@@ -13,6 +13,7 @@ from sottovoce.engine.metadata import ROOMS
 from sottovoce.engine.model import Model
 from sottovoce.engine.model_file import METADATA_KEY
 from sottovoce.errors import ModelError
+from sottovoce.models import export as export_module
 from sottovoce.models.adapters import attach, merge
 from sottovoce.models.bands import BandBlock
 from sottovoce.models.blocks import Past
@@ -21,17 +22,11 @@ from sottovoce.models.export import Provenance, adapters_between, export_model
 from sottovoce.models.joint import count_parameters
 from sottovoce.weights import CHECKPOINTS, MODELS
 
-from ..systems import build, small_settings, speech
+from ..systems import SMALL_SYSTEMS, build, small_settings, speech
 
 traced = pytest.mark.slow  # tracing a graph takes long, and several tests share one
 
-SYSTEMS = {
-    "default": lambda: load_settings(find_settings("default")),
-    "small": small_settings,
-    "compressed phases": lambda: small_settings(model={"phase_features": "compressed"}),
-    "room": lambda: small_settings(model={"room_choice": True}),
-    "unequal windows": lambda: small_settings(frontend={"window": 96, "synthesis_window": 40, "hop": 20}),
-}
+SYSTEMS = {"default": lambda: load_settings(find_settings("default")), **SMALL_SYSTEMS}
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +64,7 @@ def test_file_enhances_as_the_system_does(exported, name):
 
 
 @traced
-@pytest.mark.parametrize("name", ["small", "compressed phases"])
+@pytest.mark.parametrize("name", SMALL_SYSTEMS)
 @pytest.mark.parametrize("samples", [1, 15, 16, 17, 63, 64, 65, 1001])
 def test_short_signals_agree_too(exported, name, samples):
     _, system, path = exported(name)
@@ -79,7 +74,7 @@ def test_short_signals_agree_too(exported, name, samples):
 
 
 @traced
-@pytest.mark.parametrize("name", ["small", "compressed phases"])
+@pytest.mark.parametrize("name", SMALL_SYSTEMS)
 @pytest.mark.parametrize("gain", [0.0, 1.0])
 def test_digital_silence_gives_numbers(exported, name, gain):
     # The exporter may take the small constants that keep roots and divisions finite for zeros, and drop them.
@@ -93,7 +88,7 @@ def test_digital_silence_gives_numbers(exported, name, gain):
 
 
 def test_the_room_is_a_state_that_the_file_begins_with(exported):
-    _, system, path = exported("room")
+    _, system, path = exported("small")
     assert Model.load(path).metadata.rooms == ("natural", "keep", "dry")
     assert [value.name for value in onnx.load(path).graph.input][:3] == ["spectra", "past_0", "past_1"]
     waveform = speech(1.0)
@@ -104,6 +99,19 @@ def test_the_room_is_a_state_that_the_file_begins_with(exported):
         np.testing.assert_allclose(enhanced[room], expected, atol=1e-4)
     assert not np.allclose(enhanced["natural"], enhanced["dry"], atol=1e-3)
     assert not np.allclose(enhanced["natural"], enhanced["keep"], atol=1e-3)
+
+
+@pytest.mark.parametrize("name", SMALL_SYSTEMS)
+def test_what_is_traced_has_the_shapes_of_the_system(name):
+    settings = SMALL_SYSTEMS[name]()
+    system = build(settings)
+    spectra = torch.randn(3, 2, system.bins, 5)
+    past = Past()
+    enhanced = system(spectra, past)
+    deployed, begin = export_module._deployed(system)
+    traced_enhanced, *traced_past = deployed(spectra, *(state.expand(3, -1, -1) for state in begin))
+    assert traced_enhanced.shape == enhanced.shape == spectra.shape
+    assert [state.shape for state in traced_past] == [state.shape for state in past.next]
 
 
 @traced
