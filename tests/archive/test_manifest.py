@@ -8,7 +8,7 @@ import tracemalloc
 import pytest
 
 from sottovoce.archive.manifest import INDEX_NAME, Item, Manifest, write_manifest
-from sottovoce.errors import AudioError, DataError
+from sottovoce.errors import AudioError, ConfigError, DataError, MissingExtraError
 
 
 def items(count):
@@ -204,3 +204,52 @@ def test_an_output_is_named_by_all_that_makes_the_recording():
 )
 def test_what_is_not_written_becomes_a_wav(uri, suffix):
     assert Item("a", uri).output_name.endswith(suffix)
+
+
+@pytest.fixture
+def parquet(tmp_path):
+    """A manifest in Parquet of 25 items in three parts."""
+    pytest.importorskip("pyarrow")
+    unknown = Item("talks/é.wav", "s3://b/é.wav")
+    return write_manifest([*items(24), unknown], tmp_path / "manifest", part_items=10, kind="parquet")
+
+
+def test_parquet_holds_the_same_items(tmp_path, parquet):
+    import pyarrow.parquet as pq
+
+    manifest = Manifest.open(tmp_path / "manifest")
+    assert manifest == parquet
+    assert [part.name for part in manifest.parts] == [f"part-00000{number}.parquet" for number in range(3)]
+    found = [item for part in manifest.parts for item in manifest.read(part)]
+    assert found == [*items(24), Item("talks/é.wav", "s3://b/é.wav")]
+    assert pq.read_table(tmp_path / "manifest" / "part-000002.parquet").column_names == [*vars(found[0])]
+    again = write_manifest(found, tmp_path / "again", part_items=10, kind="parquet")
+    assert again.parts == manifest.parts
+
+
+def test_a_part_of_parquet_that_is_edited_or_none(tmp_path, parquet):
+    path = tmp_path / "manifest" / "part-000001.parquet"
+    content = path.read_bytes()[:-20]
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="is not what the index says"):
+        parquet.read(parquet.parts[1])
+    index = tmp_path / "manifest" / INDEX_NAME
+    index.write_text(index.read_text().replace(parquet.parts[1].sha256, hashlib.sha256(content).hexdigest()))
+    manifest = Manifest.open(tmp_path / "manifest")
+    with pytest.raises(DataError, match="is no Parquet file that can be read"):
+        manifest.read(manifest.parts[1])
+
+
+def test_a_name_that_parquet_does_not_hold(tmp_path):
+    pytest.importorskip("pyarrow")
+    with pytest.raises(DataError, match="which Parquet does not hold: rename it, or use jsonl"):
+        write_manifest([Item("a\udcff.wav", "file:///a%FF.wav")], tmp_path / "manifest", kind="parquet")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_kinds_that_are_none_or_not_installed(tmp_path, monkeypatch):
+    with pytest.raises(ConfigError, match="found the kind 'csv' of a manifest, expected jsonl or parquet"):
+        write_manifest(items(1), tmp_path / "manifest", kind="csv")
+    monkeypatch.setattr("sottovoce.extras.is_installed", lambda module: False)
+    with pytest.raises(MissingExtraError, match=r"A manifest of Parquet files needs .*sottovoce\[stores\]"):
+        write_manifest(items(1), tmp_path / "manifest", kind="parquet")

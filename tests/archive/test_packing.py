@@ -113,7 +113,7 @@ def test_parquet_is_as_hugging_face_has_it(tmp_path, manifest, identity, monkeyp
     assert first["audio"]["path"].startswith("a.b/c-")
     assert sf.read(io.BytesIO(first["audio"]["bytes"]))[1] == 16000
     # What was packed is an archive again.
-    again = make_manifest([Path(summary.place) / "audio"], tmp_path / "again")
+    again = make_manifest([Path(summary.place) / "audio"], tmp_path / "again", kind="parquet")
     assert again.items == 3
     assert again.seconds == pytest.approx(0.3)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
-from sottovoce.archive.manifest import INDEX_NAME, PART_ITEMS, Item, Manifest, write_manifest
+from sottovoce.archive.manifest import INDEX_NAME, PART_ITEMS, Item, Kind, Manifest, require_kind, write_manifest
 from sottovoce.archive.pool import Advance, Pool
 from sottovoce.archive.sources import SHARD_SUFFIXES, Sources, lies_alone, recordings_in
 from sottovoce.archive.stores import Folder, FsspecStore, is_address, open_store
@@ -39,6 +39,7 @@ def make_manifest(
     *,
     hashes: bool = True,
     part_items: int = PART_ITEMS,
+    kind: Kind = "jsonl",
     jobs: int = 1,
     on_progress: Progress | None = None,
 ) -> Manifest:
@@ -55,6 +56,7 @@ def make_manifest(
         hashes: Read every file whole and list its SHA-256, by which a change is noticed later; otherwise its size, and
             of what lies in stores or shards not even the length is looked at.
         part_items: Recordings of each part, 1 or more.
+        kind: Kind of file of the parts: lines of JSON, or Parquet.
         jobs: Number of processes that read the recordings, 1 or more.
         on_progress: Called with the number of recordings that were looked at; nobody knows how many will come.
 
@@ -72,6 +74,7 @@ def make_manifest(
         raise ConfigError(f"found {part_items} items and {jobs} jobs, expected 1 or more of each")
     if not inputs:
         raise DataError("found no input, expected recordings or folders of recordings")
+    require_kind(kind)
     open_store(output).require_new(INDEX_NAME)
     count = 0
 
@@ -96,7 +99,7 @@ def make_manifest(
                         log.warning("listed, but it cannot be read now: %s", look.error)
                 yield look.item
 
-        manifest = write_manifest(items(), output, part_items=part_items)
+        manifest = write_manifest(items(), output, part_items=part_items, kind=kind)
     if unreadable_count > _MAX_NAMED:
         log.warning("%d recordings cannot be read now; the results of enhancing will say why", unreadable_count)
     return manifest

@@ -1,5 +1,6 @@
 """The list of an archive's recordings: parts of about a thousand lines, and an index that says what is in them."""
 
+import contextlib
 import hashlib
 import json
 import math
@@ -9,11 +10,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal, get_args
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from sottovoce.archive.stores import Store, open_store
-from sottovoce.errors import AudioError, DataError
+from sottovoce.errors import AudioError, ConfigError, DataError
+from sottovoce.extras import require
 from sottovoce.signal.audio import written_suffix
 
 INDEX_NAME = "index.json"
@@ -22,8 +24,11 @@ INDEX_NAME = "index.json"
 PART_ITEMS = 1000
 """Recordings of a part, if nothing else is asked for."""
 
+Kind = Literal["jsonl", "parquet"]
+"""Kinds of files of the parts of a manifest."""
+
 _FORMAT = "sottovoce-manifest-1"
-_PART_NAME = re.compile(r"part-\d{6,9}\.jsonl")
+_PART_NAME = re.compile(r"part-\d{6,9}\.(jsonl|parquet)")
 _MAX_INDEX_BYTES = 2**28
 _MAX_PART_BYTES = 2**30
 _MAX_CHARACTERS = 4096
@@ -186,16 +191,18 @@ class Manifest:
             raise DataError(
                 f"cannot read {path} ({error.strerror or error}): the index of its manifest lists it"
             ) from error
-        lines = content.splitlines()
         if hashlib.sha256(content).hexdigest() != part.sha256:
             raise DataError(
-                f"{path} is not what the index says: found {len(lines)} lines, expected {part.items}; it is cut, "
-                "or was edited since: make the manifest again"
+                f"{path} is not what the index says: found {len(content)} bytes with another SHA-256 than that of its "
+                f"{part.items} recordings; it is cut, or was edited since: make the manifest again"
             )
-        return [_item(line, f"{path}, line {number}") for number, line in enumerate(lines, 1)]
+        entries = _rows_of(content, path) if part.name.endswith(".parquet") else map(_parsed, content.splitlines())
+        return [_item(entry, f"{path}, line {number}") for number, entry in enumerate(entries, 1)]
 
 
-def write_manifest(items: Iterable[Item], place: Path | str, *, part_items: int = PART_ITEMS) -> Manifest:
+def write_manifest(
+    items: Iterable[Item], place: Path | str, *, part_items: int = PART_ITEMS, kind: Kind = "jsonl"
+) -> Manifest:
     """Write a manifest, which appears whole or not at all; one part at a time is in memory.
 
     In a store of objects, its parts are there before the index, which is written last.
@@ -204,23 +211,25 @@ def write_manifest(items: Iterable[Item], place: Path | str, *, part_items: int 
         items: Recordings, in the order in which they are listed.
         place: Folder to make, or an address such as `s3://bucket/manifest`.
         part_items: Recordings of each part, 1 or more.
+        kind: Kind of file of the parts: lines of JSON, or Parquet, which needs the extra `stores`.
 
     Returns:
         The manifest.
 
     Raises:
         ConfigError: The address is of no kind that is known.
-        DataError: The folder exists, or cannot be made, or there is no recording.
-        MissingExtraError: What reaches it is not installed.
+        DataError: The folder exists, or cannot be made, or there is no recording, or Parquet does not hold a name.
+        MissingExtraError: What reaches it, or writes its parts, is not installed.
         OSError: The disk takes no more.
     """
+    require_kind(kind)
     store = open_store(place)
     store.require_new(INDEX_NAME)
     remaining = iter(items)
     parts: list[Part] = []
     with store.renewed() as temporary:
         while batch := list(islice(remaining, part_items)):
-            parts.append(_write_part(temporary, f"part-{len(parts):06}.jsonl", batch))
+            parts.append(_write_part(temporary, f"part-{len(parts):06}.{kind}", batch))
         if not parts:
             raise DataError("found no recording, expected one to list at least")
         index = {"format": _FORMAT, "parts": [asdict(part) for part in parts]}
@@ -229,7 +238,10 @@ def write_manifest(items: Iterable[Item], place: Path | str, *, part_items: int 
 
 
 def _write_part(store: Store, name: str, batch: Sequence[Item]) -> Part:
-    content = "".join(f"{json.dumps(vars(item))}\n" for item in batch).encode()
+    if name.endswith(".parquet"):
+        content = _table_of(batch)
+    else:
+        content = "".join(f"{json.dumps(vars(item))}\n" for item in batch).encode()
     store.write(name, content)
     return Part(
         name,
@@ -238,6 +250,57 @@ def _write_part(store: Store, name: str, batch: Sequence[Item]) -> Part:
         sum(item.bytes or 0 for item in batch),
         hashlib.sha256(content).hexdigest(),
     )
+
+
+def require_kind(kind: str) -> None:
+    """Refuse a kind of parts that is none, or for which something is missing, before any work.
+
+    Args:
+        kind: As of `write_manifest`.
+
+    Raises:
+        ConfigError: There is no such kind.
+        MissingExtraError: What writes it is not installed.
+    """
+    if kind not in get_args(Kind):
+        raise ConfigError(f"found the kind {kind!r} of a manifest, expected {' or '.join(get_args(Kind))}")
+    if kind == "parquet":
+        require("stores", "A manifest of Parquet files", "pyarrow")
+
+
+def _table_of(batch: Sequence[Item]) -> bytes:
+    import pyarrow
+    from pyarrow.parquet import write_table
+
+    text, count, number = pyarrow.string(), pyarrow.int64(), pyarrow.float64()
+    schema = pyarrow.schema({"id": text, "uri": text, "bytes": count, "seconds": number, "hash": text})
+    output = pyarrow.BufferOutputStream()
+    try:
+        write_table(pyarrow.Table.from_pylist([vars(item) for item in batch], schema), output)
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"found the name {error.object!r}, which Parquet does not hold: rename it, or use jsonl"
+        ) from None
+    content: bytes = output.getvalue().to_pybytes()
+    return content
+
+
+def _rows_of(content: bytes, path: str) -> list[Any]:
+    require("stores", "A manifest of Parquet files", "pyarrow")
+    import pyarrow
+    from pyarrow.parquet import read_table
+
+    try:
+        rows: list[Any] = read_table(pyarrow.BufferReader(content)).to_pylist()
+    except (pyarrow.ArrowException, OSError) as error:
+        raise DataError(f"{path} is no Parquet file that can be read: make the manifest again") from error
+    return rows
+
+
+def _parsed(line: bytes) -> Any:
+    with contextlib.suppress(ValueError, RecursionError):
+        return json.loads(line)
+    return None
 
 
 def _part(entry: dict[str, Any]) -> Part:
@@ -249,12 +312,12 @@ def _part(entry: dict[str, Any]) -> Part:
     return part
 
 
-def _item(line: bytes, origin: str) -> Item:
+def _item(entry: Any, origin: str) -> Item:
     try:
-        item = Item(**json.loads(line))
-    except (ValueError, TypeError, RecursionError):
+        item = Item(**entry)
+    except TypeError:
         raise DataError(
-            f"{origin} is no recording: expected JSON with {', '.join(field.name for field in fields(Item))}"
+            f"{origin} is no recording: expected {', '.join(field.name for field in fields(Item))}"
         ) from None
     wrong = next((name for name, is_right in _checks(item) if not is_right), None)
     if wrong is not None:

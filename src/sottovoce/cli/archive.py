@@ -30,6 +30,7 @@ class Make:
         hash: Do not read every file to list its SHA-256: a change is then noticed by the size alone, and of recordings
             in stores and shards not even the length is looked at.
         part_items: Recordings of each part.
+        kind: Kind of file of the parts: lines of JSON, or Parquet.
         jobs: Number of processes that read the recordings.
     """
 
@@ -37,6 +38,7 @@ class Make:
     output: Output
     hash: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = True
     part_items: int = 1000
+    kind: Literal["jsonl", "parquet"] = "jsonl"
     jobs: int = os.cpu_count() or 1
 
     def run(self) -> int:
@@ -49,6 +51,7 @@ class Make:
                 self.output,
                 hashes=self.hash,
                 part_items=self.part_items,
+                kind=self.kind,
                 jobs=self.jobs,
                 on_progress=show,
             )
