@@ -191,12 +191,14 @@ class Manifest:
             raise DataError(
                 f"cannot read {path} ({error.strerror or error}): the index of its manifest lists it"
             ) from error
+        is_table = part.name.endswith(".parquet")
         if hashlib.sha256(content).hexdigest() != part.sha256:
+            found = "another SHA-256" if is_table else f"{len(content.splitlines())} lines, expected {part.items}"
             raise DataError(
-                f"{path} is not what the index says: found {len(content)} bytes with another SHA-256 than that of its "
-                f"{part.items} recordings; it is cut, or was edited since: make the manifest again"
+                f"{path} is not what the index says: found {found}; it is cut, or was edited since: make the manifest "
+                "again"
             )
-        entries = _rows_of(content, path) if part.name.endswith(".parquet") else map(_parsed, content.splitlines())
+        entries = _rows_of(content, path) if is_table else map(_parsed, content.splitlines())
         return [_item(entry, f"{path}, line {number}") for number, entry in enumerate(entries, 1)]
 
 
