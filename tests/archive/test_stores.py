@@ -189,6 +189,36 @@ def test_processes_that_are_killed_go_on_in_a_store(bucket, tmp_path, save, iden
         assert content == (calm / expected[key]["output"]).read_bytes()
 
 
+@pytest.mark.slow
+def test_a_server_that_refuses_every_third_request(bucket, recordings, tmp_path, identity, here, monkeypatch):
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication
+
+    answer = DomainDispatcherApplication.__call__
+    counts = {"all": 0, "refused": 0}
+    lock = threading.Lock()
+
+    def answer_or_refuse(app, environ, start_response):
+        with lock:
+            counts["all"] += 1
+            is_refused = counts["all"] % 3 == 0
+            counts["refused"] += is_refused
+        if not is_refused:
+            return answer(app, environ, start_response)
+        environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        start_response("503 Slow Down", [("Content-Length", "0")])
+        return [b""]
+
+    monkeypatch.setattr(DomainDispatcherApplication, "__call__", answer_or_refuse)
+    source = FsspecStore(f"{bucket}/in")
+    for path in recordings.glob("*.wav"):
+        source.write(path.name, path.read_bytes())
+    manifest = make_manifest([source.url], f"{bucket}/manifest")
+    summary = enhance_archive(manifest, f"{bucket}/out", identity)
+    assert (summary.enhanced, summary.failed) == (2, 0)
+    assert counts["refused"] > 5
+    assert {row["attempts"] for row in rows(summary.place)} == {1}
+
+
 class Flaky:
     """A store of which calls fail now and then."""
 
