@@ -355,6 +355,16 @@ def test_without_fsspec_the_extra_is_named(monkeypatch):
         open_store("memory://a")
 
 
+def test_without_the_package_of_a_store_it_is_named(monkeypatch):
+    def url_to_fs(url, **options):
+        raise ImportError("Please install gcsfs")
+
+    monkeypatch.setattr("fsspec.core.url_to_fs", url_to_fs)
+    stores._filesystem_at.cache_clear()
+    with pytest.raises(MissingExtraError, match=r"gs://a needs a package .* \(Please install gcsfs\): `pip install"):
+        open_store("gs://a/b")
+
+
 def test_places_with_nothing_in_them(memory, tmp_path):
     with pytest.raises(AudioError, match="found no recording at memory://box/in, expected"):
         make_manifest([memory.url], tmp_path / "manifest")

@@ -467,7 +467,9 @@ def _filesystem_at(url: str) -> Any:
     try:
         files, _ = url_to_fs(url, **options)
     except ImportError as error:
-        raise MissingExtraError(f"{url} needs a package that is not installed ({error})") from error
+        raise MissingExtraError(
+            f"{url} needs a package that is not installed ({error}): `pip install 'sottovoce[stores]'` has S3's"
+        ) from error
     except ValueError as error:
         raise ConfigError(f"found the address {url} ({error}), expected one such as s3://BUCKET/FOLDER") from error
     return files
