@@ -1,6 +1,7 @@
 """The whole command in a process of its own: many at once, an end by signals, and one that nobody asked for."""
 
 import contextlib
+import gc
 import json
 import os
 import re
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from sottovoce.cli.serve import serve
 from sottovoce.errors import ConfigError
 from sottovoce.service.client import Client
 from sottovoce.service.server import Service, _listen
@@ -191,3 +193,19 @@ def test_answers_are_not_held_back_until_those_before_are_confirmed(tmp_path):
         listener.accept()[0] as connection,
     ):
         assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_what_was_loaded_is_not_searched_for_garbage(monkeypatch, tmp_path):
+    """That would take 50 ms every now and then, in which no live sound is passed on."""
+    frozen = []
+
+    def run(service):
+        with service._listener:
+            frozen.append(gc.get_freeze_count())
+
+    monkeypatch.setattr(Service, "run", run)
+    try:
+        serve(settings=ServiceSettings(port=0, folder=tmp_path / "state"))
+    finally:
+        gc.unfreeze()
+    assert frozen[0] > 10_000

@@ -1,6 +1,7 @@
 """Processes for live streams: shared by streams, replaced when one ends, gone with the service."""
 
 import asyncio
+import contextlib
 import os
 import signal
 
@@ -9,9 +10,10 @@ import pytest
 
 from sottovoce.engine.enhancer import Enhancer, Stream
 from sottovoce.engine.options import EnhanceOptions
+from sottovoce.service import stream_workers
 from sottovoce.service.errors import ServiceError
 from sottovoce.service.stream_work import StreamOrder, _LocalStreams
-from sottovoce.service.stream_workers import StreamWorkers
+from sottovoce.service.stream_workers import StreamWorkers, _Worker
 from sottovoce.signal.pcm import PcmFormat
 
 SOUND = np.full(1600, 0.5, "<f4").tobytes()
@@ -34,20 +36,52 @@ def run(scenario, count=2):
     asyncio.run(whole())
 
 
-def test_streams_are_spread_and_independent(identity):
+def test_streams_are_independent(identity):
+    async def scenario(workers):
+        async with workers.open(identity, order()) as first, workers.open(identity, order(mix=0.5)) as second:
+            assert first._worker is second._worker
+            await first.push(SOUND)
+            outputs = [await second.push(SOUND) + await second.flush()]
+            assert len(outputs[0]) == len(SOUND)
+            async with workers.open(identity, order(mix=0.5)) as third:
+                assert await third.push(SOUND) + await third.flush() == outputs[0]
+                assert await second.push(SOUND) + await second.flush() == outputs[0]
+        assert [worker.load for worker in workers._workers] == [0]
+
+    run(scenario)
+
+
+def test_a_process_is_filled_before_the_next_one(identity, monkeypatch):
+    """Channels and resampling count. When all are full, the one that has least to do gets the stream."""
+    monkeypatch.setattr(stream_workers, "_FULL", 4.5)
+    prepare = _Worker.prepare
+
+    async def measured_as_one(worker, enhancer, order):
+        await prepare(worker, enhancer, order)
+        worker._models[order.model] = enhancer, 1.0
+        return worker.load_of(order)
+
+    monkeypatch.setattr(_Worker, "prepare", measured_as_one)
+
+    async def scenario(workers):
+        async with contextlib.AsyncExitStack() as stack:
+            placed = []
+            for channels, rate in ((1, 16_000), (1, 16_000), (3, 16_000), (1, 48_000), (6, 16_000), (1, 16_000)):
+                stream = workers.open(identity, order(channels)._replace(rate=rate))
+                placed.append((await stack.enter_async_context(stream))._worker)
+            first, second = workers._workers
+            assert placed == [first, first, second, first, second, first]
+            assert [worker.load for worker in workers._workers] == [5, 9]
+
+    run(scenario)
+
+
+def test_what_a_stream_takes_is_measured(identity):
     async def scenario(workers):
         async with workers.open(identity, order()) as first, workers.open(identity, order()) as second:
-            assert first._worker is not second._worker
-            async with workers.open(identity, order(mix=0.5)) as third:
-                assert third._worker in (first._worker, second._worker)
-                await first.push(SOUND)
-                outputs = [await stream.push(SOUND) + await stream.flush() for stream in (second, third)]
-                assert [len(output) for output in outputs] == [len(SOUND)] * 2
-                again = await second.push(SOUND) + await second.flush()
-                assert again == outputs[0]
-        async with workers.open(identity, order(channels=3)) as wide, workers.open(identity, order()) as narrow:
-            assert wide._worker is not narrow._worker
-        assert [worker.channels for worker in workers._workers] == [0, 0]
+            assert 0 < first.load < 1
+            assert second.load == first.load
+            assert first._worker.load == 2 * first.load
 
     run(scenario)
 
@@ -124,8 +158,9 @@ def test_a_turn_is_one_call_for_all_that_have_sound(enhancers, monkeypatch):
     streams.take(0, "load", ("live", enhancers["live"]))
     for number in range(3):
         streams.take(number, "begin", StreamOrder("live", 16_000, 1, "f32le", EnhanceOptions()))
-    assert [number for number, _ in streams.work()] == [0, 1, 2]
+    assert [number for number, _ in streams.work()] == [0, 0, 1, 2]
     assert not streams.is_working
+    sizes.clear()  # of what was measured when the model was loaded
     for number, milliseconds in enumerate((100, 10)):
         streams.take(number, "push", bytes(4 * 16 * milliseconds))
     assert streams.is_working

@@ -21,10 +21,19 @@ _PROGRAM = "import sys; sys.path[:] = {path!r}; from sottovoce.service.stream_wo
 _END_SECONDS = 2.0
 # Models that a process keeps; those of open streams stay in any case.
 _MAX_MODELS = 16
+# A process that takes so much of a core gets no more streams, while there may be another one.
+_FULL = 0.5
+# Streams at another rate than their model's take so many times as much.
+_RESAMPLED_COST = 2.0
+# Of streams and other messages.
+_numbers = itertools.count()
 
 
 class StreamWorkers:
-    """Processes that share the streams; each is started when it is needed.
+    """Processes that share the streams, each of which stays in one.
+
+    The more streams go through the network at once, the less each of them costs, and the less often processes take the
+    cores from one another. So a process is filled before the next one gets any.
 
     Args:
         count: The most processes.
@@ -33,11 +42,11 @@ class StreamWorkers:
     def __init__(self, count: int) -> None:
         self._count = count
         self._workers: list[_Worker] = []
-        self._starting = asyncio.Lock()
+        self._placing = asyncio.Lock()
 
     @contextlib.asynccontextmanager
     async def open(self, enhancer: Enhancer, order: StreamOrder) -> "AsyncIterator[RemoteStream]":
-        """Begin a stream in the process that has the fewest channels.
+        """Begin a stream in the first process that has time for it, or else in the one that has least to do.
 
         Args:
             enhancer: The engine.
@@ -49,28 +58,34 @@ class StreamWorkers:
         Raises:
             ServiceError: The process does not start, or ends.
         """
-        worker = await self._least_busy()
-        worker.channels += order.channels
-        stream = RemoteStream(worker)
+        async with self._placing:
+            worker = await self._with_time_for(order)
+            stream = RemoteStream(worker, await worker.prepare(enhancer, order))
+            worker.streams.add(stream)
         try:
-            await stream.begin(enhancer, order)
+            await stream.begin(order)
             yield stream
         finally:
-            worker.channels -= order.channels
+            worker.streams.remove(stream)
             stream.end()
 
     async def stop(self) -> None:
         """End the processes."""
-        async with self._starting:
+        async with self._placing:
             await asyncio.gather(*(worker.stop() for worker in self._workers))
             self._workers = []
 
-    async def _least_busy(self) -> "_Worker":
-        async with self._starting:
-            self._workers = [worker for worker in self._workers if worker.is_running]
-            if len(self._workers) < self._count and all(worker.channels for worker in self._workers):
-                self._workers.append(await _Worker.started())
-            return min(self._workers, key=lambda worker: worker.channels)
+    async def _with_time_for(self, order: StreamOrder) -> "_Worker":
+        self._workers = [worker for worker in self._workers if worker.is_running]
+        load = max((worker.load_of(order) for worker in self._workers), default=0.0)
+        for worker in self._workers:
+            # A stream that is too much for any process gets one of its own.
+            if not worker.streams or worker.load + load <= _FULL:
+                return worker
+        if len(self._workers) < self._count:
+            self._workers.append(await _Worker.started())
+            return self._workers[-1]
+        return min(self._workers, key=lambda worker: worker.load)
 
 
 class RemoteStream:
@@ -78,21 +93,21 @@ class RemoteStream:
 
     Args:
         worker: The process.
+        load: What the stream takes of a core, about.
 
     Attributes:
+        load: The same.
         latency_seconds: Algorithmic latency, as of the engine's stream.
     """
 
-    _numbers = itertools.count()
-
-    def __init__(self, worker: "_Worker") -> None:
+    def __init__(self, worker: "_Worker", load: float) -> None:
+        self.load = load
         self.latency_seconds = 0.0
         self._worker = worker
-        self._number = next(self._numbers)
+        self._number = next(_numbers)
 
-    async def begin(self, enhancer: Enhancer, order: StreamOrder) -> None:
-        """Make the stream."""
-        self._worker.load(self._number, order.model, enhancer)
+    async def begin(self, order: StreamOrder) -> None:
+        """Make the stream; the process has its model."""
         self.latency_seconds = await self._worker.ask(self._number, "begin", order)
 
     async def push(self, samples: bytes) -> bytes:
@@ -125,11 +140,16 @@ class RemoteStream:
 
 
 class _Worker(asyncio.SubprocessProtocol):
-    """One process, seen from here."""
+    """One process, seen from here.
+
+    Attributes:
+        streams: Those that it works on.
+    """
 
     def __init__(self) -> None:
-        self.channels = 0
-        self._enhancers: OrderedDict[str, Enhancer] = OrderedDict()
+        self.streams: set[RemoteStream] = set()
+        # What the process has: models by their names, and what a channel takes of a core with each.
+        self._models: OrderedDict[str, tuple[Enhancer, float]] = OrderedDict()
         self._received = bytearray()
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._exited = asyncio.get_running_loop().create_future()
@@ -150,14 +170,31 @@ class _Worker(asyncio.SubprocessProtocol):
     def is_running(self) -> bool:
         return not self._exited.done()
 
-    def load(self, number: int, name: str, enhancer: Enhancer) -> None:
-        """Send a model, unless the process has it; it keeps those that were used last."""
-        if self._enhancers.get(name) is not enhancer:
-            self._enhancers[name] = enhancer
-            self.tell(number, "load", (name, enhancer))
-        self._enhancers.move_to_end(name)
-        if len(self._enhancers) > _MAX_MODELS:
-            self.tell(number, "unload", self._enhancers.popitem(last=False)[0])
+    @property
+    def load(self) -> float:
+        """What its streams take of a core, about."""
+        return sum(stream.load for stream in self.streams)
+
+    def load_of(self, order: StreamOrder) -> float:
+        """Say what a stream takes of a core, about; nothing if its model was not measured here."""
+        if order.model not in self._models:
+            return 0.0
+        enhancer, load = self._models[order.model]
+        is_resampled = order.rate != enhancer.model.metadata.sample_rate
+        return load * order.channels * (_RESAMPLED_COST if is_resampled else 1.0)
+
+    async def prepare(self, enhancer: Enhancer, order: StreamOrder) -> float:
+        """Send the model of a stream, unless the process has it, and say what the stream takes of a core.
+
+        The process keeps the models that were used last.
+        """
+        name = order.model
+        if name not in self._models or self._models[name][0] is not enhancer:
+            self._models[name] = enhancer, await self.ask(next(_numbers), "load", (name, enhancer))
+        self._models.move_to_end(name)
+        if len(self._models) > _MAX_MODELS:
+            self.tell(0, "unload", self._models.popitem(last=False)[0])
+        return self.load_of(order)
 
     def tell(self, number: int, kind: str, content: object) -> None:
         # Each stream waits for its answer before it says more, which bounds what lies here.
