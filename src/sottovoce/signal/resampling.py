@@ -192,16 +192,25 @@ class PolyphaseResampler:
         """Compute the outputs from `start` to `stop`, and forget the samples that no later one needs."""
         length = self._filters.shape[1]
         first = start * self._down // self._up
-        position = np.arange(stop - start, dtype=np.int64) * self._down + start * self._down - first * self._up
         windows = sliding_windows(self._waiting.waiting(), length)
-        phase = position % self._up
-        if self._up <= _MAX_PHASES:
-            filters = self._filters[phase]
+        # From or to a multiple of the rate, such as between 16 and 48 kHz, no output needs a copy of inputs of its own.
+        resampled: Float32Array
+        if self._up == 1:
+            resampled = np.einsum("ckt,t->ck", windows[:, :: self._down][:, : stop - start], self._filters[0])
+        elif self._down == 1:
+            places = np.ascontiguousarray(windows[:, : (stop - 1) // self._up - first + 1])
+            at = start - first * self._up
+            resampled = (places @ self._filters.T).reshape(self._channels, -1)[:, at : at + stop - start]
         else:
-            whole, rest = np.divmod(phase * _MAX_PHASES, self._up)
-            share = (rest / self._up).astype(np.float32)[:, np.newaxis]
-            filters = (1 - share) * self._filters[whole] + share * self._filters[whole + 1]
-        resampled: Float32Array = np.einsum("ckt,kt->ck", windows[:, position // self._up], filters)
+            position = np.arange(stop - start, dtype=np.int64) * self._down + start * self._down - first * self._up
+            phase = position % self._up
+            if self._up <= _MAX_PHASES:
+                filters = self._filters[phase]
+            else:
+                whole, rest = np.divmod(phase * _MAX_PHASES, self._up)
+                share = (rest / self._up).astype(np.float32)[:, np.newaxis]
+                filters = (1 - share) * self._filters[whole] + share * self._filters[whole + 1]
+            resampled = np.einsum("ckt,kt->ck", windows[:, position // self._up], filters)
         self._given = stop
         self._waiting.take(stop * self._down // self._up - first)
         return resampled
