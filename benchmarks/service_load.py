@@ -2,6 +2,7 @@
 
     python benchmarks/service_load.py
     python benchmarks/service_load.py streams uploads
+    python benchmarks/service_load.py streams --cases 1 3
 
 Service and clients are processes of one machine, so the clients take their share of its cores. What a part has measured
 is kept in benchmarks/results/service_load.json, and the page is put together of all of them.
@@ -146,8 +147,14 @@ def cpu_seconds(pid: int) -> dict[int, float]:
     return found
 
 
+def busy_seconds() -> float:
+    """Return the processor time so far of everything on this machine."""
+    user, nice, system, _, _, *interrupts = map(int, Path("/proc/stat").read_text().split()[1:9])
+    return (user + nice + system + sum(interrupts)) / os.sysconf("SC_CLK_TCK")
+
+
 class Usage:
-    """Processor time from now on, of this process and of those of a service.
+    """Processor time from now on, of this process, of those of a service, and of all others.
 
     Args:
         pid: The service's first process.
@@ -156,16 +163,19 @@ class Usage:
     def __init__(self, pid: int) -> None:
         self._pid = pid
         self._began, self._own, self._service = time.perf_counter(), time.process_time(), cpu_seconds(pid)
+        self._busy = busy_seconds()
 
     def cores(self) -> dict[str, float]:
-        """Return what was taken per second: by the clients here, the service's first process, and its others."""
+        """Return what was taken per second: by the clients here, the service's first process, its others, the rest."""
         seconds = time.perf_counter() - self._began
         taken = {pid: (cpu - self._service.get(pid, 0.0)) / seconds for pid, cpu in cpu_seconds(self._pid).items()}
-        return {
+        cores = {
             "client_cores": (time.process_time() - self._own) / seconds,
             "server_cores": taken.pop(self._pid),
             "worker_cores": sum(taken.values()),
         }
+        rest = (busy_seconds() - self._busy) / seconds - sum(cores.values())
+        return {**cores, "rest_cores": max(0.0, rest)}
 
 
 class LiveClient:
@@ -325,12 +335,15 @@ def in_process(function: Callable[..., Any], *arguments: object) -> Any:
 
 
 def measure_streams(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Live streams in real time."""
-    rows = []
-    for model, rate, samples in STREAM_CASES:
+    """Live streams in real time; cases that are not measured stay as they were."""
+    kept = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {}
+    rows = kept.get("streams", {"rows": []})["rows"] if arguments.cases else []
+    for number in arguments.cases or range(1, 1 + len(STREAM_CASES)):
+        model, rate, samples = case = STREAM_CASES[number - 1]
+        rows = [row for row in rows if (row["model"], row["rate"], row["samples"]) != case]
         engine = in_process(engine_share, model, rate, samples)
         with tempfile.TemporaryDirectory() as folder, Service(Path(folder)) as service:
-            found = in_process(talk, service.address, service.pid, (model, rate, samples), arguments.seconds)
+            found = in_process(talk, service.address, service.pid, case, arguments.seconds)
         answer_ms = 1000 * np.array(found["answers"])
         rows.append(
             {
@@ -346,6 +359,7 @@ def measure_streams(arguments: argparse.Namespace) -> dict[str, Any]:
             }
         )
         print(json.dumps(rows[-1]), flush=True)
+    rows.sort(key=lambda row: STREAM_CASES.index((row["model"], row["rate"], row["samples"])))
     return {"seconds": arguments.seconds, "rows": rows}
 
 
@@ -362,11 +376,12 @@ def streams_page(found: dict[str, Any]) -> list[str]:
                 *(row["model"], f"{row['rate']}", f"{deadline:g}"),
                 *(f"{row['engine_share']:.4f}", f"{share:.4f}", f"{1 / share:.0f}"),
                 *(f"{row['server_cores']:.2f}", f"{row['worker_cores']:.2f}", f"{row['client_cores']:.2f}"),
+                f"{row['rest_cores']:.2f}",
                 *(f"{p50:.1f}", f"{p99:.1f}", f"{p999:.1f}", f"{row['missing']}", is_kept),
             ]
         )
     header = ["model", "at (Hz)", "block (ms)", "floor", "service", "streams per core"]
-    header += ["cores: server", "its processes", "clients"]
+    header += ["cores: server", "its processes", "clients", "all else"]
     header += ["median (ms)", "99 % (ms)", "99.9 % (ms)", "missing", "99 % within a block"]
     return [
         f"## {STREAMS} live streams in real time",
@@ -376,7 +391,7 @@ def streams_page(found: dict[str, Any]) -> list[str]:
         f"the engine in one process that does nothing else, with all {STREAMS} streams in each call of the network, "
         "and of all processes of the service together. Cores are processor time per second of all streams: of the "
         "process that receives and sends, of those that enhance, and of the clients, which share the machine with "
-        "them.",
+        "them, and of all else that ran on it meanwhile.",
         table(header, rows),
     ]
 
@@ -623,6 +638,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", help=f"any of {', '.join(PARTS)} (default: all)")
     parser.add_argument("--seconds", type=float, default=STREAM_SECONDS, help="length of every stream")
+    parser.add_argument(
+        "--cases", type=int, nargs="+", help="numbers of the rows of live streams, from 1 (default: all)"
+    )
     parser.add_argument("--minutes", type=float, default=MEMORY_MINUTES, help="for how long memory is watched")
     arguments = parser.parse_args()
     if unknown := set(arguments.parts) - set(PARTS):

@@ -24,7 +24,7 @@ _MAX_MODELS = 16
 # A process that takes so much of a core gets no more streams, while there may be another one.
 _FULL = 0.5
 # Streams at another rate than their model's take so many times as much.
-_RESAMPLED_COST = 2.0
+_RESAMPLED_COST = 2.25
 # Of streams and other messages.
 _numbers = itertools.count()
 

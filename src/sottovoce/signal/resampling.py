@@ -149,6 +149,8 @@ class PolyphaseResampler:
         taps: int = self._filters.shape[1]
         self._ahead = taps // 2
         self._outputs = max(1, min(_OUTPUTS, _PRODUCTS // (taps * channels)))
+        if self._down == 1:  # all outputs behind an input are computed from the same ones
+            self._outputs *= self._up
         self.latency_seconds = self._ahead / source_rate
         self._waiting = SampleQueue(channels)
         self._waiting.append(np.zeros((channels, self._ahead - 1), np.float32))
