@@ -54,6 +54,7 @@ def test_streams_are_independent(identity):
 def test_a_process_is_filled_before_the_next_one(identity, monkeypatch):
     """Channels and resampling count. When all are full, the one that has least to do gets the stream."""
     monkeypatch.setattr(stream_workers, "_FULL", 4.5)
+    monkeypatch.setattr(stream_workers, "_RESAMPLED_COST", 2.0)
     prepare = _Worker.prepare
 
     async def measured_as_one(worker, enhancer, order):
