@@ -6,20 +6,27 @@ import numpy as np
 import pytest
 
 import sottovoce
-from sottovoce.config import find_settings, load_settings
+from sottovoce.config import changed, find_settings, load_settings
 from sottovoce.metrics.intrusive import si_sdr
 from sottovoce.models.export import Provenance
 from sottovoce.signal.audio import find_audio, read
 from sottovoce.training.run import train
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "unpaired"
-STEPS = {"speech_steps": 20, "joint_steps": 60, "check_every": 60}  # 0.9 dB
+# It gains 1.1 dB, with half the clips and a quarter of the rooms of the example.
+SHORT = {
+    "training": {
+        "speech_steps": 20,
+        "joint_steps": 60,
+        "check_every": 60,
+        "data": {"speech_clips": 4, "simulated_clips": 4, "simulation": {"room": {"count": 4}}},
+    }
+}
 
 
 @pytest.mark.slow
 def test_the_example_helps_outside_its_training(tmp_path):
-    settings = load_settings(find_settings("example"))
-    settings = settings.model_copy(update={"training": settings.training.model_copy(update=STEPS)})
+    settings = changed(load_settings(find_settings("example")), SHORT, "a test")
     model = train(
         EXAMPLES / "speech", EXAMPLES / "mixtures", tmp_path / "run", settings, Provenance("none", (), "make test")
     )
