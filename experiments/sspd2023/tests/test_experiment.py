@@ -150,7 +150,8 @@ def test_own_corpora_and_a_silent_noise_file(tmp_path, monkeypatch, capsys):
     assert (studies, output) == ({"poster": "study"}, tmp_path / "out")
     assert [result.system for result in unprocessed] == ["unprocessed"] * 2
     assert "phase.md" in printed.out
-    assert notes
+    assert notes[0] == "2 test mixtures of 1.25 s per condition, at -5, 0, 5 dB in turn; seed 1."
+    assert "row `joint` was not trained" in notes[-1]
 
 
 @pytest.mark.parametrize(

@@ -204,7 +204,8 @@ def conduct(experiment: Experiment, output: Path, *, jobs: int = 1, on_progress:
                 each, joint.get(name), output / "phase" / name, jobs=jobs, on_progress=on_progress
             )
         unprocessed = [result for result in outcome.results if result.system == UNPROCESSED]
-        return dataclasses.replace(written, files=[*written.files, *page.write(studies, unprocessed, notes, output)])
+        about = _phase_notes(experiment, protocols, with_joint=bool(joint))
+        return dataclasses.replace(written, files=[*written.files, *page.write(studies, unprocessed, about, output)])
 
 
 @contextlib.contextmanager
@@ -317,11 +318,7 @@ def _notes(
         f"Seeds of the trainings: {', '.join(map(str, experiment.seeds))}; of ablations and ceilings: "
         f"{experiment.seeds[0]}.",
     ]
-    for each in protocols:
-        notes.append(
-            f"`{each.condition.name}`: {each.condition.description} The test has {each.test_speakers} speakers and "
-            f"{each.test_noise_kinds} kinds of noise."
-        )
+    notes += _conditions(protocols)
     from sspd2023.training import stage_steps
 
     budgets: dict[str, list[str]] = {}
@@ -336,6 +333,26 @@ def _notes(
     if experiment.clips:
         notes.append("Scaled down for a quick look: the scores mean nothing.")
     return notes
+
+
+def _phase_notes(experiment: Experiment, protocols: Sequence[Protocol], *, with_joint: bool) -> list[str]:
+    counts = experiment.counts
+    notes = [
+        f"{counts.test_mixtures} test mixtures of {counts.test_seconds:g} s per condition, at "
+        f"{', '.join(f'{snr_db:g}' for snr_db in counts.snr_db)} dB in turn; seed {experiment.protocol_seed}.",
+        *_conditions(protocols),
+    ]
+    if not with_joint:
+        notes.append("The decoders of the poster's system are left out: the row `joint` was not trained.")
+    return notes
+
+
+def _conditions(protocols: Sequence[Protocol]) -> list[str]:
+    return [
+        f"`{each.condition.name}`: {each.condition.description} The test has {each.test_speakers} speakers and "
+        f"{each.test_noise_kinds} kinds of noise."
+        for each in protocols
+    ]
 
 
 def _write(

@@ -146,6 +146,6 @@ def test_the_page_has_what_was_measured(protocol, checkpoint, tmp_path, monkeypa
     assert [axis.get_ylabel() for axis in scores.axes[::columns]] == ["PESQ wb", "PESQ nb", "ESTOI", "SI-SDR in dB"]
     assert [axis.get_ylabel() for axis in errors.axes[:3]] == [
         "phase error in degrees",
-        "error of the advance per frame in degrees",
+        "error of the advance in degrees",
         "inconsistency in dB",
     ]

@@ -21,9 +21,12 @@ _SCORED = ("pesq_wb", "pesq_nb", "estoi", "si_sdr_db")
 _DRAWN = (CLEAN, BUNDLED)
 """Amplitudes whose curves are drawn."""
 
+_SI_SDR_LIMITS_DB = (-40.0, 15.0)
+"""Clean speech itself has more, as far as rounding lets it."""
+
 _PANELS = {
     "phase_degrees": "phase error in degrees",
-    "advance_degrees": "error of the advance per frame in degrees",
+    "advance_degrees": "error of the advance in degrees",
     "inconsistency_db": "inconsistency in dB",
 }
 # Colour, line and mark: also distinct in grey print.
@@ -79,6 +82,8 @@ def score_panels(summary: Summary, condition: str) -> "Figure":
                 )
                 unprocessed = summary.mean(condition, UNPROCESSED, measure, snr_db).value
                 axis.axhline(unprocessed, color=colour, linewidth=0.9, linestyle="--", zorder=1)
+            if measure == "si_sdr_db":
+                axis.set_ylim(_SI_SDR_LIMITS_DB)
             axis.grid(axis="y", color=GRID)
             tidy(axis)
         grid[0, column].set_title(AMPLITUDES[amplitude], fontsize=9, color=INK)
@@ -119,8 +124,10 @@ def curve_panels(curves: Mapping[tuple[str, str], Sequence[Curves]]) -> "Figure"
     for row, amplitude in zip(grid, _DRAWN, strict=True):
         for axis, (measure, label) in zip(row, _PANELS.items(), strict=True):
             for phase in PHASES:
-                if (amplitude, phase) not in curves or (measure, phase) == ("inconsistency_db", amplitude):
-                    continue  # the spectrum of a signal has no inconsistency but rounding errors
+                # True phases have no error, and the spectrum of a signal no inconsistency, but rounding.
+                exact = phase == CLEAN and (amplitude == CLEAN or measure != "inconsistency_db")
+                if (amplitude, phase) not in curves or exact:
+                    continue
                 means = class_means(curves[amplitude, phase], measure)
                 colour, line, mark = _STYLES[phase]
                 shown[PHASES[phase]] = axis.errorbar(

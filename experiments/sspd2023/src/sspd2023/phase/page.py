@@ -24,15 +24,15 @@ amplitude and in phase; the mixture's phase is that of the noisy, reverberant re
   one from the amplitude alone; by 50 iterations of Griffin-Lim, which begin at the mixture's; D_P's, which corrects the
   mixture's, from the latent of the mixture or of the clean speech, which only an oracle has; the true one.
 
-Intervals are 95 % confidence intervals (Student's t) over mixtures. PESQ as MOS-LQO, wide band (wb) and narrow band
-(nb)."""
+The clean amplitude with the true phase is the clean speech: its SI-SDR is what rounding leaves. Intervals are 95 %
+confidence intervals (Student's t) over mixtures. PESQ as MOS-LQO, wide band (wb) and narrow band (nb)."""
 
 _CURVES = """\
 Bins of speech within 50 dB of its loudest, by their local ratio |S|² / |Y - S|² of clean speech S and mixture Y, in
 classes of 5 dB; the outermost hold all beyond. *Phase error* is the mean absolute difference from the true phase
-(90° is chance). *Advance* is the same of the phase's change from one frame to the next: an offset that stays is no
-error there. *Inconsistency* is the energy of Ŝ − STFT(iSTFT(Ŝ)), relative to that of Ŝ: 0 (−∞ dB) for the spectrum
-of a signal."""
+(90° is chance; a mixture that opposes the speech is far from it, so that errors above 90° gather below 0 dB).
+*Advance* is the phase's change from one frame to the next: an offset that stays is no error there. *Inconsistency*
+is the energy of Ŝ − STFT(iSTFT(Ŝ)), relative to that of Ŝ: 0 (−∞ dB) for the spectrum of a signal."""
 
 _COMPARED = ("pesq_wb", "estoi")
 _TABLE_CLASSES_DB = (-20, -10, 0, 10, 20)
