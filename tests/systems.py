@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 import soundfile as sf
@@ -128,3 +129,10 @@ def traced_once(folder):
         patch.setattr(export, "_trace", kept)
         patch.setattr(torch.onnx, "export", functools.partial(unmeasured, torch.onnx.export))
         yield
+
+
+def without_warm_up(enhancer, waveform, rate=16000, **options):
+    """What a stream gives that does not know the beginning before; `(samples,)` or `(channels, samples)`."""
+    signal = np.atleast_2d(waveform)
+    stream = enhancer.stream(rate, len(signal), **options)
+    return np.concatenate([stream.push(signal), stream.flush()], axis=1).reshape(waveform.shape)

@@ -21,7 +21,7 @@ from sottovoce.engine.model import Model
 from sottovoce.weights import MODELS
 
 from .conftest import build_identity_model
-from .systems import speech
+from .systems import speech, without_warm_up
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "examples" / "onnx"
@@ -49,7 +49,7 @@ def recording(tmp_path):
 def differences(model, recording, enhanced):
     """Steps of 16 bits between what a program and the command wrote."""
     samples, _ = sf.read(recording, dtype="float32", always_2d=True)
-    expected = sottovoce.load(model).enhance(np.ascontiguousarray(samples.T), RATE)
+    expected = without_warm_up(sottovoce.load(model), np.ascontiguousarray(samples.T))
     assert np.abs(expected).max() > 0.01
     info = sf.info(enhanced)
     assert (info.samplerate, info.subtype, info.format) == (RATE, "PCM_16", "WAV")
@@ -84,7 +84,7 @@ def test_numpy_follows_the_settings_in_the_file(tmp_path, program, framing, samp
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     settings = json.loads(session.get_modelmeta().custom_metadata_map["sottovoce"])
     signal = np.random.default_rng(0).uniform(-0.5, 0.5, (2, samples)).astype(np.float32)
-    expected = Enhancer(Model.load(path)).enhance(signal, RATE)
+    expected = without_warm_up(Enhancer(Model.load(path)), signal)
     np.testing.assert_allclose(program.enhance(session, settings, signal), expected, atol=1e-6)
 
 

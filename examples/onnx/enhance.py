@@ -2,7 +2,7 @@
 
     python enhance.py default.onnx noisy.wav enhanced.wav
 
-It goes frame by frame, as a live program does, and gives what `sottovoce enhance` gives: see ../../docs/onnx.md.
+It goes frame by frame, as a live program does, and gives what `sottovoce enhance - -o -` gives: see ../../docs/onnx.md.
 """
 
 import json

@@ -182,7 +182,6 @@ def test_bad_input_gets_one_sentence(command, content, words):
         (["a.wav", "-o", "-", "--raw", "s16le", "--channels", "1"], "--rate or --channels"),
         (["a.wav", "-o", "b.wav", "--raw", "s16le"], "for a pipe"),
         (["-", "-o", "-", "--resume"], "--resume"),
-        (["-", "-o", "-", "--two-pass"], "--two-pass"),
         (["-", "-o", "-", "--raw", "s16le", "--rate", "0"], "found rate 0 Hz"),
     ],
 )

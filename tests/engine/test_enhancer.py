@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import sottovoce
-from sottovoce.engine.enhancer import Enhancer, advance
+from sottovoce.engine.enhancer import WARM_UP_SECONDS, Enhancer, advance
 from sottovoce.engine.frames import FrameStream
 from sottovoce.engine.graph import float_constants
 from sottovoce.engine.model import Model
@@ -25,7 +25,7 @@ from sottovoce.signal.resampling import PolyphaseResampler, Resampler, resample
 from sottovoce.weights import MODELS
 
 from ..conftest import build_identity_model
-from ..systems import EXAMPLES, SMALL_SYSTEMS, build, small_settings, speech
+from ..systems import EXAMPLES, SMALL_SYSTEMS, build, small_settings, speech, without_warm_up
 
 RATES = [8000, 11025, 16000, 44100, 48000]
 HIGH_RATES = [22050, 32000, 44100, 48000, 96000]
@@ -65,8 +65,13 @@ def noise(*shape, seed=0):
 
 
 def streamed(enhancer, waveform, rate, sizes, **options):
-    """Push a signal in blocks of the given sizes, again and again, and join what comes out."""
+    """Push a signal in blocks of the given sizes, again and again, and join what comes out.
+
+    Its beginning is known before, as that of a whole signal is, but for live use.
+    """
     stream = enhancer.stream(rate, waveform.shape[0], **options)
+    if not options.get("live"):
+        stream.reset([waveform[:, : round(WARM_UP_SECONDS * rate)]])
     pieces, start = [], 0
     while start < waveform.shape[1]:
         for size in sizes:
@@ -178,6 +183,8 @@ def test_streams_are_independent(small):
     # One enhancer serves many signals at once.
     first, second = noise(1, 2000), noise(1, 2000, seed=1)
     one, two = small.stream(16000), small.stream(16000)
+    one.reset([first])
+    two.reset([second])
     pieces = [[], []]
     for start in range(0, 2000, 500):
         pieces[0].append(one.push(first[:, start : start + 500]))
@@ -422,7 +429,7 @@ def test_reset_is_as_new(small, rate, options):
     stream.push(noise(2, 5000, seed=3))
     stream.reset()
     waveform = noise(2, 4001)
-    expected = streamed(small, waveform, rate, [4001], **options)
+    expected = without_warm_up(small, waveform, rate, **options)
     for _ in range(2):
         np.testing.assert_array_equal(np.concatenate([stream.push(waveform), stream.flush()], axis=1), expected)
         stream.reset()
@@ -489,6 +496,7 @@ def test_empty_blocks_change_nothing(small):
     stream = small.stream(44100, 2)
     empty = np.zeros((2, 0), np.float32)
     waveform = noise(2, 9000)
+    stream.reset([empty, waveform, empty])
     pieces = [stream.push(empty)]
     for start in range(0, 9000, 1000):
         pieces += [stream.push(waveform[:, start : start + 1000]), stream.push(empty)]
@@ -546,8 +554,8 @@ class TestFullBand:
         _, gains = frames.push(below, last=True)
         assert np.ptp(gains) > 0.2
         gains = np.interp(np.arange(96000) / 3, np.arange(32000), gains[0])
-        expected = up(enhancer.enhance(below, 16000)) + gains * (waveform - up(below))
-        np.testing.assert_allclose(streamed(enhancer, waveform, 48000, [480], live=live), expected, atol=1e-4)
+        expected = up(without_warm_up(enhancer, below)) + gains * (waveform - up(below))
+        np.testing.assert_allclose(without_warm_up(enhancer, waveform, 48000, live=live), expected, atol=1e-4)
 
     @pytest.mark.parametrize("live", [False, True])
     def test_off_takes_the_band_away(self, late, live):
@@ -726,40 +734,65 @@ def live():
     return sottovoce.load("live")
 
 
-class TestTwoPasses:
+class TestWarmUp:
     """A signal begins with what the network remembers of its first seconds."""
 
-    def test_the_second_pass_begins_in_the_state_of_the_first(self, live, monkeypatch):
+    def test_the_signal_begins_in_the_state_after_its_beginning(self, live, monkeypatch):
         stft, rate = live.stft, live.model.metadata.sample_rate
-        monkeypatch.setattr("sottovoce.engine.enhancer.PROMPT_SECONDS", 0.5)
+        monkeypatch.setattr("sottovoce.engine.enhancer.WARM_UP_SECONDS", 0.5)
         sound = noise(1, rate + 7)
-        given = live.enhance(sound, rate, two_pass=True)
+        given = live.enhance(sound, rate)
         _, past = live.model.run(spectra_of(sound[:, : rate // 2], stft), live.model.initial_past(1))
         enhanced, _ = live.model.run(spectra_of(sound, stft), past)
         expected = stft.overlap_add(enhanced)[:, stft.overlap :]
         ready = expected.shape[1] - stft.overlap
         np.testing.assert_allclose(given[:, :ready], expected[:, :ready], atol=1e-5)
         assert given.shape == sound.shape
-        assert np.abs(given - live.enhance(sound, rate)).max() > 1e-3
+        assert np.abs(given - without_warm_up(live, sound)).max() > 1e-3
 
     @pytest.mark.parametrize("rate", [16000, 44100])
-    def test_nothing_but_the_state_is_left_of_the_first(self, late, rate):
-        """A network without memory gives the signal, aligned, and nothing of the prompt."""
+    def test_nothing_but_the_state_is_left_of_it(self, late, rate):
+        """A network without memory gives the signal, aligned, and nothing of the beginning."""
         sound = noise(2, rate)
-        given = late.enhance(sound, rate, two_pass=True)
+        stream = late.stream(rate, 2)
+        stream.reset([noise(2, rate, seed=1)])
+        given = np.concatenate([stream.push(sound), stream.flush()], axis=1)
         np.testing.assert_allclose(given, late.enhance(sound, rate), atol=1e-6)
+
+    @pytest.mark.parametrize("rate", [16000, 44100])
+    def test_its_blocks_do_not_matter(self, live, rate):
+        sound = noise(2, rate // 2)
+        stream = live.stream(rate, 2, linked=True)
+        stream.reset(np.array_split(sound, 7, axis=1))
+        given = np.concatenate([stream.push(sound), stream.flush()], axis=1)
+        np.testing.assert_allclose(given, live.enhance(sound, rate, linked=True), atol=1e-5)
+
+    def test_what_is_no_sound_counts_as_silence(self, live):
+        broken, mended = noise(1, 4000), noise(1, 4000)
+        broken[0, 100:200], mended[0, 100:200] = np.nan, 0
+        stream = live.stream(16000)
+        stream.reset([broken])
+        given = stream.push(mended)
+        stream.reset([mended])
+        np.testing.assert_array_equal(given, stream.push(mended))
+        assert np.isnan(broken).any()  # the caller's array stays
+
+    def test_a_block_that_does_not_fit_is_refused(self, live):
+        with pytest.raises(ValueError, match=r"shape \(2, 100\), expected \(1, samples\)"):
+            live.stream(16000).reset([noise(2, 100)])
 
     @pytest.mark.parametrize("samples", [0, 1, 100])
     def test_hardly_any_samples(self, live, samples):
-        assert live.enhance(noise(1, samples), 16000, two_pass=True).shape == (1, samples)
+        assert live.enhance(noise(1, samples), 16000).shape == (1, samples)
 
-    def test_a_signal_after_its_end_can_be_a_prompt(self, live):
+    def test_a_stream_begins_again_after_its_end(self, live):
         sound = noise(1, 4000)
         stream = live.stream(16000)
         stream.push(sound)
         stream.flush()
-        stream.reset(keep_state=True)
-        assert stream.push(sound).shape[1] + stream.flush().shape[1] == 4000
+        stream.reset([sound])
+        given = np.concatenate([stream.push(sound), stream.flush()], axis=1)
+        np.testing.assert_allclose(given, live.enhance(sound, 16000), atol=1e-6)
 
 
 class TestExchange:
@@ -790,8 +823,9 @@ class TestExchange:
         count = given.shape[1]
         np.testing.assert_allclose(given, expected[:, :count], atol=1e-5)
         # What is complete before the exchange is what the old model gives.
-        np.testing.assert_allclose(first, live.enhance(sound, 16000)[:, : first.shape[1]], atol=1e-5)
-        assert np.abs(given - live.enhance(sound, 16000)[:, :count]).max() > 1e-3
+        unchanged = without_warm_up(live, sound)
+        np.testing.assert_allclose(first, unchanged[:, : first.shape[1]], atol=1e-5)
+        assert np.abs(given - unchanged[:, :count]).max() > 1e-3
 
     def test_length_and_latency_stay_and_a_new_signal_is_the_new_model_s(self, live, adapted):
         sound = noise(1, 9000)

@@ -22,7 +22,7 @@ from sottovoce.models.export import Provenance, adapters_between, export_model
 from sottovoce.models.joint import count_parameters
 from sottovoce.weights import CHECKPOINTS, MODELS
 
-from ..systems import SMALL_SYSTEMS, build, small_settings, speech
+from ..systems import SMALL_SYSTEMS, build, small_settings, speech, without_warm_up
 
 traced = pytest.mark.slow  # tracing a graph takes long, and several tests share one
 
@@ -95,7 +95,7 @@ def test_the_room_is_a_state_that_the_file_begins_with(exported):
     enhanced = {}
     for room in ROOMS:
         expected = system.enhance(torch.from_numpy(waveform)[None], room)[0].numpy()
-        enhanced[room] = Enhancer(Model.load(path)).enhance(waveform, 16000, room=room)
+        enhanced[room] = without_warm_up(Enhancer(Model.load(path)), waveform, room=room)
         np.testing.assert_allclose(enhanced[room], expected, atol=1e-4)
     assert not np.allclose(enhanced["natural"], enhanced["dry"], atol=1e-3)
     assert not np.allclose(enhanced["natural"], enhanced["keep"], atol=1e-3)
@@ -231,7 +231,7 @@ def test_a_bundled_model_with_a_place_enhances_as_the_adapted_system_does(tmp_pa
     waveform = speech(1.0)[None]
     expected, before = (system.enhance(torch.from_numpy(waveform)).numpy() for system in (new, old))
     assert np.abs(expected - before).max() > 1e-3
-    np.testing.assert_allclose(Enhancer(Model.load(path)).enhance(waveform, 16000), expected, atol=2e-5)
+    np.testing.assert_allclose(without_warm_up(Enhancer(Model.load(path)), waveform), expected, atol=2e-5)
 
 
 @traced

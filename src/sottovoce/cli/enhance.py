@@ -25,7 +25,6 @@ def enhance(
     writing: Writing = DEFAULT_WRITING,
     overwrite: bool = False,
     resume: bool = False,
-    two_pass: bool = False,
     jobs: int = os.cpu_count() or 1,
     raw: Optional[Literal["s16le", "f32le"]] = None,
     rate: Optional[int] = None,
@@ -55,8 +54,6 @@ def enhance(
         writing: What is written beside the sound.
         overwrite: Replace existing files.
         resume: Continue an interrupted run: keep what it finished, unless the recording is newer, and do the rest.
-        two_pass: Let the network run over the first 10 s of a recording, and begin again with what it then remembers:
-            the first seconds become cleaner.
         jobs: Number of recordings at once, each in a process of its own, which takes about 90 MiB.
         raw: Read and write samples without a header on standard input and output, in the format that ffmpeg calls by
             this name. At other rates than the model's, a shorter filter gives less latency than for a WAV.
@@ -72,8 +69,6 @@ def enhance(
             raise ConfigError("found --json with standard input or output, expected files: it reports on these")
         if resume:
             raise ConfigError("found --resume with standard input or output, expected folders: a pipe starts again")
-        if two_pass:
-            raise ConfigError("found --two-pass with standard input or output, expected files: a pipe is read once")
         return _enhance_pipe(
             inputs,
             output,
@@ -102,7 +97,6 @@ def enhance(
             output_options=writing,
             overwrite=overwrite,
             resume=resume,
-            two_pass=two_pass,
             jobs=jobs,
             on_progress=lambda task, done, total, note="": show(
                 task, done, total, note or f"{terminal.duration(done)} of {terminal.duration(total)}"

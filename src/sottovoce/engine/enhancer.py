@@ -1,6 +1,6 @@
 """Enhancement of arrays and of streams: the same engine, the same samples."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Unpack
 
@@ -22,8 +22,9 @@ from sottovoce.weights import MODELS
 # A sample beyond this (180 dB above full scale) is no sound, and its square would not fit the network's numbers.
 _LIMIT = np.float32(1e9)
 
-PROMPT_SECONDS = 10.0
-"""Length of the beginning over which the network runs first in two passes: 3 s gain less."""
+WARM_UP_SECONDS = 3.0
+"""Length of the beginning of a recording over which the network runs first: where voice or noise change soon, more does
+harm."""
 
 
 class Enhancer:
@@ -76,19 +77,13 @@ class Enhancer:
         return Stream(self, sample_rate, channels, EnhanceOptions(**options), live=live)
 
     def enhance(
-        self,
-        waveform: NDArray[np.floating],
-        sample_rate: int,
-        *,
-        two_pass: bool = False,
-        **options: Unpack[EnhanceKeywords],
+        self, waveform: NDArray[np.floating], sample_rate: int, **options: Unpack[EnhanceKeywords]
     ) -> Float32Array:
-        """Enhance a whole signal.
+        """Enhance a whole signal, after a warm-up on its first `WARM_UP_SECONDS`; see `Stream.reset`.
 
         Args:
             waveform: Samples `(T,)` or `(C, T)`, full scale ±1.
             sample_rate: Rate in Hz.
-            two_pass: Run the network over the first `PROMPT_SECONDS`, and begin again in the state that it then has.
             **options: The fields of `EnhanceOptions`.
 
         Returns:
@@ -105,9 +100,7 @@ class Enhancer:
             raise ValueError(f"found an array of shape {waveform.shape}, expected (samples,) or (channels, samples)")
         signal = np.atleast_2d(waveform)
         stream = self.stream(sample_rate, signal.shape[0], **options)
-        if two_pass:
-            stream.push(signal[:, : round(PROMPT_SECONDS * sample_rate)])
-            stream.reset(keep_state=True)
+        stream.reset([signal[:, : round(WARM_UP_SECONDS * sample_rate)]])
         enhanced = np.concatenate([stream.push(signal), stream.flush()], axis=1)
         return enhanced.reshape(waveform.shape)
 
@@ -190,14 +183,19 @@ class Stream:
         self._piece = block_frames(self.sample_rate, channels)
         self.reset()
 
-    def reset(self, *, keep_state: bool = False) -> None:
+    def reset(self, beginning: Iterable[NDArray[np.floating]] = ()) -> None:
         """Begin another signal: the stream is as new.
 
         Args:
-            keep_state: The network goes on in its state: what was pushed before was a prompt, such as the first seconds
-                of the same recording. Another voice or place as a prompt does harm.
+            beginning: The first seconds of that signal, where they are known before it is pushed; blocks
+                `(channels, n)` as those of `push`. The network runs over them once without output, so that it has met
+                voice and noise before the first sample. Sound of another voice or place does harm.
+
+        Raises:
+            TypeError: A block is no numpy array.
+            ValueError: A block has another number of channels than the stream, or no floating-point samples.
+            ModelError: The network fails, or gives what is no sound.
         """
-        past = self._frames.past if keep_state else None
         self._to_model = self._resampler(self.sample_rate, self._model_rate, self.channels)
         self._from_model = self._resampler(self._model_rate, self.sample_rate, self.channels)
         self._upper_band = (
@@ -207,17 +205,8 @@ class Stream:
             if self._full_band
             else None
         )
-        self._frames = FrameStream(
-            self._model,
-            self._stft,
-            self.channels,
-            floor=self._floor,
-            linked=self._linked,
-            room=self._room,
-            upper_band=self._upper_band,
-        )
-        if past is not None:
-            self._frames.past = past
+        self._frames = self._first_frames(self._upper_band)
+        self._frames.past = self._past_after(beginning)
         self._gains = _GainCurve(self._model_rate, self.sample_rate, 1 if self._linked else self.channels)
         # Samples wait here for the output that belongs to them; the newest have not been looked at yet.
         self._input = SampleQueue(self.channels)
@@ -225,6 +214,29 @@ class Stream:
         self._wanted = self._to_model.missing(self._frames.missing)
         self._is_advanced = False
         self._flushed = False
+
+    def _first_frames(self, upper_band: UpperBand | None) -> FrameStream:
+        return FrameStream(
+            self._model,
+            self._stft,
+            self.channels,
+            floor=self._floor,
+            linked=self._linked,
+            room=self._room,
+            upper_band=upper_band,
+        )
+
+    def _past_after(self, beginning: Iterable[NDArray[np.floating]]) -> list[Float32Array]:
+        """State of the network after the beginning of a signal."""
+        to_model = Resampler(self.sample_rate, self._model_rate, self.channels)
+        parts = []
+        for block in map(self._checked, beginning):
+            parts.append(to_model.push(np.where(np.abs(block) < _LIMIT, block, 0)))
+        frames = self._first_frames(None)
+        if parts:
+            parts.append(to_model.push(parts[0][:, :0], last=True))
+            frames.push(np.concatenate(parts, axis=1))
+        return frames.past
 
     def exchange(self, model: Model) -> None:
         """Go on with another model from the next frame on, such as the same one adapted to the place.
@@ -281,14 +293,7 @@ class Stream:
                 f"found a block at {sample_rate} Hz in a stream at {self.sample_rate} Hz, expected one rate: "
                 "begin a new stream"
             )
-        require_samples(block)
-        if block.ndim == 1:
-            block = block[np.newaxis]
-        if block.ndim != 2 or block.shape[0] != self.channels:
-            raise ValueError(
-                f"found a block of shape {block.shape}, expected ({self.channels}, samples): begin a new stream for "
-                "another number of channels"
-            )
+        block = self._checked(block)
         count = block.shape[1]
         if count <= self._piece:
             return self._push(block)
@@ -360,6 +365,18 @@ class Stream:
             self._mixed(enhanced[:, start : min(start + self._piece, count)]) for start in range(0, count, self._piece)
         ]
         return np.concatenate(pieces, axis=1) if pieces else enhanced[:, :0]
+
+    def _checked(self, block: NDArray[np.floating]) -> NDArray[np.floating]:
+        """A block as `(channels, n)`, or an error that says what is wrong with it."""
+        require_samples(block)
+        if block.ndim == 1:
+            block = block[np.newaxis]
+        if block.ndim != 2 or block.shape[0] != self.channels:
+            raise ValueError(
+                f"found a block of shape {block.shape}, expected ({self.channels}, samples): begin a new stream for "
+                "another number of channels"
+            )
+        return block
 
     def _push(self, block: NDArray[np.floating]) -> Float32Array:
         if block.dtype != np.float32:

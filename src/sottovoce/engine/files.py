@@ -5,7 +5,7 @@ import logging
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from sottovoce.atomic import clear_leftovers
-from sottovoce.engine.enhancer import PROMPT_SECONDS, Enhancer, Stream
+from sottovoce.engine.enhancer import WARM_UP_SECONDS, Enhancer, Stream
 from sottovoce.engine.options import EnhanceOptions
 from sottovoce.engine.workers import WorkerDiedError, Workers
 from sottovoce.errors import AudioError, ChangedError, ConfigError, ModelError, StorageError
@@ -69,11 +69,10 @@ def enhance_file(
     *,
     output_options: OutputOptions | None = None,
     overwrite: bool = False,
-    two_pass: bool = False,
     advance: Advance,
     watch: Watch | None = None,
 ) -> float:
-    """Enhance one recording by blocks; the output appears whole or not at all.
+    """Enhance one recording by blocks, after a warm-up on its beginning; the output appears whole or not at all.
 
     Args:
         enhancer: The engine.
@@ -82,7 +81,6 @@ def enhance_file(
         options: How to enhance.
         output_options: What is kept beside the sound, and how small lossy files become.
         overwrite: Replace an existing file.
-        two_pass: Run the network over the first `PROMPT_SECONDS`, and begin again in the state that it then has.
         advance: Called after every block with its length in seconds.
         watch: Called with every block that is read and with what is written of its enhanced version meanwhile, which
             is behind by the latency of the stream; both `(channels, samples)`.
@@ -103,8 +101,7 @@ def enhance_file(
     stream = Stream(enhancer, recording.sample_rate, recording.channels, options)
     taken = 0
     with writer:
-        if two_pass:
-            _prompt(stream, recording)
+        stream.reset(_beginning(recording))
         for block in blocks(source, block_frames(recording.sample_rate, recording.channels)):
             enhanced = stream.push(block)
             writer.write(enhanced)
@@ -120,15 +117,14 @@ def enhance_file(
     return taken / recording.sample_rate
 
 
-def _prompt(stream: Stream, recording: AudioInfo) -> None:
-    """Run the network over the beginning of a recording, and let the stream begin in the state that it then has."""
-    missing = round(PROMPT_SECONDS * recording.sample_rate)
+def _beginning(recording: AudioInfo) -> Iterator[Float32Array]:
+    """Blocks of the first `WARM_UP_SECONDS` of a recording."""
+    missing = round(WARM_UP_SECONDS * recording.sample_rate)
     for block in blocks(recording.path, block_frames(recording.sample_rate, recording.channels)):
-        stream.push(block[:, :missing])
+        yield block[:, :missing]
         missing -= block.shape[1]
         if missing <= 0:
-            break
-    stream.reset(keep_state=True)
+            return
 
 
 class _CancelledError(Exception):
@@ -144,7 +140,6 @@ def enhance_files(
     output_options: OutputOptions | None = None,
     overwrite: bool = False,
     resume: bool = False,
-    two_pass: bool = False,
     jobs: int = 1,
     isolate: bool = True,
     on_progress: Progress | None = None,
@@ -167,7 +162,6 @@ def enhance_files(
         resume: Keep what an earlier run has finished, and do what is missing, damaged, or older than its recording. An
             output is whole or absent, so its name and time are enough; the model and the options of the earlier run are
             not compared.
-        two_pass: Run the network over the first `PROMPT_SECONDS` of each, and begin in the state that it then has.
         jobs: Number of recordings at once.
         isolate: Work on several recordings in other processes, `jobs` at most, each of which takes the memory of one:
             a recording that makes its decoder or encoder crash is reported, and the others go on.
@@ -196,7 +190,6 @@ def enhance_files(
         output_options=output_options,
         overwrite=overwrite,
         resume=resume,
-        two_pass=two_pass,
         workers=workers,
         on_progress=on_progress,
     )
@@ -228,7 +221,6 @@ class _Run:
         output_options: OutputOptions | None,
         overwrite: bool,
         resume: bool,
-        two_pass: bool,
         workers: Workers | None,
         on_progress: Progress | None,
     ) -> None:
@@ -240,7 +232,6 @@ class _Run:
         self._output_options = output_options
         self._overwrite = overwrite
         self._resume = resume
-        self._two_pass = two_pass
         self._workers = workers
         self._on_progress = on_progress
         self._lock = threading.Lock()
@@ -265,7 +256,7 @@ class _Run:
             self._advance(seconds)
 
         overwrite = self._overwrite or self._resume
-        function = partial(_enhance, overwrite=overwrite, two_pass=self._two_pass)
+        function = partial(_enhance, overwrite=overwrite)
         try:
             return self._call(function, recording, self._options, self._output_options, advance=advance)
         except WorkerDiedError as error:
@@ -331,7 +322,6 @@ def _enhance(
     output_options: OutputOptions | None,
     *,
     overwrite: bool,
-    two_pass: bool,
     advance: Advance,
 ) -> FileResult:
     """Enhance one recording of a run, and report what became of it."""
@@ -356,7 +346,6 @@ def _enhance(
             options,
             output_options=output_options,
             overwrite=overwrite,
-            two_pass=two_pass,
             advance=count,
         )
     except (AudioError, ModelError) as error:
