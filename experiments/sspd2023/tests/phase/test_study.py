@@ -1,5 +1,6 @@
 """Amplitudes with phases: what is combined, what is kept of an interrupted study, and the page."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -148,4 +149,18 @@ def test_the_page_has_what_was_measured(protocol, checkpoint, tmp_path, monkeypa
         "phase error in degrees",
         "error of the advance in degrees",
         "inconsistency in dB",
+    ]
+
+
+@pytest.mark.slow
+def test_processes_measure_what_one_does(protocol, tmp_path):
+    few = dataclasses.replace(protocol, tests=protocol.tests[:2])
+    progress = []
+    in_two = study.run(few, None, tmp_path / "two", jobs=2, on_progress=lambda *each: progress.append(each))
+    assert progress == [("amplitude and phase", 1, 2), ("amplitude and phase", 2, 2)]
+    in_one = study.run(few, None, tmp_path / "one")
+    assert to_csv(in_two.results) == to_csv(in_one.results)
+    assert len(in_one.results) == 2 * 3 * 6
+    assert [path.name for path in sorted((tmp_path / "two").iterdir())] == [
+        path.name for path in sorted((tmp_path / "one").iterdir())
     ]
