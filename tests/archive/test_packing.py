@@ -10,7 +10,8 @@ import soundfile as sf
 
 from sottovoce.archive import packing, run
 from sottovoce.archive.listing import make_manifest
-from sottovoce.archive.manifest import Item, write_manifest
+from sottovoce.archive.manifest import Item, Manifest, write_manifest
+from sottovoce.archive.results import Run
 from sottovoce.archive.run import enhance_archive
 from sottovoce.archive.sources import Sources
 from sottovoce.engine.workers import WorkerDiedError
@@ -151,6 +152,29 @@ def test_what_failed_is_added_when_it_is_tried_again(tmp_path, manifest, save, i
     assert {name: after[name] for name in before} == before
     assert set(after) - set(before) == {"bad.wav"}
     assert len(shards(second)) == 1
+
+
+def test_few_parts_are_in_memory_while_parts_are_packed(tmp_path, save, identity, here, monkeypatch):
+    uri = save(tmp_path / "a.wav").as_uri()
+    manifest = write_manifest((Item(f"{number}", uri) for number in range(24)), tmp_path / "manifest", part_items=1)
+    open_parts, most = 0, 0
+    read, write = Manifest.read, Run.write
+
+    def counted_read(*arguments):
+        nonlocal open_parts, most
+        open_parts += 1
+        most = max(most, open_parts)
+        return read(*arguments)
+
+    def counted_write(*arguments):
+        nonlocal open_parts
+        open_parts -= 1
+        write(*arguments)
+
+    monkeypatch.setattr(Manifest, "read", counted_read)
+    monkeypatch.setattr(Run, "write", counted_write)
+    summary = enhance_archive(manifest, tmp_path / "out", identity, packing="webdataset")
+    assert (summary.finished_parts, most) == (24, 3)  # two for the one process, and the next one
 
 
 def test_a_part_of_which_nothing_is_enhanced_has_a_table_and_no_shard(tmp_path, here, identity):

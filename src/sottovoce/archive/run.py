@@ -195,8 +195,9 @@ class _Passage:
         self._batch_seconds = min(BATCH_SECONDS, known / (_LEAST_BATCHES * pool.jobs))
         working: dict[Future[list[Row]], _Batch | _Open] = {}
         for batch in self._batches():
-            # Two for each process: the next one is there when it has finished one.
-            if len(working) >= 2 * pool.jobs:
+            # Two for each process: the next one is there when it has finished one. A part that is packed comes back as
+            # one more call, so that one taken is not always one less.
+            while len(working) >= 2 * pool.jobs:
                 self._collect(working, pool)
             items = [item for _, item in batch.items]
             working[pool.submit(_rows_of, pool, items, self._task_of(batch.of.part))] = batch
