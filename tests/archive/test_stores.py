@@ -385,6 +385,26 @@ def test_one_recording_by_its_address_and_no_copy_without_hashes(memory, save, t
     assert item == Item("a.wav", "memory://box/in/a.wav", (tmp_path / "a.wav").stat().st_size)
 
 
+def test_paths_and_addresses_are_listed_in_their_order_and_once(memory, save, tmp_path, here, caplog):
+    for name in ("a.wav", "sub/b.wav"):
+        memory.write(name, save(tmp_path / "store" / name).read_bytes())
+    inputs = [
+        f"{memory.url}/sub",
+        save(tmp_path / "z.wav"),
+        memory.url,
+        save(tmp_path / "y.wav").as_uri(),
+        f"{memory.url}/",
+        tmp_path / "y.wav",
+    ]
+    manifest = make_manifest(inputs, tmp_path / "manifest")
+    assert [item.id for item in manifest.read(manifest.parts[0])] == ["z.wav", "a.wav", "sub/b.wav", "y.wav"]
+    assert [record.args for record in caplog.records] == [
+        (f"{memory.url}/sub", memory.url),
+        (f"{memory.url}/", memory.url),
+        (tmp_path / "y.wav", tmp_path / "y.wav"),
+    ]
+
+
 def test_a_recording_that_has_changed_in_a_store(memory, save, tmp_path, identity, here):
     memory.write("a.wav", save(tmp_path / "a.wav").read_bytes())
     manifest = make_manifest([memory.url], tmp_path / "manifest")

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from sottovoce.archive.manifest import INDEX_NAME, PART_ITEMS, Item, Kind, Manifest, require_kind, write_manifest
 from sottovoce.archive.pool import Advance, Pool
 from sottovoce.archive.sources import SHARD_SUFFIXES, Sources, lies_alone, recordings_in
-from sottovoce.archive.stores import Folder, FsspecStore, is_address, open_store
+from sottovoce.archive.stores import Folder, FsspecStore, open_store
 from sottovoce.engine.workers import WorkerDiedError, Workers
 from sottovoce.errors import AudioError, ConfigError, DataError, StorageError
 from sottovoce.paths import is_folder, resolved, unreadable
@@ -105,43 +105,50 @@ def make_manifest(
     return manifest
 
 
-def _outermost(inputs: Sequence[Path]) -> list[Path]:
+def _outermost(inputs: Sequence[Path | str]) -> list[Path | str]:
     """Leave out inputs that lie in others, so that every recording is listed once without a list of all."""
-    missing = next((path for path in inputs if not os.path.lexists(path)), None)
-    if missing is not None:
-        raise AudioError(f"found nothing at {missing}, expected a recording or a folder of recordings: check the name")
-    places = [resolved(path.parent) / path.name if not is_folder(path) else resolved(path) for path in inputs]
-    folders = {place for place in places if is_folder(place)}
-    kept: dict[Path, None] = {}
-    for path, place in zip(inputs, places, strict=True):
-        around = next((above for above in place.parents if above in folders), None)
+    places = [_place(named) for named in inputs]
+    folders = {place for place in places if not isinstance(place, Path) or is_folder(place)}
+    kept: dict[Path | str, None] = {}
+    for named, place in zip(inputs, places, strict=True):
+        around = next((above for above in _above(place) if above in folders), None)
         if around is not None or place in kept:
-            log.warning("%s is listed once, though it was named twice or lies in %s", path, around or place)
+            log.warning("%s is listed once, though it was named twice or lies in %s", named, around or place)
         else:
             kept[place] = None
     return list(kept)
 
 
+def _place(named: Path | str) -> Path | str:
+    """Write one place in one way: the path of what this machine has, or an address."""
+    store = open_store(named)
+    if not isinstance(store, Folder):
+        return store.address()
+    path = store.path
+    if not os.path.lexists(path):
+        raise AudioError(f"found nothing at {path}, expected a recording or a folder of recordings: check the name")
+    return resolved(path) if is_folder(path) else resolved(path.parent) / path.name
+
+
+def _above(place: Path | str) -> Sequence[Path | str]:
+    """The folders around a place; of an address, all that may be one."""
+    return place.parents if isinstance(place, Path) else [place[:end] for end, at in enumerate(place) if at == "/"]
+
+
 def _recordings(inputs: Sequence[Path | str]) -> Iterator[Item]:
-    paths = [Path(path) for path in inputs if not is_address(path)]
-    places = [str(place) for place in inputs if is_address(place)]
-    for path in _outermost(paths):
-        if not is_folder(path):
-            yield from _opened(path.as_uri(), path.name, None)
-            continue
-        for found in walk_audio(path, also=SHARD_SUFFIXES):
-            yield from _opened(found.as_uri(), found.relative_to(path).as_posix(), None)
-    for place in dict.fromkeys(place.rstrip("/") for place in places):
-        yield from _recordings_at(place)
+    for place in _outermost(inputs):
+        if not isinstance(place, Path):
+            yield from _recordings_at(place)
+        elif not is_folder(place):
+            yield from _opened(place.as_uri(), place.name, None)
+        else:
+            for found in walk_audio(place, also=SHARD_SUFFIXES):
+                yield from _opened(found.as_uri(), found.relative_to(place).as_posix(), None)
 
 
 def _recordings_at(place: str) -> Iterator[Item]:
     """Find the recordings at an address, be it a file's or a folder's."""
-    store = open_store(place)
-    if isinstance(store, Folder):
-        yield from _recordings([store.path])
-        return
-    assert isinstance(store, FsspecStore)
+    store = FsspecStore(place)
     is_empty = True
     try:
         for entry in store.walk():
