@@ -2,10 +2,12 @@
 
 import contextlib
 import errno
+import io
 import json
 import pickle
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 from pathlib import Path
@@ -265,6 +267,38 @@ def test_a_store_that_fails_now_and_then(memory, flaky, recordings, identity, he
     assert (summary.enhanced, summary.failed) == (2, 0)
     assert files.failures > 20
     assert {row["attempts"] for row in rows(summary.place)} == {1}
+
+
+def test_reads_that_fail_now_and_then(memory, save, tmp_path, identity, here, monkeypatch, caplog):
+    from fsspec.implementations.memory import MemoryFile
+
+    memory.write("a.wav", save(tmp_path / "a.wav").read_bytes())
+    with tarfile.open(tmp_path / "b.tar", "w") as tar:
+        for name in ("1.wav", "2.wav"):
+            tar.add(tmp_path / "a.wav", name)
+    memory.write("b.tar", (tmp_path / "b.tar").read_bytes())
+    reads, answered = 0, 3
+
+    def read(file, *arguments):
+        nonlocal reads
+        reads += 1
+        if reads % answered != 0:
+            raise RuntimeError("connection reset\nmore")
+        return io.BytesIO.read(file, *arguments)
+
+    monkeypatch.setattr(MemoryFile, "read", read)
+    manifest = make_manifest([memory.url], tmp_path / "manifest")
+    assert [item.seconds for item in manifest.read(manifest.parts[0])] == [0.1] * 3
+    assert caplog.records == []
+    summary = enhance_archive(manifest, tmp_path / "out", identity)
+    assert (summary.enhanced, {row["attempts"] for row in rows(summary.place)}) == (3, {1})
+
+    answered = 10**6
+    manifest = make_manifest([memory.url], tmp_path / "gone")
+    assert [item.seconds for item in manifest.read(manifest.parts[0])] == [None, None]
+    assert "(connection reset)" in caplog.records[0].getMessage()
+    (first, *_) = rows(enhance_archive(manifest, tmp_path / "out 2", identity, pause_seconds=0).place)
+    assert first["message"].startswith("cannot read memory://box/in/a.wav (connection reset): ")
 
 
 def test_a_store_that_is_gone_ends_the_run_and_no_recording_is_blamed(memory, flaky, recordings, identity, here):

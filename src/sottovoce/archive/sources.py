@@ -249,7 +249,7 @@ def _members_in(uri: str, shard: str) -> Iterator[Item]:
             "%s cannot be read from byte %d on (%s): copy it again, and list it again; what is before is listed",
             uri,
             offset,
-            error,
+            getattr(error, "strerror", None) or error,
         )
         yield _unread(uri, shard)
     if repeated:

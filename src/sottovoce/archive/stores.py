@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import functools
+import io
 import os
 import re
 import shutil
@@ -13,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar, cast
 from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit
 
 from sottovoce.atomic import clear_leftovers, replacing, temporary_beside, temporary_folder
@@ -283,7 +284,7 @@ class FsspecStore(Store):
         if urlsplit(self.url).scheme not in _OBJECT_STORES:
             for folder in folders:
                 try:
-                    self._do(_filesystem(self.url).makedirs, self._path(folder), exist_ok=True)
+                    _tried(_filesystem(self.url).makedirs, self._path(folder), exist_ok=True)
                 except OSError as error:
                     raise StorageError(
                         f"cannot make the folder {self.address(folder)} ({error.strerror or error}): name one that you "
@@ -304,7 +305,7 @@ class FsspecStore(Store):
 
     def size(self, name: str) -> int | None:  # noqa: D102
         try:
-            found = self._do(_filesystem(self.url).info, self._path(name))
+            found = _tried(_filesystem(self.url).info, self._path(name))
         except FileNotFoundError:
             return None
         size: int | None = found.get("size")
@@ -333,7 +334,7 @@ class FsspecStore(Store):
                 yield Entry(name, entry.get("size"))
 
     def read(self, name: str) -> bytes:  # noqa: D102
-        content: bytes = self._do(_filesystem(self.url).cat_file, self._path(name))
+        content: bytes = _tried(_filesystem(self.url).cat_file, self._path(name))
         return content
 
     def write(self, name: str, content: bytes, *, overwrite: bool = True) -> None:  # noqa: D102
@@ -344,7 +345,7 @@ class FsspecStore(Store):
                 self._put(folder / "content", name, overwrite=overwrite)
             return
         try:
-            self._do(files.pipe_file, path, content, mode="overwrite" if overwrite else "create")
+            _tried(files.pipe_file, path, content, mode="overwrite" if overwrite else "create")
         except FileExistsError:
             raise DataError(f"found {self.address(name)}, which is kept: name another output") from None
 
@@ -372,13 +373,12 @@ class FsspecStore(Store):
         Raises:
             OSError: There is none, or it cannot be read.
         """
-        opened: BinaryIO = self._do(_filesystem(self.url).open, self._path(name), "rb")
-        return opened
+        return cast(BinaryIO, _Reading(_tried(_filesystem(self.url).open, self._path(name), "rb")))
 
     def delete(self, names: Iterable[str]) -> None:  # noqa: D102
         for name in names:
             with contextlib.suppress(OSError):
-                self._do(_filesystem(self.url).rm, self._path(name), recursive=True)
+                _tried(_filesystem(self.url).rm, self._path(name), recursive=True)
 
     def clear_leftovers(self, folder: str) -> None:  # noqa: D102
         clear_leftovers(Path(tempfile.gettempdir()))
@@ -398,7 +398,7 @@ class FsspecStore(Store):
     def _listed(self, folder: str) -> list[dict[str, Any]]:
         path = self._path(folder)
         try:
-            entries = self._do(_filesystem(self.url).ls, path, detail=True)
+            entries = _tried(_filesystem(self.url).ls, path, detail=True)
         except FileNotFoundError:
             return []
         # A folder of a store may be a file as well, of no bytes.
@@ -411,16 +411,16 @@ class FsspecStore(Store):
         files, target = _filesystem(self.url), self._path(name)
         try:
             if urlsplit(self.url).scheme in _OBJECT_STORES:
-                self._do(files.put_file, str(path), target, mode="overwrite" if overwrite else "create")
+                _tried(files.put_file, str(path), target, mode="overwrite" if overwrite else "create")
                 return
-            if not overwrite and self._do(files.exists, target):
+            if not overwrite and _tried(files.exists, target):
                 raise FileExistsError
             folder, _, last = target.rpartition("/")
             temporary = f"{folder}/.sottovoce-{os.urandom(8).hex()}-{last}"
-            self._do(files.makedirs, folder, exist_ok=True)
+            _tried(files.makedirs, folder, exist_ok=True)
             try:
-                self._do(files.put_file, str(path), temporary)
-                self._do(files.mv, temporary, target)
+                _tried(files.put_file, str(path), temporary)
+                _tried(files.mv, temporary, target)
             except BaseException:
                 with contextlib.suppress(Exception):
                     files.rm_file(temporary)
@@ -428,20 +428,57 @@ class FsspecStore(Store):
         except FileExistsError:
             raise DataError(f"found {self.address(name)}, which is kept: name another output") from None
 
-    def _do(self, function: Callable[..., T], *arguments: Any, **keywords: Any) -> T:
-        """Call a function of the store, several times if it fails with what may pass."""
-        for attempt in range(_ATTEMPTS):
-            try:
-                return function(*arguments, **keywords)
-            except _LASTING:
-                raise
-            except Exception as error:  # each store has errors of its own
-                reason = str(error).strip().partition("\n")[0] or type(error).__name__
-                failure = OSError(errno.EIO, reason)
-                failure.__cause__ = error
-            if attempt + 1 < _ATTEMPTS:
-                time.sleep(_PAUSE_SECONDS * 2**attempt)
-        raise failure
+
+class _Reading(io.RawIOBase):
+    """A file in a store, each read of which is tried as often as any other call.
+
+    Args:
+        file: What fsspec has opened.
+    """
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        # A read that fails leaves fsspec's position where it was.
+        content = _tried(self._file.read, len(buffer))
+        buffer[: len(content)] = content
+        return len(content)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        position: int = self._file.seek(offset, whence)
+        return position
+
+    def tell(self) -> int:
+        position: int = self._file.tell()
+        return position
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
+
+
+def _tried(function: Callable[..., T], *arguments: Any, **keywords: Any) -> T:
+    """Call a function of a store, several times if it fails with what may pass."""
+    for attempt in range(_ATTEMPTS):
+        try:
+            return function(*arguments, **keywords)
+        except _LASTING:
+            raise
+        except Exception as error:  # each store has errors of its own
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            failure = OSError(errno.EIO, reason)
+            failure.__cause__ = error
+        if attempt + 1 < _ATTEMPTS:
+            time.sleep(_PAUSE_SECONDS * 2**attempt)
+    raise failure
 
 
 def _filesystem(url: str) -> Any:
