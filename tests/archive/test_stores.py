@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import soundfile as sf
 
-from sottovoce.archive import stores
+from sottovoce.archive import scratch, stores
 from sottovoce.archive.listing import make_manifest
 from sottovoce.archive.manifest import Item, Manifest, write_manifest
 from sottovoce.archive.run import enhance_archive
@@ -324,7 +324,7 @@ def test_a_recording_that_cannot_be_fetched_is_tried_again_and_is_a_row(memory, 
             raise TimeoutError("the store does not answer")
         return scratch_copy(file, name, uri)
 
-    scratch_copy = stores.scratch_copy
+    scratch_copy = scratch.scratch_copy
     monkeypatch.setattr("sottovoce.archive.sources.scratch_copy", failing)
     found = {r["id"]: r for r in rows(enhance_archive(manifest, "memory://box/out", identity, pause_seconds=0).place)}
     assert (found["a.wav"]["status"], found["a.wav"]["attempts"]) == ("enhanced", 3)
@@ -339,7 +339,7 @@ def test_a_machine_without_disk_ends_the_run_and_no_recording_is_blamed(memory, 
     memory.write("a.wav", save(tmp_path / "a.wav").read_bytes())
     manifest = write_manifest([Item("a.wav", memory.uri("a.wav"))], tmp_path / "manifest")
     full = tmp_path / "full"
-    monkeypatch.setattr(stores.tempfile, "tempdir", str(full))
+    monkeypatch.setattr(scratch.tempfile, "tempdir", str(full))
 
     def refuse(path, *arguments, **keywords):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -355,8 +355,8 @@ def test_a_machine_without_disk_ends_the_run_and_no_recording_is_blamed(memory, 
 
 
 def test_a_copy_that_a_killed_process_left_is_deleted(memory, tmp_path, monkeypatch):
-    monkeypatch.setattr(stores.tempfile, "tempdir", str(tmp_path))
-    with stores._scratch("memory://x") as folder:
+    monkeypatch.setattr(scratch.tempfile, "tempdir", str(tmp_path))
+    with scratch.scratch_folder("memory://x") as folder:
         name = folder.name
     process = f"-{2**22 + 1}-"
     left = tmp_path / (name[:19] + process + name.split("-")[-1])

@@ -17,7 +17,8 @@ from typing import Any, BinaryIO
 from urllib.parse import parse_qs, quote
 
 from sottovoce.archive.manifest import Item
-from sottovoce.archive.stores import is_address, open_uri, scratch_copy
+from sottovoce.archive.scratch import scratch_copy
+from sottovoce.archive.stores import is_address, open_uri
 from sottovoce.errors import AudioError, ChangedError
 from sottovoce.extras import require
 from sottovoce.signal.audio import is_recording

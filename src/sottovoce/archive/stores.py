@@ -7,7 +7,6 @@ import io
 import os
 import re
 import shutil
-import socket
 import tempfile
 import time
 from abc import ABC, abstractmethod
@@ -17,16 +16,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, TypeVar, cast
 from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit
 
-from sottovoce.atomic import clear_leftovers, replacing, temporary_beside, temporary_folder
+from sottovoce.archive.scratch import folder_takes, scratch_folder
+from sottovoce.atomic import clear_leftovers, replacing, temporary_folder
 from sottovoce.engine.files import make_folder
 from sottovoce.errors import AudioError, ConfigError, DataError, MissingExtraError, StorageError
 from sottovoce.extras import require
 from sottovoce.paths import require_writable
 
 T = TypeVar("T")
-
-COPY_BYTES = 2**20
-"""How much of a file is copied at once."""
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 # Here a file appears whole when it is written. In all others it gets its name when it is whole.
@@ -35,7 +32,6 @@ _OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss",
 _LASTING = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)
 _ATTEMPTS = 4
 _PAUSE_SECONDS = 0.5
-_RESERVE_BYTES = 2**24
 
 
 @dataclass(frozen=True)
@@ -253,7 +249,7 @@ class Folder(Store):
         clear_leftovers(self.path / folder)
 
     def takes(self, size: int) -> bool:  # noqa: D102
-        return _takes(self.path, size)
+        return folder_takes(self.path, size)
 
 
 @dataclass(frozen=True)
@@ -340,7 +336,7 @@ class FsspecStore(Store):
     def write(self, name: str, content: bytes, *, overwrite: bool = True) -> None:  # noqa: D102
         files, path = _filesystem(self.url), self._path(name)
         if urlsplit(self.url).scheme not in _OBJECT_STORES:
-            with _scratch(self.address(name)) as folder:
+            with scratch_folder(self.address(name)) as folder:
                 (folder / "content").write_bytes(content)
                 self._put(folder / "content", name, overwrite=overwrite)
             return
@@ -351,7 +347,7 @@ class FsspecStore(Store):
 
     @contextlib.contextmanager
     def target(self, name: str) -> Iterator[Path]:  # noqa: D102
-        with _scratch(self.address(name)) as folder:
+        with scratch_folder(self.address(name)) as folder:
             path = folder / PurePosixPath(name).name
             try:
                 yield path
@@ -535,71 +531,3 @@ def open_uri(uri: str) -> Iterator[BinaryIO]:
     place, _, name = unquote(rest).rpartition("/")
     with FsspecStore(f"{scheme}://{place}").open(name) as file:
         yield file
-
-
-@contextlib.contextmanager
-def scratch_copy(file: BinaryIO, name: str, uri: str) -> Iterator[Path]:
-    """Copy a file to this machine for as long as a block runs.
-
-    Args:
-        file: Where it is read from.
-        name: How the copy is called.
-        uri: Where the file is, in words for people.
-
-    Yields:
-        The path of the copy.
-
-    Raises:
-        StorageError: This machine has no room for it.
-        OSError: The file cannot be read.
-    """
-    with _scratch(uri) as folder:
-        path = folder / name
-        with _blaming_this_machine(uri):
-            copy = path.open("xb")
-        with copy:
-            while content := file.read(COPY_BYTES):
-                with _blaming_this_machine(uri):
-                    copy.write(content)
-            with _blaming_this_machine(uri):
-                copy.flush()
-        yield path
-
-
-def scratch_takes(size: int) -> bool:
-    """Say whether this machine has room for the copy of a file."""
-    try:
-        return _takes(Path(tempfile.gettempdir()), size)
-    except OSError:
-        return False
-
-
-@contextlib.contextmanager
-def _scratch(uri: str) -> Iterator[Path]:
-    """Make a folder for the copy of a file; one that a killed process leaves is deleted by the next one."""
-    with contextlib.ExitStack() as stack:
-        with _blaming_this_machine(uri):
-            folder = stack.enter_context(temporary_folder(Path(tempfile.gettempdir()) / "sottovoce"))
-        yield folder
-
-
-@contextlib.contextmanager
-def _blaming_this_machine(uri: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(
-            f"the machine {socket.gethostname()} has no room for a copy of {uri} ({error.strerror or error}): free "
-            "some space in its folder for temporary files, or set TMPDIR to another one"
-        ) from error
-
-
-def _takes(folder: Path, size: int) -> bool:
-    trial = temporary_beside(folder / "trial")
-    try:
-        trial.write_bytes(bytes(2**16))
-        return shutil.disk_usage(folder).free >= 2 * size + _RESERVE_BYTES
-    except OSError:
-        return False
-    finally:
-        trial.unlink(missing_ok=True)

@@ -13,8 +13,9 @@ import numpy as np
 from sottovoce.archive.listing import sha256_of
 from sottovoce.archive.manifest import Item
 from sottovoce.archive.results import AUDIO_NAME, Row, Run
+from sottovoce.archive.scratch import scratch_takes
 from sottovoce.archive.sources import Sources, lies_alone
-from sottovoce.archive.stores import Store, scratch_takes
+from sottovoce.archive.stores import Store
 from sottovoce.engine.enhancer import Enhancer
 from sottovoce.engine.files import Advance, enhance_file
 from sottovoce.errors import AudioError, ChangedError, MissingExtraError, SottovoceError, StorageError
