@@ -382,6 +382,18 @@ def test_an_address_of_a_file_is_a_folder():
     assert not stores.is_address("C:/data")
 
 
+@pytest.mark.parametrize(
+    ("place", "url"),
+    [("MEMORY://Box/in//", "memory://Box/in"), ("memory://", "memory://"), ("memory:///a/", "memory:///a")],
+)
+def test_an_address_is_written_in_one_way(place, url, memory):
+    store = open_store(place)
+    assert store == FsspecStore(url)
+    store.write("x", b"one")
+    with stores.open_uri(store.uri("x").replace("memory", "MEMORY")) as file:
+        assert file.read() == b"one"
+
+
 def test_without_fsspec_the_extra_is_named(monkeypatch):
     monkeypatch.setattr("sottovoce.extras.is_installed", lambda module: False)
     stores._filesystem_at.cache_clear()

@@ -161,10 +161,10 @@ def open_store(place: Path | str) -> Store:
     """
     if not is_address(place):
         return Folder(Path(place))
-    address = str(place)
-    if urlsplit(address).scheme == "file":
-        return Folder(Path(os.fsdecode(unquote_to_bytes(urlsplit(address).path))))
-    store = FsspecStore(address.rstrip("/"))
+    scheme, mark, rest = str(place).partition("://")
+    if scheme.lower() == "file":
+        return Folder(Path(os.fsdecode(unquote_to_bytes(urlsplit(str(place)).path))))
+    store = FsspecStore(f"{scheme.lower()}{mark}{rest.rstrip('/')}")
     _filesystem(store.url)
     return store
 
@@ -524,10 +524,10 @@ def open_uri(uri: str) -> Iterator[BinaryIO]:
         MissingExtraError: What reaches it is not installed.
     """
     scheme, _, rest = uri.partition("://")
-    if scheme == "file":
+    if scheme.lower() == "file":
         with Path(os.fsdecode(unquote_to_bytes(urlsplit(uri).path))).open("rb") as file:
             yield file
         return
     place, _, name = unquote(rest).rpartition("/")
-    with FsspecStore(f"{scheme}://{place}").open(name) as file:
+    with FsspecStore(f"{scheme.lower()}://{place}").open(name) as file:
         yield file
