@@ -11,6 +11,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 from lhotse import Recording, RecordingSet
 
@@ -27,7 +28,8 @@ def item_of(recording: Recording) -> Item:
     (source,) = recording.sources
     if source.type not in ("file", "url"):
         sys.exit(f"{recording.id} has a source of the type {source.type}, expected a file or an address")
-    uri = source.source if source.type == "url" else Path(source.source).absolute().as_uri()
+    # Lhotse writes addresses as they are; in a manifest, as in file:// addresses, what is special in one is quoted.
+    uri = quote(source.source, safe=":/") if source.type == "url" else Path(source.source).absolute().as_uri()
     return Item(recording.id, uri, seconds=recording.duration)
 
 

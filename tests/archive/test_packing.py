@@ -15,7 +15,7 @@ from sottovoce.archive.results import Run
 from sottovoce.archive.run import enhance_archive
 from sottovoce.archive.sources import Sources
 from sottovoce.engine.workers import WorkerDiedError
-from sottovoce.errors import ConfigError, DataError, MissingExtraError, StorageError
+from sottovoce.errors import AudioError, ConfigError, DataError, MissingExtraError, StorageError
 
 
 @pytest.fixture
@@ -205,6 +205,18 @@ def test_what_packs_dies(tmp_path, manifest, identity, monkeypatch):
     with pytest.raises(DataError, match=r"the process that packs part-00000\d-.* crashed 3 times \(signal 9, Killed\)"):
         enhance_archive(manifest, tmp_path / "out", identity, packing="webdataset")
     monkeypatch.setattr(run, "Workers", ThisProcess)
+    assert enhance_archive(manifest, tmp_path / "out", identity, packing="webdataset").enhanced == 3
+
+
+def test_an_enhanced_recording_that_vanishes_before_it_is_packed(tmp_path, manifest, identity, monkeypatch):
+    def pack(engine, rows, task_run, stem, *, advance):
+        next((Path(task_run.store.address()) / "staging").rglob("a-*.wav")).unlink()
+        return packing.pack_rows(engine, rows, task_run, stem, advance=advance)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "pack_rows", pack)
+        with pytest.raises(AudioError, match=r"found nothing at file:.*/staging/.*a-.*, expected the enhanced version"):
+            enhance_archive(manifest, tmp_path / "out", identity, packing="webdataset")
     assert enhance_archive(manifest, tmp_path / "out", identity, packing="webdataset").enhanced == 3
 
 

@@ -1,6 +1,7 @@
 """The enhanced recordings of a part in one file: a shard as of WebDataset, or Parquet as of Hugging Face's datasets."""
 
 import hashlib
+import io
 import json
 import tarfile
 from abc import ABC, abstractmethod
@@ -16,8 +17,9 @@ from sottovoce.archive.pool import Advance
 from sottovoce.archive.results import AUDIO_NAME, Row, Run
 from sottovoce.archive.sources import PARQUET_SUFFIX, TAR_SUFFIX, Sources
 from sottovoce.atomic import replacing
-from sottovoce.errors import ConfigError, StorageError
+from sottovoce.errors import AudioError, ConfigError, StorageError
 from sottovoce.extras import require
+from sottovoce.paths import is_file
 
 Packing = Literal["webdataset", "parquet"]
 
@@ -52,7 +54,8 @@ def require_packing(packing: str | None) -> None:
 def pack_rows(engine: object, rows: Sequence[Row], run: Run, stem: str, *, advance: Advance) -> list[Row]:
     """Put the enhanced recordings of a part into one file, in a process that works for the run.
 
-    Those that lie in an earlier file of the part are taken from there. The name of the file follows from what is in it.
+    Those that lie in an earlier file of the part are taken from there. The name of the file follows from the names of
+    its samples.
 
     Args:
         engine: Not needed.
@@ -86,7 +89,13 @@ def pack_rows(engine: object, rows: Sequence[Row], run: Run, stem: str, *, advan
         ):
             for number, row in enumerate(rows):
                 if row.output is not None:
-                    with sources.local_file(Item(row.id, _uri(run, row.output))) as file:
+                    uri = _uri(run, row.output)
+                    with sources.local_file(Item(row.id, uri)) as file:
+                        if not is_file(file):
+                            raise AudioError(
+                                f"found nothing at {uri}, expected the enhanced version of {row.id}: run the command "
+                                "again"
+                            )
                         packed[number] = _packed(shard, row, file, name)
     except OSError as error:
         raise StorageError(
@@ -179,8 +188,6 @@ class _TarShard(_Shard):
         self._tar.close()
 
     def add(self, name: str, file: Path, about: dict[str, Any]) -> str:
-        from io import BytesIO
-
         place = f"offset={self._tar.offset}"
         content = tarfile.TarInfo(name)
         content.size = file.stat().st_size
@@ -189,7 +196,7 @@ class _TarShard(_Shard):
         text = json.dumps(about).encode()
         words = tarfile.TarInfo(str(PurePosixPath(name).with_suffix(".json")))
         words.size = len(text)
-        self._tar.addfile(words, BytesIO(text))
+        self._tar.addfile(words, io.BytesIO(text))
         return place
 
 
