@@ -186,6 +186,8 @@ def test_rows_of_a_parquet_file(tmp_path, table, identity):
             assert peak == pytest.approx(0.01 * (number + 1), rel=0.01)
         with pytest.raises(ChangedError, match="found 7 rows in"):
             sources.local_file(Item("a", items[0].uri.replace("row=0", "row=7"))).__enter__()
+        with pytest.raises(ChangedError, match=r"found 'folder/1.flac' in row 1 of .*, expected '0.wav': it changed"):
+            sources.local_file(Item("a", items[0].uri.replace("row=0", "row=1"))).__enter__()
 
 
 @pytest.mark.parametrize("kind", ["cut", "no sound", "rotten"])

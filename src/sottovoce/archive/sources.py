@@ -113,7 +113,7 @@ class Sources(contextlib.AbstractContextManager["Sources"]):
         if self._rows is None or self._rows.place != place:
             self.__exit__(None, None, None)
             self._rows = _Rows(place)
-        return contextlib.closing(io.BytesIO(self._rows.read(row, column)))
+        return contextlib.closing(io.BytesIO(self._rows.read(row, column, where.get("name"))))
 
 
 @contextlib.contextmanager
@@ -170,7 +170,7 @@ class _Rows:
     def close(self) -> None:
         self._opened.close()
 
-    def read(self, row: int, column: str) -> bytes:
+    def read(self, row: int, column: str, name: str | None) -> bytes:
         import pyarrow
 
         if not 0 <= row < self._begins[-1]:
@@ -183,18 +183,27 @@ class _Rows:
             if not (column == self._column and self._begins[group] <= self._at <= row):
                 self._column, self._at, self._batch = column, self._begins[group], []
                 self._batches = self.file.iter_batches(
-                    batch_size=_ROWS_AT_ONCE, row_groups=[group], columns=[f"{column}.bytes"]
+                    batch_size=_ROWS_AT_ONCE, row_groups=[group], columns=[f"{column}.bytes", f"{column}.path"]
                 )
             while row >= self._at + len(self._batch):
                 self._at += len(self._batch)
-                self._batch = next(self._batches).column(0).field("bytes")
-            content = self._batch[row - self._at].as_py()
+                self._batch = next(self._batches).column(0)
+            found = self._batch[row - self._at].as_py() or {"bytes": None, "path": None}
         except (pyarrow.ArrowException, OSError, LookupError, StopIteration) as error:
             self._column = ""
             raise _unreadable_rows(self.place, error) from error
-        if content is None:
+        if name is not None and _row_name(found["path"]) != PurePosixPath(name).name:
+            raise ChangedError(
+                f"found {found['path']!r} in row {row} of {self.place}, expected {name!r}: it changed since it was "
+                "listed; list it again"
+            )
+        if found["bytes"] is None:
             raise AudioError(f"row {row} of {self.place} has no bytes of sound in {column}: expected the file itself")
-        return bytes(content)
+        return bytes(found["bytes"])
+
+
+def _row_name(path: str | None) -> str:
+    return PurePosixPath(path or "").name or "sound.wav"
 
 
 def _unreadable_rows(place: str, error: Exception) -> AudioError:
@@ -287,7 +296,7 @@ def _rows_in(uri: str, shard: str) -> Iterator[Item]:
         try:
             for batch in rows.file.iter_batches(columns=[f"{column}.path"]):
                 for path in batch.column(0).field("path").to_pylist():
-                    name = PurePosixPath(path or "").name or "sound.wav"
+                    name = _row_name(path)
                     where = f"row={number}&column={quote(column)}&name={quote(name, errors='surrogateescape')}"
                     yield Item(f"{shard}/{number:06}-{name}", f"{uri}#{where}")
                     number += 1
