@@ -271,7 +271,7 @@ class _Passage:
             store.delete(f"{STAGING_NAME}/{name}" for name in names if f"{name}.jsonl" in self._finished)
 
     def _collect(self, working: "dict[Future[list[Row]], _Batch | _Open]", pool: Pool) -> None:
-        """Take what is done, and pack, and write the tables of, the parts of which it was the last."""
+        """Take what is done; parts of which nothing is missing then are packed, or have their tables written."""
         for future in wait(working, return_when=FIRST_COMPLETED).done:
             batch = working.pop(future)
             if isinstance(batch, _Open):

@@ -1,4 +1,4 @@
-"""Copies on this machine of files that lie elsewhere, for as long as they are worked on."""
+"""Copies on this machine of files that lie elsewhere, which are deleted after use."""
 
 import contextlib
 import shutil
@@ -22,7 +22,7 @@ def scratch_copy(file: BinaryIO, name: str, uri: str) -> Iterator[Path]:
 
     Args:
         file: Where it is read from.
-        name: How the copy is called.
+        name: Name of the copy.
         uri: Where the file is, in words for people.
 
     Yields:

@@ -29,7 +29,7 @@ TAR_SUFFIX, PARQUET_SUFFIX = ".tar", ".parquet"
 SHARD_SUFFIXES = (TAR_SUFFIX, PARQUET_SUFFIX)
 """Endings of the names of files that hold recordings."""
 
-# What stands for the recordings of a shard that could not be seen.
+# Marks the item that stands for the recordings that could not be found in a damaged shard.
 _UNREAD = "unread"
 # Rows of a Parquet file that are decoded at once.
 _ROWS_AT_ONCE = 4
@@ -43,7 +43,7 @@ def lies_alone(uri: str) -> bool:
 
 
 class Sources(contextlib.AbstractContextManager["Sources"]):
-    """Gives the files of recordings, as a context manager; it goes on in a Parquet file where it was."""
+    """Gives the files of recordings, as a context manager; a Parquet file stays open for its next row."""
 
     def __init__(self) -> None:
         self._rows: _Rows | None = None
@@ -51,6 +51,9 @@ class Sources(contextlib.AbstractContextManager["Sources"]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._close()
+
+    def _close(self) -> None:
         if self._rows is not None:
             self._rows.close()
             self._rows = None
@@ -111,7 +114,7 @@ class Sources(contextlib.AbstractContextManager["Sources"]):
                 f"found the address {uri}, expected #offset= or #row= and #column= of a shard: list it again"
             ) from None
         if self._rows is None or self._rows.place != place:
-            self.__exit__(None, None, None)
+            self._close()
             self._rows = _Rows(place)
         return contextlib.closing(io.BytesIO(self._rows.read(row, column, where.get("name"))))
 

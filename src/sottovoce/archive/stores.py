@@ -1,4 +1,4 @@
-"""Where the files of an archive lie: a folder, or a store that fsspec reaches, such as S3; all are whole or absent."""
+"""Where the files of an archive lie: a folder, or a store that fsspec reaches, such as S3; each is whole or absent."""
 
 import contextlib
 import errno
@@ -26,9 +26,9 @@ from sottovoce.paths import require_writable
 T = TypeVar("T")
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
-# Here a file appears whole when it is written. In all others it gets its name when it is whole.
+# Here a file appears when its upload is complete. Elsewhere it is written under another name, and renamed.
 _OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "memory"}
-# What is no better a second later.
+# Errors that another attempt would meet as well.
 _LASTING = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)
 _ATTEMPTS = 4
 _PAUSE_SECONDS = 0.5
@@ -53,15 +53,15 @@ class Store(ABC):
     @property
     @abstractmethod
     def in_this_process(self) -> bool:
-        """Whether other processes see something else at this place."""
+        """Whether the place is in the memory of this process, so that others see something else there."""
 
     @abstractmethod
     def address(self, name: str = "") -> str:
-        """Say where a file is, in words for people."""
+        """Give the place of a file as people write it, for messages."""
 
     @abstractmethod
     def uri(self, name: str) -> str:
-        """Say where a file is, in words for `open_uri`."""
+        """Give the address of a file for `open_uri` and for manifests, with what is special in an address quoted."""
 
     @abstractmethod
     def within(self, name: str) -> "Store":
@@ -77,13 +77,13 @@ class Store(ABC):
 
     @abstractmethod
     def require_new(self, mark: str) -> None:
-        """Refuse a place at which something is, or at which nothing can be made, before any work.
+        """Refuse a place that is taken, or where nothing can be made, before any work.
 
         Args:
             mark: The file that is written last.
 
         Raises:
-            DataError: So it is.
+            DataError: Something is there, or nothing can be made there.
         """
 
     @abstractmethod
@@ -125,9 +125,9 @@ class Store(ABC):
 
     @abstractmethod
     def target(self, name: str) -> "contextlib.AbstractContextManager[Path]":
-        """Give a path on this machine to write a large file to, once, which has its name in the store afterwards.
+        """Give a path on this machine to write a large file to; the file is in the store when the block ends well.
 
-        What has that name by then stays.
+        A file of that name that is there by then stays.
 
         Raises:
             StorageError: There is no room for it, here or in the store.
@@ -135,7 +135,7 @@ class Store(ABC):
 
     @abstractmethod
     def delete(self, names: Iterable[str]) -> None:
-        """Delete files and folders, as far as they are there."""
+        """Delete files and folders, if they exist."""
 
     @abstractmethod
     def clear_leftovers(self, folder: str) -> None:
@@ -143,7 +143,7 @@ class Store(ABC):
 
     @abstractmethod
     def takes(self, size: int) -> bool:
-        """Say whether there is room for a file, and leave to write it."""
+        """Say whether there is room for a file of so many bytes, and permission to write it."""
 
 
 def open_store(place: Path | str) -> Store:
@@ -355,7 +355,7 @@ class FsspecStore(Store):
                 error.args = (str(error).replace(str(path), self.address(name)),)
                 raise
             try:
-                with contextlib.suppress(DataError):  # another process was faster
+                with contextlib.suppress(DataError):  # another process has written the same
                     self._put(path, name, overwrite=False)
             except OSError as error:
                 raise StorageError(

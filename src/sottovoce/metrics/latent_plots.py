@@ -29,7 +29,7 @@ FRAMES_PER_SECOND = 10
 _TAIL_SECONDS = 0.6
 _WALK_DPI = 80
 _MAX_MASK_DB = 40.0
-_QUIET_DB = -60.0  # levels of noise below are drawn alike
+_QUIET_DB = -60.0  # noise below has the colour of this level
 
 # What points are coloured by: name, label, colours, and limits where they are known beforehand.
 _COLOURED_BY: tuple[tuple[str, str, str, tuple[float, float] | None], ...] = (

@@ -37,7 +37,7 @@ def deviation(phases, spectrum, share):
     return np.abs(np.angle(differences * np.conj(differences.mean()))).max()
 
 
-def test_the_likest_gaussian():
+def test_the_gaussian_that_is_most_like_a_window():
     exact = np.exp(-((np.arange(512) - 256) ** 2) / (2 * 50.0**2))
     assert gaussian_variance(exact) == pytest.approx(50.0**2, rel=0.01)
     # The square root of a Hann window, in the literature's unit of 2πv: wider than the Hann window's 0.25645 W².

@@ -1,7 +1,6 @@
 """Phases for amplitudes that have none, of spectra of the longest window as complex arrays `(F, N)`."""
 
 import heapq
-import itertools
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,8 +67,8 @@ def gaussian_variance(window: NDArray[np.float64]) -> float:
     time = np.arange(len(window)) - len(window) / 2
     variances = np.geomspace(1e-3, 1.0, 1000) * len(window) ** 2
     gaussians = np.exp(-(time**2) / (2 * variances[:, np.newaxis]))
-    likeness = gaussians @ window / np.linalg.norm(gaussians, axis=1)
-    return float(variances[np.argmax(likeness)])
+    similarity = gaussians @ window / np.linalg.norm(gaussians, axis=1)
+    return float(variances[np.argmax(similarity)])
 
 
 def heap_integration(
@@ -158,14 +157,14 @@ def _integrate(
 def griffin_lim(
     amplitude: Amplitude, initial: Spectrum, stft: MultiResolutionSTFT, samples: int, *, iterations: int = 50
 ) -> Spectrum:
-    """Phases that fit an amplitude better and better: those of the signal that amplitude and phases make, repeatedly.
+    """Phases that fit an amplitude ever better: repeatedly, those of the signal that amplitude and phases make.
 
     Args:
         amplitude: `(F, N)`, at least 0.
         initial: Unit phasors to begin with, `(F, N)`.
         stft: Window and hop.
         samples: Length of the signal.
-        iterations: How often.
+        iterations: Number of repetitions.
 
     Returns:
         Unit phasors `(F, N)`.
@@ -174,6 +173,6 @@ def griffin_lim(
         Griffin and Lim, "Signal estimation from modified short-time Fourier transform", IEEE TASSP 32(2), 1984.
     """
     current = initial
-    for _ in itertools.repeat(None, iterations):
+    for _ in range(iterations):
         current = phasors(analyse(stft, synthesise(stft, amplitude * current, samples)))
     return current
