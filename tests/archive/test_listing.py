@@ -52,6 +52,20 @@ def test_what_cannot_be_read_is_listed_and_said(tmp_path, recordings, caplog):
     assert any("zero.wav holds no samples" in message for message in caplog.messages)
 
 
+def test_a_decoder_that_raises_what_nobody_expects(tmp_path, recordings, monkeypatch, caplog):
+    def probe(path):
+        if path.name == "b.wav":
+            raise RuntimeError("bad state")
+        return found(path)
+
+    found = listing.probe
+    monkeypatch.setattr(listing, "probe", probe)
+    *others, b = listed(make_manifest([recordings], tmp_path / "manifest"))
+    assert [item.seconds for item in others] == [0.1] * 3
+    assert (b.id, b.seconds, b.hash, b.bytes) == ("b.wav", None, None, (recordings / "b.wav").stat().st_size)
+    assert [message.rpartition("/")[2] for message in caplog.messages] == ["b.wav: bad state"]
+
+
 def test_of_many_that_cannot_be_read_few_are_named(tmp_path, caplog):
     for number in range(15):
         (tmp_path / "in").mkdir(exist_ok=True)

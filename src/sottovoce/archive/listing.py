@@ -13,7 +13,7 @@ from sottovoce.archive.pool import Advance, Pool
 from sottovoce.archive.sources import SHARD_SUFFIXES, Sources, lies_alone, recordings_in
 from sottovoce.archive.stores import Folder, FsspecStore, open_store
 from sottovoce.engine.workers import WorkerDiedError, Workers
-from sottovoce.errors import AudioError, ConfigError, DataError, StorageError
+from sottovoce.errors import AudioError, ConfigError, DataError, MissingExtraError, StorageError
 from sottovoce.paths import is_folder, resolved, unreadable
 from sottovoce.progress import Progress
 from sottovoce.signal.audio import is_recording, probe, walk_audio
@@ -202,6 +202,10 @@ def look_at(hashes: bool, items: Sequence[Item], *, advance: Advance) -> list[_L
 
     Returns:
         What was seen, in their order.
+
+    Raises:
+        StorageError: This machine has no room for copies.
+        MissingExtraError: What reaches a recording is not installed.
     """
     looks = []
     with Sources() as sources:
@@ -216,10 +220,11 @@ def look_at(hashes: bool, items: Sequence[Item], *, advance: Advance) -> list[_L
                 else:
                     seen = item
                 looks.append(_Look(seen))
-            except StorageError:
-                raise
-            except AudioError as error:
-                looks.append(_Look(_sized(item), str(error)))
+            except (StorageError, MissingExtraError):
+                raise  # no recording is at fault
+            except Exception as error:  # one recording stops no listing, whatever its decoder raises
+                reason = str(error) if isinstance(error, AudioError) else f"{item.uri}: {error}"
+                looks.append(_Look(_sized(item), reason))
             advance(1)
     return looks
 
