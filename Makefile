@@ -12,13 +12,13 @@ RECIPE  := pyproject.toml experiments/sspd2023/pyproject.toml constraints.txt
 RECORDING := examples/real/2609-156975-0004.flac
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types bench clean
+.PHONY: help demo test test-slow lint format types bench clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
 	@echo "Sotto voce: speech enhancement that learns from the recordings people have."
 	@echo
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-14s%s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s%s\n", $$1, $$2 }'
 
 demo: $(VENV)/.installed-metrics ## Enhance bundled recordings, score and plot them; results in demo/
 	@rm -rf demo && mkdir demo
@@ -35,14 +35,16 @@ demo: $(VENV)/.installed-metrics ## Enhance bundled recordings, score and plot t
 	@echo "Look:    demo/before_after.png"
 	@echo "Compare: demo/pairs/ with examples/pairs/clean/ and examples/pairs/noisy/; scores in demo/scores/"
 
-# Two processes of one thread each: files of tests stay together, since they share trained systems. Both phases share
+# Two processes of one thread each: files of tests stay together, since they share trained systems. Both targets share
 # the graphs of exported networks, which the first one traces: it begins with an empty cache, so that all are traced.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --durations=20 --cov
 
-test: lint types ## Run the checks and all tests, with coverage
-	@echo "== Tests, without the slow ones: a few minutes on two cores"
+test: lint types ## Run the checks and the tests, but for the slow ones
+	@echo "== Tests, without the slow ones: eight minutes on two cores"
 	@$(PYTEST) -m "not slow" --cache-clear --cov-report=
-	@echo "== Slow tests (trainings, exports, real kills): a few minutes on two cores; coverage of all tests"
+
+test-slow: $(VENV)/.installed-dev ## Run the slow tests, after make test; coverage of all tests
+	@echo "== Slow tests (trainings, exports, real kills): ten minutes on two cores; coverage of all tests"
 	@$(PYTEST) -m slow --cov-append --cov-report=term $$(grep -rl --include='test_*.py' 'mark\.slow' tests experiments/*/tests)
 
 lint: $(VENV)/.installed-dev ## Check style and formatting (ruff)
