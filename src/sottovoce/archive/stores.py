@@ -185,58 +185,58 @@ class Folder(Store):
     path: Path
 
     @property
-    def in_this_process(self) -> bool:  # noqa: D102
+    def in_this_process(self) -> bool:
         return False
 
-    def address(self, name: str = "") -> str:  # noqa: D102
+    def address(self, name: str = "") -> str:
         return str(self.path / name)
 
-    def uri(self, name: str) -> str:  # noqa: D102
+    def uri(self, name: str) -> str:
         return (self.path.absolute() / name).as_uri()
 
-    def within(self, name: str) -> "Folder":  # noqa: D102
+    def within(self, name: str) -> "Folder":
         return Folder(self.path / name)
 
-    def prepare(self, *folders: str) -> None:  # noqa: D102
+    def prepare(self, *folders: str) -> None:
         for folder in folders:
             make_folder(self.path / folder)
 
-    def require_new(self, mark: str) -> None:  # noqa: D102
+    def require_new(self, mark: str) -> None:
         require_writable(self.path)
         if self.path.exists() or self.path.is_symlink():
             raise DataError(f"found {self.path}, which is kept: name another output, or delete it")
 
     @contextlib.contextmanager
-    def renewed(self) -> "Iterator[Folder]":  # noqa: D102
+    def renewed(self) -> "Iterator[Folder]":
         with temporary_folder(self.path) as temporary:
             yield Folder(temporary)
             temporary.rename(self.path)
 
-    def size(self, name: str) -> int | None:  # noqa: D102
+    def size(self, name: str) -> int | None:
         try:
             return (self.path / name).stat().st_size
         except FileNotFoundError:
             return None
 
-    def names(self, folder: str) -> set[str]:  # noqa: D102
+    def names(self, folder: str) -> set[str]:
         try:
             return {entry.name for entry in os.scandir(self.path / folder) if not entry.name.startswith(".")}
         except FileNotFoundError:
             return set()
 
-    def read(self, name: str) -> bytes:  # noqa: D102
+    def read(self, name: str) -> bytes:
         return (self.path / name).read_bytes()
 
-    def write(self, name: str, content: bytes, *, overwrite: bool = True) -> None:  # noqa: D102
+    def write(self, name: str, content: bytes, *, overwrite: bool = True) -> None:
         with replacing(self.path / name, overwrite=overwrite) as temporary:
             temporary.write_bytes(content)
 
     @contextlib.contextmanager
-    def target(self, name: str) -> Iterator[Path]:  # noqa: D102
+    def target(self, name: str) -> Iterator[Path]:
         # Whoever writes sound files writes them beside this path, and renames them.
         yield self.path / name
 
-    def delete(self, names: Iterable[str]) -> None:  # noqa: D102
+    def delete(self, names: Iterable[str]) -> None:
         for name in names:
             path = self.path / name
             if path.is_dir() and not path.is_symlink():
@@ -245,10 +245,10 @@ class Folder(Store):
                 with contextlib.suppress(OSError):
                     path.unlink(missing_ok=True)
 
-    def clear_leftovers(self, folder: str) -> None:  # noqa: D102
+    def clear_leftovers(self, folder: str) -> None:
         clear_leftovers(self.path / folder)
 
-    def takes(self, size: int) -> bool:  # noqa: D102
+    def takes(self, size: int) -> bool:
         return folder_takes(self.path, size)
 
 
@@ -263,20 +263,20 @@ class FsspecStore(Store):
     url: str
 
     @property
-    def in_this_process(self) -> bool:  # noqa: D102
+    def in_this_process(self) -> bool:
         return urlsplit(self.url).scheme == "memory"
 
-    def address(self, name: str = "") -> str:  # noqa: D102
+    def address(self, name: str = "") -> str:
         return f"{self.url}/{name}" if name else self.url
 
-    def uri(self, name: str) -> str:  # noqa: D102
+    def uri(self, name: str) -> str:
         scheme, _, rest = self.address(name).partition("://")
         return f"{scheme}://{quote(rest)}"
 
-    def within(self, name: str) -> "FsspecStore":  # noqa: D102
+    def within(self, name: str) -> "FsspecStore":
         return FsspecStore(self.address(name))
 
-    def prepare(self, *folders: str) -> None:  # noqa: D102
+    def prepare(self, *folders: str) -> None:
         if urlsplit(self.url).scheme not in _OBJECT_STORES:
             for folder in folders:
                 try:
@@ -287,7 +287,7 @@ class FsspecStore(Store):
                         "may write to"
                     ) from error
 
-    def require_new(self, mark: str) -> None:  # noqa: D102
+    def require_new(self, mark: str) -> None:
         try:
             is_there = self.size(mark) is not None
         except OSError as error:
@@ -296,10 +296,10 @@ class FsspecStore(Store):
             raise DataError(f"found {self.address(mark)}, which is kept: name another output, or delete it")
 
     @contextlib.contextmanager
-    def renewed(self) -> "Iterator[FsspecStore]":  # noqa: D102
+    def renewed(self) -> "Iterator[FsspecStore]":
         yield self
 
-    def size(self, name: str) -> int | None:  # noqa: D102
+    def size(self, name: str) -> int | None:
         try:
             found = _tried(_filesystem(self.url).info, self._path(name))
         except FileNotFoundError:
@@ -307,7 +307,7 @@ class FsspecStore(Store):
         size: int | None = found.get("size")
         return size or 0
 
-    def names(self, folder: str) -> set[str]:  # noqa: D102
+    def names(self, folder: str) -> set[str]:
         return {PurePosixPath(entry["name"]).name for entry in self._listed(folder)}
 
     def walk(self, folder: str = "") -> Iterator[Entry]:
@@ -329,11 +329,11 @@ class FsspecStore(Store):
             else:
                 yield Entry(name, entry.get("size"))
 
-    def read(self, name: str) -> bytes:  # noqa: D102
+    def read(self, name: str) -> bytes:
         content: bytes = _tried(_filesystem(self.url).cat_file, self._path(name))
         return content
 
-    def write(self, name: str, content: bytes, *, overwrite: bool = True) -> None:  # noqa: D102
+    def write(self, name: str, content: bytes, *, overwrite: bool = True) -> None:
         files, path = _filesystem(self.url), self._path(name)
         if urlsplit(self.url).scheme not in _OBJECT_STORES:
             with scratch_folder(self.address(name)) as folder:
@@ -346,7 +346,7 @@ class FsspecStore(Store):
             raise DataError(f"found {self.address(name)}, which is kept: name another output") from None
 
     @contextlib.contextmanager
-    def target(self, name: str) -> Iterator[Path]:  # noqa: D102
+    def target(self, name: str) -> Iterator[Path]:
         with scratch_folder(self.address(name)) as folder:
             path = folder / PurePosixPath(name).name
             try:
@@ -371,15 +371,15 @@ class FsspecStore(Store):
         """
         return cast(BinaryIO, _Reading(_tried(_filesystem(self.url).open, self._path(name), "rb")))
 
-    def delete(self, names: Iterable[str]) -> None:  # noqa: D102
+    def delete(self, names: Iterable[str]) -> None:
         for name in names:
             with contextlib.suppress(OSError):
                 _tried(_filesystem(self.url).rm, self._path(name), recursive=True)
 
-    def clear_leftovers(self, folder: str) -> None:  # noqa: D102
+    def clear_leftovers(self, folder: str) -> None:
         clear_leftovers(Path(tempfile.gettempdir()))
 
-    def takes(self, size: int) -> bool:  # noqa: D102
+    def takes(self, size: int) -> bool:
         name = f"trial-{os.urandom(8).hex()}"
         try:
             self.write(name, b"")

@@ -229,9 +229,9 @@ class Stream:
     def _past_after(self, beginning: Iterable[NDArray[np.floating]]) -> list[Float32Array]:
         """State of the network after the beginning of a signal."""
         to_model = Resampler(self.sample_rate, self._model_rate, self.channels)
-        parts = []
-        for block in map(self._checked, beginning):
-            parts.append(to_model.push(np.where(np.abs(block) < _LIMIT, block, 0)))
+        blocks = map(self._checked, beginning)
+        # Every comparison with NaN is false.
+        parts = [to_model.push(np.where(np.abs(block) < _LIMIT, block, 0)) for block in blocks]
         frames = self._first_frames(None)
         if parts:
             parts.append(to_model.push(parts[0][:, :0], last=True))
