@@ -278,11 +278,8 @@ class JointSystem(nn.Module):
 
     def _enhance_from(self, past: Past, waveform: Tensor) -> Tensor:
         """Enhance whole signals, beginning with a state."""
-        enhanced = []
-        for frames in torch.split(self.stft.analyse(waveform), _MAX_FRAMES, dim=-1):
-            enhanced.append(self(frames, past))
-            past = Past(past.next)
-        return self.stft.synthesise(torch.cat(enhanced, dim=-1), waveform.shape[-1])
+        _, spectra = self._follow_from(past, waveform)
+        return self.stft.synthesise(spectra, waveform.shape[-1])
 
     @torch.no_grad()
     def follow(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
@@ -294,7 +291,11 @@ class JointSystem(nn.Module):
         Returns:
             Latent h = G(E_M(.)) `(B, D, N)`, and enhanced spectrum `(B, 2, F, N)` in the signals' own scale.
         """
-        past, latents, spectra = Past(), [], []
+        return self._follow_from(Past(), waveform)
+
+    def _follow_from(self, past: Past, waveform: Tensor) -> tuple[Tensor, Tensor]:
+        """What `follow` gives, beginning with a state."""
+        latents, spectra = [], []
         for frames in torch.split(self.stft.analyse(waveform), _MAX_FRAMES, dim=-1):
             latent, spectrum = self._run(frames, past)
             latents.append(latent)
