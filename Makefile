@@ -44,7 +44,7 @@ test: lint types ## Run the checks and the tests, but for the slow ones
 	@$(PYTEST) -m "not slow" --cache-clear --cov-report=
 
 test-slow: $(VENV)/.installed-dev ## Run the slow tests, after make test; coverage of all tests
-	@echo "== Slow tests (trainings, exports, real kills): ten minutes on two cores; coverage of all tests"
+	@echo "== Slow tests (trainings, exports, real kills): nine minutes on two cores; coverage of all tests"
 	@$(PYTEST) -m slow --cov-append --cov-report=term $$(grep -rl --include='test_*.py' 'mark\.slow' tests experiments/*/tests)
 
 lint: $(VENV)/.installed-dev ## Check style and formatting (ruff)
