@@ -41,7 +41,7 @@ def test_a_quick_look_at_the_bundled_recordings(tmp_path, monkeypatch, capsys):
     # Few steps and short sound: the test asks whether everything is there, not whether anything was learned.
     monkeypatch.setattr(experiment, "_QUICK_STEPS", (2, 2))
     monkeypatch.setattr(experiment, "_QUICK_COUNTS", Counts(6, 2.0, 6, 4.0, 3, 2.5))
-    arguments = ("--protocol", "poster", "--quick", "--systems", *SHORT_ROWS, "--jobs", 1, "-o")
+    arguments = ("--protocol", "poster", "--quick", "--curves", "--systems", *SHORT_ROWS, "--jobs", 1, "-o")
     assert command(monkeypatch, *arguments, tmp_path / "quick") == 0
     printed = capsys.readouterr()
     assert "poster: means ± 95 % over 3 mixtures" in printed.out
@@ -57,7 +57,12 @@ def test_a_quick_look_at_the_bundled_recordings(tmp_path, monkeypatch, capsys):
     assert len(rows) == 3 * (1 + len(SHORT_ROWS))
     assert {float(row["snr_db"]) for row in rows} == {-5.0, 0.0, 5.0}
     assert "| SSE |" in (tmp_path / "quick" / "costs.md").read_text(encoding="utf-8")
-    for figure in ("pesq_nb_raw", "covl", "before_after", "spectrograms"):
+    curves = (tmp_path / "quick" / "curves.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| (SSE|CF|joint \(poster\)|IRM) \| (\d+) \|", curves, re.M) == [
+        *((label, steps) for label in ("SSE", "CF", "joint (poster)") for steps in ("1", "2")),
+        *(("IRM", steps) for steps in ("1", "2", "4")),
+    ]
+    for figure in ("pesq_nb_raw", "covl", "before_after", "spectrograms", "curves"):
         assert (tmp_path / "quick" / "figures" / f"poster_{figure}.png").stat().st_size > 10_000
     # Again: nothing is trained or scored twice, and the table is the same to the last digit.
     assert command(monkeypatch, *arguments, tmp_path / "quick") == 0

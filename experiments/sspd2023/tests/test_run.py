@@ -150,6 +150,24 @@ def test_what_is_done_is_not_done_again(protocols, finished):
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == written
 
 
+def test_networks_that_were_kept_are_scored_once(protocols, finished):
+    outcome, folder, _ = finished
+    trainings = run_module.plan_trainings(protocols[:1], FEW, (1, 2), SYSTEM_SETTINGS, folder)
+    reported = []
+    kept = run_module.score_kept(trainings, folder, on_progress=lambda *progress: reported.append(progress))
+    assert reported[-1] == ("scoring", 4, 4)
+    assert {steps: [(r.system, r.seed, r.file) for r in results] for steps, results in kept.items()} == {
+        1: [("joint", seed, file) for seed in (1, 2) for file in ("0", "1")]
+    }
+    finished_scores = {
+        (r.seed, r.file): r.scores for r in outcome.results if (r.condition, r.system) == ("poster", "joint")
+    }
+    assert all(r.scores != finished_scores[r.seed, r.file] for r in kept[1])
+    reported.clear()
+    assert run_module.score_kept(trainings, folder, on_progress=lambda *progress: reported.append(progress)) == kept
+    assert not reported
+
+
 def test_oracle_and_seeds_mean_what_they_say(finished):
     outcome, _, _ = finished
     by_row = {row: [r.scores.si_sdr_db for r in outcome.results if r.system == row] for row in ROWS}

@@ -13,7 +13,7 @@ from sottovoce.models.checkpoint import load_checkpoint, read_checkpoint
 from sottovoce.training import run as run_module
 from sottovoce.training.log import read_table
 from sspd2023.settings import ExperimentSettings
-from sspd2023.training import train_system
+from sspd2023.training import kept_networks, load_system, train_system
 
 from .systems import TINY
 
@@ -71,6 +71,19 @@ def test_an_interrupted_training_ends_like_an_unbroken_one(folders, tmp_path, mo
         with pytest.raises((KeyboardInterrupt, SystemExit)):
             run(folders, tmp_path / "broken", kind)
     assert run(folders, tmp_path / "broken", kind).read_bytes() == unbroken
+    kept = [kept_networks(tmp_path / name) for name in ("unbroken", "broken")]
+    assert [path.read_bytes() for path in kept[0].values()] == [path.read_bytes() for path in kept[1].values()]
+
+
+def test_networks_are_kept_on_the_way(folders, tmp_path):
+    finished = run(folders, tmp_path / "run", "pvq")
+    last = TINY["training"]["joint_steps"]
+    kept = kept_networks(tmp_path / "run")
+    assert list(kept) == sorted({round(last / parts) for parts in (2, 4, 8, 16)} - {0, last})
+    assert len({path.read_bytes() for path in (*kept.values(), finished)}) == len(kept) + 1
+    network, found = load_system(kept[round(last / 2)])
+    assert found == settings("pvq")
+    assert not network.training
 
 
 def test_an_unpaired_system_must_not_be_given_pairs(folders, tmp_path):

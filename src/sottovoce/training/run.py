@@ -163,6 +163,7 @@ def fit(
     settings: RunSettings,
     *,
     clips: Clips | None = None,
+    callbacks: Sequence[L.Callback] = (),
     on_progress: Progress | None = None,
 ) -> None:
     """Train networks stage by stage; an interrupted run in `out` is resumed.
@@ -174,13 +175,15 @@ def fit(
         out: The run's folder.
         settings: All settings.
         clips: Where batches come from; by default they are drawn from the data.
+        callbacks: Called in every stage, after each step before its state is saved.
         on_progress: Called with every task's progress.
 
     Raises:
         DataError: `out` holds a run with other settings.
     """
     _record(out, settings)
-    run = _Run(out, settings, data, training_clips(data, settings) if clips is None else clips, on_progress)
+    batches = training_clips(data, settings) if clips is None else clips
+    run = _Run(out, settings, data, batches, tuple(callbacks), on_progress)
     for stage in stages:
         run.train(stage, network)
     network.eval()
@@ -225,6 +228,7 @@ class _Run:
     settings: RunSettings
     data: TrainingData
     clips: Clips
+    callbacks: tuple[L.Callback, ...]
     on_progress: Progress | None
 
     def train(self, stage: Stage, network: nn.Module) -> None:
@@ -247,7 +251,7 @@ class _Run:
             max_epochs=-1,
             gradient_clip_val=training.optimiser.gradient_clip,
             logger=TensorBoardLogger(self.folder / "tensorboard", name=None, version=stage.name),
-            callbacks=[self._log(stage), Checkpoints(folder, training.check_every, stop)],
+            callbacks=[self._log(stage), *self.callbacks, Checkpoints(folder, training.check_every, stop)],
             log_every_n_steps=max(1, training.check_every // 10),
             enable_checkpointing=False,
             enable_progress_bar=False,

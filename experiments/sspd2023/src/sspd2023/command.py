@@ -29,6 +29,7 @@ def benchmark(
     test_seconds: float = 5.0,
     protocol_seed: int = 1,
     phase: bool = False,
+    curves: bool = False,
     quick: bool = False,
     jobs: int = os.cpu_count() or 1,
 ) -> None:
@@ -66,6 +67,8 @@ def benchmark(
         protocol_seed: Seed of the split and of all mixtures.
         phase: Also combine clean and estimated amplitudes with the phases of mixture, heap integration, Griffin-Lim,
             D_P and clean speech, and write phase.md; with the row joint, by the poster's decoders as well.
+        curves: Also score the networks after a sixteenth to a half of each training's last stage, on the first 48 test
+            mixtures, and write curves.md.
         quick: Scale everything down, to see within minutes that it all works; the scores mean nothing.
         jobs: Number of processes.
     """
@@ -86,6 +89,7 @@ def benchmark(
         counts=counts,
         protocol_seed=protocol_seed,
         phase=phase,
+        curves=curves,
     )
     if quick:
         wanted = experiment.quick(wanted)

@@ -16,11 +16,11 @@ from sottovoce.errors import ConfigError, DataError
 from sottovoce.metrics import plots
 from sottovoce.progress import Progress
 from sottovoce.signal import audio
-from sspd2023 import figures, protocol, report, run
+from sspd2023 import curves, figures, protocol, report, run
 from sspd2023.phase import page, study
 from sspd2023.protocol import Counts, Protocol
-from sspd2023.results import UNPROCESSED, Facts, Summary, to_csv
-from sspd2023.run import Outcome
+from sspd2023.results import UNPROCESSED, Facts, Result, Summary, to_csv
+from sspd2023.run import Outcome, Training
 from sspd2023.settings import ExperimentSettings, load_row
 from sspd2023.split import Sources
 from sspd2023.systems import SYSTEMS
@@ -107,6 +107,7 @@ class Experiment:
         protocol_seed: Seed of split and mixtures.
         clips: Changes of the numbers of clips of a step; for a quick look alone.
         phase: Whether amplitudes are combined with phases as well, on a page of their own.
+        curves: Whether the networks that trainings kept on their way are scored as well, on a page of their own.
     """
 
     conditions: tuple[str, ...] = ("poster",)
@@ -118,6 +119,7 @@ class Experiment:
     protocol_seed: int = 1
     clips: tuple[tuple[str, float], ...] = ()
     phase: bool = False
+    curves: bool = False
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ def quick(experiment: Experiment) -> Experiment:
 def conduct(experiment: Experiment, output: Path, *, jobs: int = 1, on_progress: Progress | None = None) -> Report:
     """Build the data, train and score all systems, and write `results.md`, `results.csv`, `costs.md` and figures.
 
-    With `experiment.phase` also `phase.md`.
+    With `experiment.phase` also `phase.md`, with `experiment.curves` also `curves.md`.
 
     Args:
         experiment: What is compared.
@@ -192,6 +194,14 @@ def conduct(experiment: Experiment, output: Path, *, jobs: int = 1, on_progress:
             notes=notes,
             output=output,
         )
+        if experiment.curves:
+            trained = [row for row in rows if SYSTEMS[row].settings is not None and not SYSTEMS[row].ceiling]
+            trainings = run.plan_trainings(protocols, trained, experiment.seeds, settings, output)
+            kept = run.score_kept(trainings, output, jobs=jobs, on_progress=on_progress)
+            reached = _with_ends(kept, outcome, trainings)
+            labels = {row: SYSTEMS[row].label for row in trained}
+            pages = curves.write(reached, outcome.of(UNPROCESSED), labels, notes, output)
+            written = dataclasses.replace(written, files=[*written.files, *pages])
         if not experiment.phase:
             return written
         wanted = [study.JOINT] if study.JOINT in rows else []
@@ -203,9 +213,24 @@ def conduct(experiment: Experiment, output: Path, *, jobs: int = 1, on_progress:
             studies[name] = study.run(
                 each, joint.get(name), output / "phase" / name, jobs=jobs, on_progress=on_progress
             )
-        unprocessed = [result for result in outcome.results if result.system == UNPROCESSED]
         about = _phase_notes(experiment, protocols, with_joint=bool(joint))
-        return dataclasses.replace(written, files=[*written.files, *page.write(studies, unprocessed, about, output)])
+        return dataclasses.replace(
+            written, files=[*written.files, *page.write(studies, outcome.of(UNPROCESSED), about, output)]
+        )
+
+
+def _with_ends(
+    kept: Mapping[int, Sequence[Result]], outcome: Outcome, trainings: Mapping[tuple[str, str, int], Training]
+) -> dict[int, list[Result]]:
+    """Results of the kept networks, and of the finished ones on the same mixtures, by steps of the last stage."""
+    mixtures = {(result.condition, result.file) for results in kept.values() for result in results}
+    by_steps = {steps: list(results) for steps, results in kept.items()}
+    for result in outcome.results:
+        whose = (result.condition, result.system, result.seed)
+        if (result.condition, result.file) in mixtures and result.seed is not None and whose in trainings:
+            steps = trainings[result.condition, result.system, result.seed].last_stage_steps
+            by_steps.setdefault(steps, []).append(result)
+    return dict(sorted(by_steps.items()))
 
 
 @contextlib.contextmanager

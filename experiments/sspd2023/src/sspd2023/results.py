@@ -17,7 +17,8 @@ UNPROCESSED = "unprocessed"
 Mixture = tuple[float, str]
 """SNR in dB and file: what identifies a mixture of a test set."""
 
-_COLUMNS = ["condition", "system", "seed", "file", "snr_db"]
+RESULT_COLUMNS = ("condition", "system", "seed", "file", "snr_db")
+"""Names of the columns that say whose scores a line of a table has."""
 
 
 @dataclass(frozen=True)
@@ -305,11 +306,11 @@ def to_csv(results: Iterable[Result]) -> str:
     Returns:
         Comma-separated text with the columns condition, system, seed, file, snr_db and every measure.
     """
-    return score_csv(_COLUMNS, ((_whose(result), result.scores) for result in results))
+    return score_csv(RESULT_COLUMNS, ((cells_of(result), result.scores) for result in results))
 
 
-def _whose(result: Result) -> list[str]:
-    """Cells of the columns before the scores."""
+def cells_of(result: Result) -> list[str]:
+    """Cells of the columns before the scores, `RESULT_COLUMNS`."""
     seed = "" if result.seed is None else str(result.seed)
     return [result.condition, result.system, seed, result.file, f"{result.snr_db:g}"]
 
@@ -326,7 +327,7 @@ def from_csv(text: str) -> list[Result]:
     Raises:
         DataError: The text is not such a table.
     """
-    return read_score_csv(text, _COLUMNS, _result)
+    return read_score_csv(text, RESULT_COLUMNS, _result)
 
 
 def _result(whose: Sequence[str], scores: Scores) -> Result:

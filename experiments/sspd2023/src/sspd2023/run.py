@@ -47,6 +47,9 @@ _log = logging.getLogger(f"sottovoce.{__name__}")  # commands print what the pro
 _TRAINING_PACKAGES = ("sottovoce", "numpy", "torch")
 SCORING_PACKAGES = ("sottovoce", "numpy", "scipy", "torch", "onnxruntime", "pesq", "pystoi", "speechmos")
 
+CURVE_MIXTURES = 48
+"""Test mixtures that learning curves are made of: the first ones."""
+
 _CHUNK = 20  # Mixtures that one process scores before it takes the next task.
 _POLL_SECONDS = 0.5
 
@@ -79,6 +82,13 @@ class Training:
         from sspd2023.training import stage_steps
 
         return sum(stage_steps(self.settings).values())
+
+    @property
+    def last_stage_steps(self) -> int:
+        """Steps of the last stage."""
+        from sspd2023.training import stage_steps
+
+        return list(stage_steps(self.settings).values())[-1]
 
     def steps_saved(self) -> dict[str, int]:
         """Steps that are not made again, by stage."""
@@ -134,6 +144,10 @@ class Outcome:
     results: list[Result]
     costs: list[Cost]
     audible: dict[tuple[str, str, str], Path]
+
+    def of(self, system: str) -> list[Result]:
+        """Results of one system."""
+        return [result for result in self.results if result.system == system]
 
 
 def plan_trainings(
@@ -203,29 +217,79 @@ def run(
             for seed in SYSTEMS[system].seeds(seeds):
                 training = None if seed is None else trainings[protocol.condition.name, system, seed]
                 scorings += _scorings(protocol, system, seed, training, folder, first=seed in (None, seeds[0]))
-    tracker = _Tracker(list(trainings.values()), scorings, on_progress)
+    _carry_out(list({t.folder: t for t in trainings.values()}.values()), scorings, folder, jobs, on_progress)
+    return _collect(scorings, trainings)
+
+
+def score_kept(
+    trainings: Mapping[tuple[str, str, int], Training],
+    folder: Path,
+    *,
+    jobs: int = 1,
+    on_progress: Progress | None = None,
+) -> dict[int, list[Result]]:
+    """Score the networks that finished trainings kept on their way, on the first of the test mixtures.
+
+    Args:
+        trainings: By condition, row and seed, as `plan_trainings` gives them.
+        folder: The benchmark's folder.
+        jobs: Number of processes, each of one thread.
+        on_progress: Called with a task ("scoring"), units done and units in all.
+
+    Returns:
+        Results by the steps of the last stage behind them, ascending.
+
+    Raises:
+        DataError: A task failed, or a process ended abruptly; what is done is kept.
+    """
+    from sspd2023.training import kept_networks
+
+    by_steps: dict[int, list[Scoring]] = {}
+    for (_, system, seed), training in trainings.items():
+        for steps, kept in kept_networks(training.folder).items():
+            scorings = _scorings(training.protocol, system, seed, training, folder, kept=kept)
+            by_steps.setdefault(steps, []).extend(scorings)
+    _carry_out([], [each for portions in by_steps.values() for each in portions], folder, jobs, on_progress)
+    return {steps: list(_results(by_steps[steps])) for steps in sorted(by_steps)}
+
+
+def _carry_out(
+    trainings: list[Training], scorings: list[Scoring], folder: Path, jobs: int, on_progress: Progress | None
+) -> None:
+    """Do what is not done yet; trainings are distinct."""
+    tracker = _Tracker(trainings, scorings, on_progress)
     if tracker.has_begun:
         _log.warning("going on in %s: %s", folder, tracker.done())
     with interruption.noted(lambda: f"{tracker.done()} in {folder}: the same command goes on from there"):
-        failures = _execute(list({t.folder: t for t in trainings.values()}.values()), scorings, jobs, tracker)
+        failures = _execute(trainings, scorings, jobs, tracker)
     if failures:
         raise DataError(
             f"found {len(failures)} tasks that failed, the first: {failures[0]}; all others are done and kept: repeat "
             "the command, or leave these systems out"
         )
-    return _collect(scorings, trainings)
 
 
 def _scorings(
-    protocol: Protocol, system: str, seed: int | None, training: Training | None, folder: Path, *, first: bool
+    protocol: Protocol,
+    system: str,
+    seed: int | None,
+    training: Training | None,
+    folder: Path,
+    *,
+    first: bool = False,
+    kept: Path | None = None,
 ) -> Iterator[Scoring]:
+    """Portions of the test mixtures; with the first seed, some of the sound stays. Networks on their way have fewer."""
     entry = SYSTEMS[system]
-    origin = [training.folder.name] if training is not None else []
+    origin = [] if training is None else [training.folder.name]
+    origin += [] if kept is None else [kept.name]
     origin += [file_hash(entry.model)] if entry.model is not None else []
     origin += versions([*SCORING_PACKAGES, *([entry.package] if entry.package else [])])
-    kept = {test.snr_db: test.name for test in reversed(protocol.tests)}.values() if first else ()
-    for start in range(0, len(protocol.tests), _CHUNK):
-        tests = protocol.tests[start : start + _CHUNK]
+    checkpoint = training.checkpoint if training is not None and kept is None else kept
+    audible = {test.snr_db: test.name for test in reversed(protocol.tests)}.values() if first else ()
+    scored = protocol.tests if kept is None else protocol.tests[:CURVE_MIXTURES]
+    for start in range(0, len(scored), _CHUNK):
+        tests = scored[start : start + _CHUNK]
         key = digest(
             system, *origin, *(f"{test.name} {file_hash(test.noisy)} {file_hash(test.clean)}" for test in tests)
         )
@@ -234,12 +298,12 @@ def _scorings(
             seed,
             protocol.condition.name,
             tests,
-            None if training is None else training.checkpoint,
+            checkpoint,
             folder / "scores" / f"{system}-{key}.jsonl",
             {
                 test.name: folder / "listening" / protocol.condition.name / f"{system}-{key}" / f"{test.name}.flac"
                 for test in tests
-                if test.name in kept
+                if test.name in audible
             },
         )
 
@@ -512,24 +576,29 @@ def _read_table(path: Path) -> list[dict[str, Any]]:
 
 
 def _collect(scorings: list[Scoring], trainings: dict[tuple[str, str, int], Training]) -> Outcome:
-    results: list[Result] = []
     spent: dict[str, list[float]] = {}
     for scoring in scorings:
         lines = {line["file"]: line for line in _read_table(scoring.table)}
+        sums = spent.setdefault(scoring.system, [0.0, 0.0])
         for test in scoring.tests:
-            line = lines[test.name]
-            scores = Scores(**line["scores"])
-            results.append(Result(scoring.condition, scoring.system, scoring.seed, test.name, test.snr_db, scores))
-            sums = spent.setdefault(scoring.system, [0.0, 0.0])
-            sums[0] += line["cpu_seconds"]
-            sums[1] += line["seconds"]
+            sums[0] += lines[test.name]["cpu_seconds"]
+            sums[1] += lines[test.name]["seconds"]
     settings = {system: training.settings for (_, system, _), training in trainings.items()}
     costs = [
         Cost(system, parameters(SYSTEMS[system], settings.get(system)), cpu / seconds)
         for system, (cpu, seconds) in spent.items()
     ]
     audible = {(s.condition, s.system, name): path for s in scorings for name, path in s.audible.items()}
-    return Outcome(results, costs, audible)
+    return Outcome(list(_results(scorings)), costs, audible)
+
+
+def _results(scorings: Iterable[Scoring]) -> Iterator[Result]:
+    """Scores of all mixtures, from the tables."""
+    for scoring in scorings:
+        lines = {line["file"]: line for line in _read_table(scoring.table)}
+        for test in scoring.tests:
+            scores = Scores(**lines[test.name]["scores"])
+            yield Result(scoring.condition, scoring.system, scoring.seed, test.name, test.snr_db, scores)
 
 
 def parameters(entry: Entry, settings: ExperimentSettings | None) -> int | None:

@@ -1,7 +1,9 @@
 """How the compared systems are trained: the joint system's stages or a baseline's, on unpaired batches or on pairs."""
 
 from pathlib import Path
+from typing import Any
 
+import lightning as L
 import torch
 from torch import Tensor
 
@@ -10,13 +12,60 @@ from sottovoce.models.checkpoint import read_checkpoint, save_checkpoint
 from sottovoce.models.joint import JointSystem
 from sottovoce.objectives.joint import LossTerms
 from sottovoce.progress import Progress
+from sottovoce.training.module import TrainingModule
 from sottovoce.training.preparation import prepare
 from sottovoce.training.run import CHECKPOINT, fit, training_clips
+from sottovoce.training.saved import step_of
 from sottovoce.training.stages import Stage, joint_stages
 from sspd2023.baselines import build_network
 from sspd2023.baselines.network import Baseline
 from sspd2023.paired import PairedClips, match_pairs
 from sspd2023.settings import ExperimentSettings, MaskingSettings
+
+_KEPT = "kept"
+_KEPT_SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
+
+
+class KeptNetworks(L.Callback):
+    """Keeps the networks after some steps of the last stage, for learning curves.
+
+    Args:
+        out: The run's folder.
+        settings: Settings of the training.
+        stage: The last stage.
+    """
+
+    def __init__(self, out: Path, settings: ExperimentSettings, stage: Stage) -> None:
+        self._out = out
+        self._settings = settings
+        self._stage = stage
+        self._steps = {round(share * stage.steps) for share in _KEPT_SHARES} - {0, stage.steps}
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Keep them if it is time to."""
+        assert isinstance(pl_module, TrainingModule)
+        step = trainer.global_step
+        if pl_module.stage is self._stage and step in self._steps:
+            folder = self._out / _KEPT
+            folder.mkdir(exist_ok=True)
+            save_checkpoint(
+                folder / f"step={self._stage.first_step + step}.safetensors", pl_module.network, self._settings
+            )
+
+
+def kept_networks(out: Path) -> dict[int, Path]:
+    """What `KeptNetworks` has written.
+
+    Args:
+        out: The run's folder.
+
+    Returns:
+        Checkpoints by steps of the last stage, ascending.
+    """
+    by_steps = {step_of(path): path for path in (out / _KEPT).glob("step=*.safetensors")}
+    return dict(sorted(by_steps.items()))
 
 
 def stage_steps(settings: ExperimentSettings) -> dict[str, int]:
@@ -129,6 +178,8 @@ def train_system(
     with torch.random.fork_rng(devices=[]):  # torch draws initial weights from its global generator alone
         torch.manual_seed(settings.training.seed)
         network = build_network(settings)
-    fit(network, system_stages(network, settings), data, out, settings, clips=clips, on_progress=on_progress)
+    stages = system_stages(network, settings)
+    kept = KeptNetworks(out, settings, stages[-1])
+    fit(network, stages, data, out, settings, clips=clips, callbacks=[kept], on_progress=on_progress)
     save_checkpoint(out / CHECKPOINT, network, settings)
     return out / CHECKPOINT
