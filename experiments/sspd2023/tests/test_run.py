@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import multiprocessing
 import os
 import re
@@ -17,12 +18,16 @@ pytest.importorskip("lightning")
 pytest.importorskip("pystoi")
 
 from tests.training.conftest import in_group
+from torch import nn
 
 from sottovoce.config import changed, dump_settings
 from sottovoce.errors import DataError
+from sottovoce.models.checkpoint import save_checkpoint
+from sspd2023 import experiment
 from sspd2023 import run as run_module
+from sspd2023.baselines import build_network
 from sspd2023.protocol import Counts, build
-from sspd2023.results import to_csv
+from sspd2023.results import Summary, to_csv
 from sspd2023.settings import ExperimentSettings
 from sspd2023.split import Sources
 from sspd2023.systems import SYSTEMS
@@ -274,6 +279,23 @@ def test_a_row_that_fails_is_reported_and_the_others_are_kept(protocols, tmp_pat
     with pytest.raises(DataError, match=r"1 tasks that failed, the first: tiny-1.*no room of usual size"):
         run_module.run(protocols[:1], rows, (1,), settings, tmp_path)
     assert len(list((tmp_path / "scores").glob("irm-*.jsonl"))) == 1
+
+
+def test_a_training_that_diverges_is_a_row_without_scores(protocols, tmp_path):
+    for training in run_module.plan_trainings(protocols[:1], FEW, (1, 2), SYSTEM_SETTINGS, tmp_path).values():
+        training.folder.mkdir(parents=True)
+        network = build_network(training.settings)
+        for parameter in network.parameters():
+            nn.init.constant_(parameter, math.nan)
+        save_checkpoint(training.checkpoint, network, training.settings)
+    outcome = run(protocols[:1], tmp_path, FEW)
+    joint = [result for result in outcome.results if result.system == "joint"]
+    assert len(joint) == 4
+    assert all(math.isnan(value) for result in joint for value in dataclasses.astuple(result.scores))
+    sentences = experiment._undefined(outcome)
+    assert [sentence.split(":")[0] for sentence in sentences] == ["joint (poster), seed 1", "joint (poster), seed 2"]
+    rows = experiment.report.means_table(Summary(outcome.results), "poster", {"joint": "joint"}, ("estoi",))
+    assert rows[1] == ["joint", "undefined"]
 
 
 def test_what_a_score_depends_on_is_in_its_name(protocols, tmp_path, monkeypatch):

@@ -1,5 +1,7 @@
 """Compared systems are trained the same way: reproducible, resumable, and pairs only for those that ask for them."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,7 @@ from sottovoce.errors import ConfigError, ModelError
 from sottovoce.models.checkpoint import load_checkpoint, read_checkpoint
 from sottovoce.training import run as run_module
 from sottovoce.training.log import read_table
+from sspd2023 import training
 from sspd2023.settings import ExperimentSettings
 from sspd2023.training import kept_networks, load_system, train_system
 
@@ -84,6 +87,13 @@ def test_networks_are_kept_on_the_way(folders, tmp_path):
     network, found = load_system(kept[round(last / 2)])
     assert found == settings("pvq")
     assert not network.training
+
+
+def test_a_training_that_diverges_ends(folders, tmp_path, monkeypatch):
+    """Its row then says so: a benchmark with many trainings is not stopped by one of them."""
+    monkeypatch.setattr(training, "_sum", lambda terms: math.nan * sum(terms.values()))
+    tensors, _ = read_checkpoint(run(folders, tmp_path / "run", "pvq"), ExperimentSettings)
+    assert any(value.isnan().any() for value in tensors.values())
 
 
 def test_an_unpaired_system_must_not_be_given_pairs(folders, tmp_path):

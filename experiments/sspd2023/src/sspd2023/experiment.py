@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -184,7 +185,7 @@ def conduct(experiment: Experiment, output: Path, *, jobs: int = 1, on_progress:
                 for name in experiment.conditions
             ]
         outcome = run.run(protocols, rows, experiment.seeds, settings, output, jobs=jobs, on_progress=on_progress)
-        notes = [*_notes(experiment, protocols, settings), *left_out, *unusable]
+        notes = [*_notes(experiment, protocols, settings), *_undefined(outcome), *left_out, *unusable]
         written = _write(
             outcome,
             protocols,
@@ -358,6 +359,20 @@ def _notes(
     if experiment.clips:
         notes.append("Scaled down for a quick look: the scores mean nothing.")
     return notes
+
+
+def _undefined(outcome: Outcome) -> list[str]:
+    """A sentence for each training whose outputs have no scores at all."""
+    defined: dict[tuple[str, int | None, str], bool] = {}
+    for result in outcome.results:
+        whose = (SYSTEMS[result.system].label, result.seed, result.condition)
+        defined[whose] = defined.get(whose, False) or not all(map(math.isnan, dataclasses.astuple(result.scores)))
+    return [
+        f"{label}, seed {seed}: nothing that it gives in `{condition}` has a score, since its training diverged; the "
+        "row is undefined wherever this seed counts."
+        for (label, seed, condition), any_score in defined.items()
+        if not any_score
+    ]
 
 
 def _phase_notes(experiment: Experiment, protocols: Sequence[Protocol], *, with_joint: bool) -> list[str]:

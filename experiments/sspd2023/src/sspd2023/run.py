@@ -4,6 +4,7 @@ import functools
 import hashlib
 import json
 import logging
+import math
 import os
 import signal
 import threading
@@ -27,7 +28,7 @@ from sottovoce import interruption
 from sottovoce.atomic import replacing
 from sottovoce.config import changed, dump_settings
 from sottovoce.errors import DataError
-from sottovoce.metrics.scores import Scores, score
+from sottovoce.metrics.scores import MEASURES, Scores, score
 from sottovoce.progress import Progress
 from sottovoce.signal import audio
 from sottovoce.signal.resampling import resample
@@ -50,6 +51,7 @@ SCORING_PACKAGES = ("sottovoce", "numpy", "scipy", "torch", "onnxruntime", "pesq
 CURVE_MIXTURES = 48
 """Test mixtures that learning curves are made of: the first ones."""
 
+_UNDEFINED = Scores(**dict.fromkeys(MEASURES, math.nan))
 _CHUNK = 20  # Mixtures that one process scores before it takes the next task.
 _POLL_SECONDS = 0.5
 
@@ -494,12 +496,13 @@ def _score(task: Scoring) -> None:
             start = time.process_time()
             enhanced = system.enhance(noisy, SAMPLE_RATE)
             cpu_seconds = time.process_time() - start
+            finite = bool(np.isfinite(enhanced).all())  # networks of a training that diverged give anything
             if test.name in task.audible:
-                _keep(task.audible[test.name], enhanced)
+                _keep(task.audible[test.name], enhanced if finite else np.zeros_like(enhanced))
             if test.name not in scored:
                 line = {
                     "file": test.name,
-                    "scores": asdict(score(clean, enhanced)),
+                    "scores": asdict(score(clean, enhanced) if finite else _UNDEFINED),
                     "cpu_seconds": cpu_seconds,
                     "seconds": len(noisy) / SAMPLE_RATE,
                 }

@@ -50,9 +50,7 @@ class KeptNetworks(L.Callback):
         if pl_module.stage is self._stage and step in self._steps:
             folder = self._out / _KEPT
             folder.mkdir(exist_ok=True)
-            save_checkpoint(
-                folder / f"step={self._stage.first_step + step}.safetensors", pl_module.network, self._settings
-            )
+            save_checkpoint(folder / f"step={step}.safetensors", pl_module.network, self._settings)
 
 
 def kept_networks(out: Path) -> dict[int, Path]:
