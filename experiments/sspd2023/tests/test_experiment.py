@@ -41,7 +41,19 @@ def test_a_quick_look_at_the_bundled_recordings(tmp_path, monkeypatch, capsys):
     # Few steps and short sound: the test asks whether everything is there, not whether anything was learned.
     monkeypatch.setattr(experiment, "_QUICK_STEPS", (2, 2))
     monkeypatch.setattr(experiment, "_QUICK_COUNTS", Counts(6, 2.0, 6, 4.0, 3, 2.5))
-    arguments = ("--protocol", "poster", "--quick", "--curves", "--systems", *SHORT_ROWS, "--jobs", 1, "-o")
+    arguments = (
+        "--protocol",
+        "poster",
+        "--quick",
+        "--pages",
+        "curves",
+        "latents",
+        "--systems",
+        *SHORT_ROWS,
+        "--jobs",
+        1,
+        "-o",
+    )
     assert command(monkeypatch, *arguments, tmp_path / "quick") == 0
     printed = capsys.readouterr()
     assert "poster: means ± 95 % over 3 mixtures" in printed.out
@@ -62,8 +74,10 @@ def test_a_quick_look_at_the_bundled_recordings(tmp_path, monkeypatch, capsys):
         *((label, steps) for label in ("SSE", "CF", "joint (poster)") for steps in ("1", "2")),
         *(("IRM", steps) for steps in ("1", "2", "4")),
     ]
-    for figure in ("pesq_nb_raw", "covl", "before_after", "spectrograms", "curves"):
+    for figure in ("pesq_nb_raw", "covl", "before_after", "spectrograms", "curves", "latents"):
         assert (tmp_path / "quick" / "figures" / f"poster_{figure}.png").stat().st_size > 10_000
+    latents = (tmp_path / "quick" / "latents.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| (SSE|CF|joint \(poster\)|IRM) \|", latents, re.M) == ["SSE", "joint (poster)"]
     # Again: nothing is trained or scored twice, and the table is the same to the last digit.
     assert command(monkeypatch, *arguments, tmp_path / "quick") == 0
     assert (tmp_path / "quick" / "results.md").read_text(encoding="utf-8") == text
@@ -90,6 +104,7 @@ def test_a_quick_look_scales_everything_down():
         (["--test-noise", "nowhere"], "--speech"),
         (["--seeds", "1", "1"], "seeds"),
         (["--jobs", "0"], "found 0 jobs"),
+        (["--pages", "cooking"], "found the page 'cooking', expected one of phase"),
         (["--steps", "0", "5"], "found the steps"),
         (["--test-mixtures", "0"], "test_mixtures"),
         (["--speech", "nowhere"], "--noise"),
@@ -144,7 +159,7 @@ def test_own_corpora_and_a_silent_noise_file(tmp_path, monkeypatch, capsys):
     studied, written = [], []
     monkeypatch.setattr(experiment.study, "run", lambda *inputs, **_: studied.append(inputs) or "study")
     monkeypatch.setattr(experiment.page, "write", lambda *inputs: written.append(inputs) or [tmp_path / "phase.md"])
-    assert command(monkeypatch, *options, *small(), "--phase", "-o", tmp_path / "out") == 0
+    assert command(monkeypatch, *options, *small(), "--pages", "phase", "-o", tmp_path / "out") == 0
     printed = capsys.readouterr()
     assert re.search(r"silent\.wav is silent", printed.err)
     assert "silent.wav is silent" in (tmp_path / "out" / "results.md").read_text(encoding="utf-8")

@@ -28,8 +28,7 @@ def benchmark(
     test_mixtures: int = 140,
     test_seconds: float = 5.0,
     protocol_seed: int = 1,
-    phase: bool = False,
-    curves: bool = False,
+    pages: tuple[str, ...] = (),
     quick: bool = False,
     jobs: int = os.cpu_count() or 1,
 ) -> None:
@@ -42,7 +41,7 @@ def benchmark(
 
     Example:
         sottovoce benchmark --quick -o results/quick
-        sottovoce benchmark --phase --seeds 1 --systems unprocessed -o results/phase
+        sottovoce benchmark --pages phase --seeds 1 --systems unprocessed -o results/phase
         sottovoce benchmark --speech daps:/data/daps --noise noisex92:/data/noisex --rooms /data/rooms -o results/poster
 
     Args:
@@ -65,10 +64,10 @@ def benchmark(
         test_mixtures: Mixtures to test with, at -5, 0 and 5 dB in turn.
         test_seconds: Length of each.
         protocol_seed: Seed of the split and of all mixtures.
-        phase: Also combine clean and estimated amplitudes with the phases of mixture, heap integration, Griffin-Lim,
-            D_P and clean speech, and write phase.md; with the row joint, by the poster's decoders as well.
-        curves: Also score the networks after a sixteenth to a half of each training's last stage, on the first 48 test
-            mixtures, and write curves.md.
+        pages: Further pages: phase (phase.md: clean and estimated amplitudes with the phases of mixture, heap
+            integration, Griffin-Lim, D_P and clean speech; with the row joint, by the poster's decoders as well),
+            curves (curves.md: scores of the networks after a sixteenth to a half of each training's last stage, on
+            the first 48 test mixtures), latents (latents.md: how close mixtures come to their words in latent space).
         quick: Scale everything down, to see within minutes that it all works; the scores mean nothing.
         jobs: Number of processes.
     """
@@ -88,8 +87,7 @@ def benchmark(
         steps=steps,
         counts=counts,
         protocol_seed=protocol_seed,
-        phase=phase,
-        curves=curves,
+        pages=pages,
     )
     if quick:
         wanted = experiment.quick(wanted)

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from sottovoce.data.corpora.catalogue import Kind, read_corpus
 from sottovoce.data.corpora.manifest import Manifest
 from sottovoce.errors import ConfigError, DataError
 from sottovoce.metrics import plots
-from sottovoce.progress import Progress
+from sottovoce.progress import Progress, named
 from sottovoce.signal import audio
 from sspd2023 import curves, figures, protocol, report, run
 from sspd2023.phase import page, study
@@ -107,8 +107,7 @@ class Experiment:
         counts: Sizes of the parts of the protocol.
         protocol_seed: Seed of split and mixtures.
         clips: Changes of the numbers of clips of a step; for a quick look alone.
-        phase: Whether amplitudes are combined with phases as well, on a page of their own.
-        curves: Whether the networks that trainings kept on their way are scored as well, on a page of their own.
+        pages: Names of `PAGES` that are written as well.
     """
 
     conditions: tuple[str, ...] = ("poster",)
@@ -119,8 +118,7 @@ class Experiment:
     counts: Counts = field(default_factory=Counts)
     protocol_seed: int = 1
     clips: tuple[tuple[str, float], ...] = ()
-    phase: bool = False
-    curves: bool = False
+    pages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -152,7 +150,7 @@ def quick(experiment: Experiment) -> Experiment:
 def conduct(experiment: Experiment, output: Path, *, jobs: int = 1, on_progress: Progress | None = None) -> Report:
     """Build the data, train and score all systems, and write `results.md`, `results.csv`, `costs.md` and figures.
 
-    With `experiment.phase` also `phase.md`, with `experiment.curves` also `curves.md`.
+    Every page of `experiment.pages` has a file of its own: `phase.md`, `curves.md`, `latents.md`.
 
     Args:
         experiment: What is compared.
@@ -173,6 +171,8 @@ def conduct(experiment: Experiment, output: Path, *, jobs: int = 1, on_progress:
         raise ConfigError(f"found the conditions {', '.join(experiment.conditions)}, expected each of them once")
     if not experiment.seeds or len(set(experiment.seeds)) < len(experiment.seeds):
         raise ConfigError(f"found the seeds {experiment.seeds}, expected one or more that differ")
+    if unknown := sorted(set(experiment.pages) - PAGES.keys()):
+        raise ConfigError(f"found the page {unknown[0]!r}, expected one of {', '.join(PAGES)}")
     if jobs < 1:
         raise ConfigError(f"found {jobs} jobs, expected 1 or more")
     settings = {name: _settings(name, experiment) for row in rows if (name := SYSTEMS[row].settings) is not None}
@@ -195,29 +195,75 @@ def conduct(experiment: Experiment, output: Path, *, jobs: int = 1, on_progress:
             notes=notes,
             output=output,
         )
-        if experiment.curves:
-            trained = [row for row in rows if SYSTEMS[row].settings is not None and not SYSTEMS[row].ceiling]
-            trainings = run.plan_trainings(protocols, trained, experiment.seeds, settings, output)
-            kept = run.score_kept(trainings, output, jobs=jobs, on_progress=on_progress)
-            reached = _with_ends(kept, outcome, trainings)
-            labels = {row: SYSTEMS[row].label for row in trained}
-            pages = curves.write(reached, outcome.of(UNPROCESSED), labels, notes, output)
-            written = dataclasses.replace(written, files=[*written.files, *pages])
-        if not experiment.phase:
-            return written
-        wanted = [study.JOINT] if study.JOINT in rows else []
-        trainings = run.plan_trainings(protocols, wanted, experiment.seeds[:1], settings, output)
-        joint = {condition: training.checkpoint for (condition, _, _), training in trainings.items()}
-        studies = {}
-        for each in protocols:
-            name = each.condition.name
-            studies[name] = study.run(
-                each, joint.get(name), output / "phase" / name, jobs=jobs, on_progress=on_progress
-            )
-        about = _phase_notes(experiment, protocols, with_joint=bool(joint))
-        return dataclasses.replace(
-            written, files=[*written.files, *page.write(studies, outcome.of(UNPROCESSED), about, output)]
+        about = _About(experiment, protocols, rows, settings, notes, output, jobs, on_progress)
+        pages = [path for name in PAGES if name in experiment.pages for path in PAGES[name](about, outcome)]
+        return dataclasses.replace(written, files=[*written.files, *pages])
+
+
+@dataclass(frozen=True)
+class _About:
+    """What the pages are written of."""
+
+    experiment: Experiment
+    protocols: Sequence[Protocol]
+    rows: Sequence[str]
+    settings: Mapping[str, ExperimentSettings]
+    notes: Sequence[str]
+    output: Path
+    jobs: int
+    on_progress: Progress | None
+
+    def trainings(self, rows: Sequence[str], seeds: Sequence[int]) -> dict[tuple[str, str, int], Training]:
+        """The finished trainings of these rows."""
+        return run.plan_trainings(self.protocols, rows, seeds, self.settings, self.output)
+
+    @property
+    def trained(self) -> dict[str, str]:
+        """Labels of the rows that are trained here."""
+        entries = {row: SYSTEMS[row] for row in self.rows}
+        return {row: e.label for row, e in entries.items() if e.settings is not None and not e.ceiling}
+
+
+def _write_phase(about: _About, outcome: Outcome) -> list[Path]:
+    wanted = [study.JOINT] if study.JOINT in about.rows else []
+    trainings = about.trainings(wanted, about.experiment.seeds[:1])
+    joint = {condition: training.checkpoint for (condition, _, _), training in trainings.items()}
+    studies = {}
+    for each in about.protocols:
+        name = each.condition.name
+        studies[name] = study.run(
+            each, joint.get(name), about.output / "phase" / name, jobs=about.jobs, on_progress=about.on_progress
         )
+    notes = _phase_notes(about.experiment, about.protocols, with_joint=bool(joint))
+    return page.write(studies, outcome.of(UNPROCESSED), notes, about.output)
+
+
+def _write_curves(about: _About, outcome: Outcome) -> list[Path]:
+    trainings = about.trainings(list(about.trained), about.experiment.seeds)
+    kept = run.score_kept(trainings, about.output, jobs=about.jobs, on_progress=about.on_progress)
+    reached = _with_ends(kept, outcome, trainings)
+    return curves.write(reached, outcome.of(UNPROCESSED), about.trained, about.notes, about.output)
+
+
+def _write_latents(about: _About, _: Outcome) -> list[Path]:
+    from sspd2023 import latents  # it needs torch
+
+    trainings = about.trainings(list(about.trained), about.experiment.seeds[:1])
+    studies = {}
+    with named("encoding the test mixtures", about.on_progress):
+        for protocol_ in about.protocols:
+            name = protocol_.condition.name
+            finished = {row: each.checkpoint for (where, row, _), each in trainings.items() if where == name}
+            studies[name] = latents.study(protocol_.tests, finished)
+    return latents.write(studies, about.trained, about.notes, about.output)
+
+
+PAGES: dict[str, Callable[[_About, Outcome], list[Path]]] = {
+    "phase": _write_phase,
+    "curves": _write_curves,
+    "latents": _write_latents,
+}
+"""Pages beside the tables, by name."""
 
 
 def _with_ends(
