@@ -1,14 +1,17 @@
-"""Where an interrupted stage goes on: the newest state of its training, in one file."""
+"""What is saved of a stage: the newest state of its training, where it goes on, and networks on their way."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 
 from sottovoce.atomic import replacing
+from sottovoce.config import RunSettings
 from sottovoce.interruption import Deferred
+from sottovoce.models.checkpoint import save_checkpoint
+from sottovoce.training.module import TrainingModule
 from sottovoce.training.saved import step_of
 
 _EVERY_SECONDS = 120.0
@@ -51,3 +54,30 @@ class Checkpoints(L.Callback):
             self._saved_at = self._clock()
         if is_last:
             trainer.should_stop = True
+
+
+class Snapshots(L.Callback):
+    """Keeps the networks after some steps of a stage, as `step=N.safetensors`.
+
+    Args:
+        folder: Where they are kept.
+        settings: Settings of the training.
+        stage: Name of the stage.
+        steps: After which of its steps; its last one gives the finished networks.
+    """
+
+    def __init__(self, folder: Path, settings: RunSettings, stage: str, steps: Collection[int]) -> None:
+        self._folder = folder
+        self._settings = settings
+        self._stage = stage
+        self._steps = steps
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Keep them if it is time to."""
+        assert isinstance(pl_module, TrainingModule)
+        step = trainer.global_step
+        if pl_module.stage.name == self._stage and step in self._steps and step < pl_module.stage.steps:
+            self._folder.mkdir(exist_ok=True)
+            save_checkpoint(self._folder / f"step={step}.safetensors", pl_module.network, self._settings)

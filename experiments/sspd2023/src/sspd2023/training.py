@@ -1,9 +1,7 @@
 """How the compared systems are trained: the joint system's stages or a baseline's, on unpaired batches or on pairs."""
 
 from pathlib import Path
-from typing import Any
 
-import lightning as L
 import torch
 from torch import Tensor
 
@@ -12,7 +10,7 @@ from sottovoce.models.checkpoint import read_checkpoint, save_checkpoint
 from sottovoce.models.joint import JointSystem
 from sottovoce.objectives.joint import LossTerms
 from sottovoce.progress import Progress
-from sottovoce.training.module import TrainingModule
+from sottovoce.training.checkpoints import Snapshots
 from sottovoce.training.preparation import prepare
 from sottovoce.training.run import CHECKPOINT, fit, training_clips
 from sottovoce.training.saved import step_of
@@ -26,35 +24,8 @@ _KEPT = "kept"
 _KEPT_SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
 
 
-class KeptNetworks(L.Callback):
-    """Keeps the networks after some steps of the last stage, for learning curves.
-
-    Args:
-        out: The run's folder.
-        settings: Settings of the training.
-        stage: The last stage.
-    """
-
-    def __init__(self, out: Path, settings: ExperimentSettings, stage: Stage) -> None:
-        self._out = out
-        self._settings = settings
-        self._stage = stage
-        self._steps = {round(share * stage.steps) for share in _KEPT_SHARES} - {0, stage.steps}
-
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Keep them if it is time to."""
-        assert isinstance(pl_module, TrainingModule)
-        step = trainer.global_step
-        if pl_module.stage is self._stage and step in self._steps:
-            folder = self._out / _KEPT
-            folder.mkdir(exist_ok=True)
-            save_checkpoint(folder / f"step={step}.safetensors", pl_module.network, self._settings)
-
-
 def kept_networks(out: Path) -> dict[int, Path]:
-    """What `KeptNetworks` has written.
+    """The networks that a training kept during its last stage.
 
     Args:
         out: The run's folder.
@@ -177,7 +148,8 @@ def train_system(
         torch.manual_seed(settings.training.seed)
         network = build_network(settings)
     stages = system_stages(network, settings)
-    kept = KeptNetworks(out, settings, stages[-1])
+    last = stages[-1]
+    kept = Snapshots(out / _KEPT, settings, last.name, {round(share * last.steps) for share in _KEPT_SHARES})
     fit(network, stages, data, out, settings, clips=clips, callbacks=[kept], on_progress=on_progress)
     save_checkpoint(out / CHECKPOINT, network, settings)
     return out / CHECKPOINT
