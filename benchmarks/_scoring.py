@@ -63,8 +63,12 @@ def unprocessed() -> System:
 
 
 def model(path: Path) -> System:
-    """An exported model."""
-    return System(sottovoce.load(path).enhance, hashlib.sha256(path.read_bytes()).hexdigest()[:8])
+    """An exported model; what it gives also depends on the engine that runs it."""
+    digest = hashlib.sha256(path.read_bytes())
+    package = Path(sottovoce.__file__).parent
+    for source in sorted([*package.glob("engine/*.py"), *package.glob("signal/*.py")]):
+        digest.update(source.read_bytes())
+    return System(sottovoce.load(path).enhance, digest.hexdigest()[:8])
 
 
 def read_items(folder: Path) -> list[Item]:
