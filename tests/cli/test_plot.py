@@ -126,3 +126,15 @@ def test_too_short_to_have_a_latent(run, run_folder, tmp_path):
     assert code == 1
     assert "0.006 s, expected 0.04 s or more" in err
     assert err.count("\n") == 1
+
+
+def test_what_is_too_short_leaves_the_others_in_the_picture(run, recording, run_folder, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(latent_plots, "latent_maps", drawn.extend)
+    monkeypatch.setattr(plots, "save", lambda *_, **__: None)
+    sf.write(tmp_path / "short.wav", np.full(100, 0.1), 16000)
+    short = tmp_path / "short.wav"
+    code, err = run(recording, short, "--latent", "--model", run_folder, "-o", tmp_path / "latent.png")
+    assert code == 1
+    assert "left out: " in err
+    assert len(drawn) == 1

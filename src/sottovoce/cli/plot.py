@@ -79,7 +79,8 @@ def plot(
         figure = _masks(signals, model) if mask else plots.recordings(signals)
         plots.save(figure, output, overwrite=overwrite)
         return 1 if problems else 0
-    tracks = _tracks(signals, model)
+    tracks, too_short = _tracks(signals, model)
+    problems += too_short
     if animated:
         _, samples, rate = signals[0]
         pictures = latent_plots.latent_walk(tracks[0], samples, rate)
@@ -107,11 +108,16 @@ def _read(paths: tuple[Path, ...], limit_seconds: float | None) -> tuple[list[_S
             terminal.warn(f"{path}: of {terminal.duration(found.seconds)}, the first {limit_seconds:g} s are drawn")
         # The folder sets noisy/1.wav apart from enhanced/1.wav.
         signals.append(("/".join(path.parts[-2:]), waveform[0], rate))
-    if not signals:
+    _leave_out(problems, signals)
+    return signals, problems
+
+
+def _leave_out(problems: list[AudioError], rest: "list[_Signal] | list[LatentTrack]") -> None:
+    """Name recordings that are not drawn; where there are no others, nothing is."""
+    if not rest:
         raise problems[0]
     for problem in problems:
         terminal.warn(f"left out: {problem}")
-    return signals, problems
 
 
 def _masks(signals: list[_Signal], model: str) -> "Figure":
@@ -124,8 +130,8 @@ def _masks(signals: list[_Signal], model: str) -> "Figure":
     )
 
 
-def _tracks(signals: list[_Signal], model: str) -> "list[LatentTrack]":
-    """Ways of recordings through the latent space of a checkpoint."""
+def _tracks(signals: list[_Signal], model: str) -> "tuple[list[LatentTrack], list[AudioError]]":
+    """Ways of recordings through the latent space of a checkpoint, and what is too short, which is named."""
     with interruption.ending_at_once():
         from sottovoce.models.checkpoint import load_checkpoint
     from sottovoce.signal.resampling import resample
@@ -133,7 +139,14 @@ def _tracks(signals: list[_Signal], model: str) -> "list[LatentTrack]":
 
     network, settings = load_checkpoint(find_checkpoint(model))
     rate = settings.frontend.sample_rate
-    return [_track(name, resample(samples, own_rate, rate), rate, network) for name, samples, own_rate in signals]
+    tracks, problems = [], []
+    for name, samples, own_rate in signals:
+        try:
+            tracks.append(_track(name, resample(samples, own_rate, rate), rate, network))
+        except AudioError as error:
+            problems.append(error)
+    _leave_out(problems, tracks)
+    return tracks, problems
 
 
 def _track(name: str, samples: "NDArray[np.float32]", rate: int, network: "JointAutoencoder") -> "LatentTrack":
