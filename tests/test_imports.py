@@ -37,6 +37,7 @@ MAY_KNOW = {
     "data": {"signal", "config"},
     "training": {"signal", "config", "engine", "models", "objectives", "data", "metrics", "weights"},
     "metrics": {"signal"},
+    "search": {"signal", "config", "models", "data", "training", "metrics", "yaml_file"},
     "service": {"signal", "engine", "weights", "training"},
     "integrations": {"signal", "engine"},
     "archive": {"signal", "engine", "metrics"},
@@ -49,6 +50,7 @@ MAY_KNOW = {
         "data",
         "training",
         "metrics",
+        "search",
         "service",
         "archive",
         "weights",
@@ -60,6 +62,7 @@ MAY_KNOW = {
 
 LIGHTNING = {"lightning", "pytorch_lightning"}
 AGENTS = {"pipecat", "livekit"}
+TUNER = {"optuna"}
 CLUSTER = {"ray", "fsspec", "s3fs", "pyarrow"}
 SERVER = {"fastapi", "starlette", "uvicorn", "h11", "python_multipart", "prometheus_client"}
 MUST_NOT_KNOW = {
@@ -75,6 +78,7 @@ HEAVY = (
     SERVER
     | AGENTS
     | CLUSTER
+    | TUNER
     | {
         "torch",
         "lightning",
@@ -122,6 +126,7 @@ def test_imports_run_one_way(module):
     forbidden |= SERVER if part != "service" else set()
     forbidden |= AGENTS if part != "integrations" else set()
     forbidden |= CLUSTER if part != "archive" else set()
+    forbidden |= TUNER if part != "search" else set()
     assert not {name for name in names if name in forbidden or name.split(".")[0] in forbidden}
 
 

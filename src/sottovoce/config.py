@@ -467,12 +467,25 @@ def parse_settings_as(kind: type[Kind], content: dict[str, Any], origin: str) ->
     try:
         return kind.model_validate(upgraded(content, origin, kind.model_fields))
     except ValidationError as error:
-        first, *others = error.errors()
-        key = ".".join(shown(str(part)) for part in first["loc"]) or "settings"
-        found = "" if first["type"] in ("missing", "value_error") else f", found {shown(repr(first['input']))}"
-        problem = "unknown key" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
-        more = f" (and {len(others)} more)" if others else ""
-        raise ConfigError(f"{origin}: {key}: {problem}{found}{more}") from error
+        raise explained(error, origin) from error
+
+
+def explained(error: ValidationError, origin: str) -> ConfigError:
+    """Say of what pydantic refuses where it is, what is wrong and what was found.
+
+    Args:
+        error: What pydantic says.
+        origin: Where the settings come from.
+
+    Returns:
+        The error to raise: a sentence on the first problem, and the number of the others.
+    """
+    first, *others = error.errors()
+    key = ".".join(shown(str(part)) for part in first["loc"]) or "settings"
+    found = "" if first["type"] in ("missing", "value_error") else f", found {shown(repr(first['input']))}"
+    problem = "unknown key" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
+    more = f" (and {len(others)} more)" if others else ""
+    return ConfigError(f"{origin}: {key}: {problem}{found}{more}")
 
 
 def changed(settings: Kind, change: dict[str, Any], origin: str) -> Kind:

@@ -16,6 +16,7 @@ EXTRAS = {
         "yaml",
         "matplotlib",
     ),
+    "search": ("optuna", "sklearn", "filelock"),
     "metrics": ("pesq", "pystoi", "scipy", "speechmos", "matplotlib"),
     "av": ("av",),
     "live": ("sounddevice",),
@@ -29,7 +30,13 @@ EXTRAS = {
 }
 """Modules that are imported, by the extra of the package that brings them."""
 
-_PACKAGES = {"yaml": "pyyaml", "pipecat": "pipecat-ai", "livekit.rtc": "livekit", "grpc": "grpcio"}
+_PACKAGES = {
+    "yaml": "pyyaml",
+    "sklearn": "scikit-learn",
+    "pipecat": "pipecat-ai",
+    "livekit.rtc": "livekit",
+    "grpc": "grpcio",
+}
 
 
 def is_installed(module: str) -> bool:

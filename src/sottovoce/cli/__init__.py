@@ -74,6 +74,7 @@ COMMANDS = {
         "sottovoce.cli.adapt",
         "Make a model better for one place, from noisy recordings of it; no clean version of anything is needed.",
     ),
+    "search": Command("sottovoce.cli.search", "Search loss weights and widths by short trainings."),
     "export": Command(
         "sottovoce.cli.export", "Write a trained network as an ONNX file, for --model and for other programs."
     ),

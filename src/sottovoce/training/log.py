@@ -2,7 +2,7 @@
 
 import csv
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +118,64 @@ class RunLog(L.Callback):
         for name, waveform in (("mixture", mixture), ("enhanced", enhanced)):
             peak = max(1e-6, float(np.abs(waveform).max()))
             board.add_audio(f"held_back/{name}", waveform / peak, board_step, rate)
+
+
+class ScoreLog(L.Callback):
+    """Scores a stage on its way and keeps the scores in a table that survives interruptions.
+
+    Args:
+        path: The table.
+        stage: Name of the stage that is scored.
+        name: What the score is called.
+        score: Gives the score of the networks, in evaluation mode.
+        every: Steps between scores; the end of the stage is not scored.
+        on_scores: Called with all scores by step when the stage begins, is resumed and after each score; what it raises
+            ends the training.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        stage: str,
+        *,
+        name: str,
+        score: Callable[[JointSystem], float],
+        every: int,
+        on_scores: Callable[[dict[int, float]], None],
+    ) -> None:
+        self._path = path
+        self._table = Table(path, stage)
+        self._stage = stage
+        self._name = name
+        self._score = score
+        self._every = every
+        self._on_scores = on_scores
+
+    def scores(self) -> dict[int, float]:
+        """The scores by step."""
+        return {int(row["step"]): float(row[self._name]) for row in read_table(self._path)}
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Forget what an interrupted run scored behind the checkpoint that is resumed."""
+        assert isinstance(pl_module, TrainingModule)
+        if pl_module.stage.name == self._stage:
+            self._table.keep_until(trainer.global_step)
+            self._on_scores({step: value for step, value in self.scores().items() if step <= trainer.global_step})
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Score now and then."""
+        assert isinstance(pl_module, TrainingModule)
+        step, network = trainer.global_step, pl_module.network
+        if pl_module.stage.name != self._stage or step % self._every or step >= int(trainer.max_steps):
+            return
+        assert isinstance(network, JointSystem)
+        pl_module.eval()
+        value = self._score(network)
+        pl_module.train()
+        self._table.append(step, {self._name: value})
+        self._on_scores(self.scores())
 
 
 class Table:
