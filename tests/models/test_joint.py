@@ -88,6 +88,24 @@ def test_frames_in_pieces_give_the_same():
     torch.testing.assert_close(torch.cat(pieces, dim=-1), whole, atol=1e-4, rtol=1e-4)
 
 
+def test_single_frames_give_the_same():
+    """As an exported file computes them: layers with a past, of every kind, find the frames of each signal."""
+    kernel = {"widths": [12], "kernel": 3}
+    choices = {"phase_features": "differences", "room_choice": True, "speech_decoder": kernel}
+    system = build(small_settings(model=choices))
+    spectra = noise(2, 2, system.bins, 9)
+    before, after = spectra.split([4, 5], dim=-1)
+    with torch.no_grad():
+        past = Past()
+        system(before, past)
+        signals, single = Past(past.next), Past(past.next, single=(2, 5))
+        expected = system(after, signals)
+        found = system(after.permute(0, 3, 1, 2).reshape(10, 2, system.bins, 1), single)
+    torch.testing.assert_close(found.reshape(2, 5, 2, system.bins).permute(0, 2, 3, 1), expected, atol=1e-5, rtol=1e-4)
+    for state, one in zip(single.next, signals.next, strict=True):
+        torch.testing.assert_close(state, one, atol=1e-5, rtol=1e-4)
+
+
 def test_training_and_use_compute_the_same():
     # `translate` works on whole clips, `forward` on frames as they come.
     system = build(small_settings())

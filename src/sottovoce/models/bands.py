@@ -78,10 +78,11 @@ class BandSplit(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         """Map `(B, maps * F, N)` to `(B, N, Q, width)`."""
         batch, rows, count = frames.shape
-        by_bin = frames.reshape(batch, self._maps, rows // self._maps, count).permute(0, 3, 2, 1)
+        # Runtimes move one axis fast, and two at once value by value.
+        by_bin = frames.transpose(1, 2).reshape(batch * count, self._maps, rows // self._maps).transpose(1, 2)
         bands = []
         for group, weight in zip(self._groups, self.weights, strict=True):
-            part = by_bin[:, :, group.start : group.start + group.width * group.count]
+            part = by_bin[:, group.start : group.start + group.width * group.count]
             part = part.reshape(batch * count, group.count, group.width * self._maps)
             bands.append(torch.bmm(part.transpose(0, 1), weight))
         joined = torch.cat(bands).transpose(0, 1) + self.bias
@@ -115,9 +116,10 @@ class BandMerge(nn.Module):
         for group, weight in zip(self._groups, self.weights, strict=True):
             part = torch.bmm(by_band[first : first + group.count], weight)
             first += group.count
-            parts.append(part.transpose(0, 1).reshape(batch, frames, group.count * group.width, self._maps))
-        maps = torch.cat(parts, dim=2).permute(0, 3, 2, 1) + self.bias.unsqueeze(-1)
-        return torch.cat([maps[:, :, :1], maps], dim=2)
+            parts.append(part.transpose(0, 1).reshape(batch * frames, group.count * group.width, self._maps))
+        maps = torch.cat(parts, dim=1).transpose(1, 2) + self.bias
+        with_0_hz = torch.cat([maps[:, :, :1], maps], dim=2)
+        return with_0_hz.reshape(batch, frames, self._maps, with_0_hz.shape[-1]).permute(0, 2, 3, 1)
 
 
 class BandBlock(nn.Module):
@@ -148,9 +150,9 @@ class BandBlock(nn.Module):
             nn.init.zeros_(self.room.weight)  # the choice makes no difference before it is learned
 
     def forward(self, bands: Tensor, past: Past) -> Tensor:
-        """Map `(B, N, Q, width)` to the same shape."""
-        batch, frames, count, width = bands.shape
-        normalised = self.time_norm(bands)
+        """Map `(B, N, Q, width)`, or single frames, to the same shape."""
+        (batch, frames), (count, width) = past.counts(bands), bands.shape[2:]
+        normalised = self.time_norm(bands).reshape(batch, frames, count, width)
         if self.room is not None and past.room is not None:
             scale, offset = self.room(past.room.transpose(1, 2)).unsqueeze(1).chunk(2, dim=-1)
             normalised = normalised * (1 + scale) + offset
@@ -158,7 +160,8 @@ class BandBlock(nn.Module):
         state = past.recall(bands, count * width).reshape(1, batch * count, width)
         recurrent, state = self.recurrence(along_time, state)
         past.remember(state.reshape(batch, count * width, 1))
-        bands = bands + self.time_output(recurrent).reshape(frames, batch, count, width).transpose(0, 1)
+        along_time = self.time_output(recurrent).reshape(frames, batch, count, width).transpose(0, 1)
+        bands = bands + along_time.reshape(bands.shape)
         across = self.band_norm(bands).transpose(2, 3)
         across = self.band_output(nn.functional.silu(self.band_input(across))).transpose(2, 3)
         mixed: Tensor = bands + self.channel_output(across)

@@ -12,17 +12,60 @@ class Past:
     One forward pass walks through the layers in a fixed order, so a list is all the state there is. Without given
     states every past is silent (zeros), which is how a signal begins.
 
+    The N frames of B signals may also come as a batch of single frames, `(B N, C, 1)`. Layers without a past do not see
+    the difference, and the others undo it.
+
     Args:
         states: What `next` held after the frames before, or None at the beginning.
+        single: B and N of single frames, which need `states`; None for signals.
 
     Attributes:
         room: What of the room is to be kept, `(B, 2, 1)`, for layers that ask for it; see `engine.metadata.ROOMS`.
     """
 
-    def __init__(self, states: Sequence[Tensor] | None = None) -> None:
+    def __init__(self, states: Sequence[Tensor] | None = None, single: tuple[int, int] | None = None) -> None:
         self._states = None if states is None else list(states)
+        self._single = single
         self.next: list[Tensor] = []
         self.room: Tensor | None = None
+
+    def counts(self, frames: Tensor) -> tuple[int, int]:
+        """Say how many signals and frames there are.
+
+        Args:
+            frames: `(B, N, ...)` or single frames `(B N, 1, ...)`.
+
+        Returns:
+            B and N.
+        """
+        return (frames.shape[0], frames.shape[1]) if self._single is None else self._single
+
+    def by_signal(self, frames: Tensor) -> Tensor:
+        """Put single frames together.
+
+        Args:
+            frames: `(B, C, N)` or single frames `(B N, C, 1)`.
+
+        Returns:
+            `(B, C, N)`.
+        """
+        if self._single is None:
+            return frames
+        return frames.reshape(*self._single, frames.shape[1]).transpose(1, 2)
+
+    def by_frame(self, signals: Tensor) -> Tensor:
+        """Undo `by_signal`.
+
+        Args:
+            signals: `(B, C, N)`.
+
+        Returns:
+            The same, or single frames `(B N, C, 1)`.
+        """
+        if self._single is None:
+            return signals
+        batch, count = self._single
+        return signals.transpose(1, 2).reshape(batch * count, signals.shape[1], 1)
 
     def extend(self, frames: Tensor, count: int) -> Tensor:
         """Put the last `count` frames of the past before `frames`, and remember the last `count` of both.
@@ -43,6 +86,22 @@ class Past:
         joined = torch.cat([seen, frames], dim=-1)
         self.next.append(joined[..., -count:])
         return joined
+
+    def before(self, frames: Tensor) -> Tensor:
+        """Give the frame before each, and remember the last one.
+
+        Args:
+            frames: `(B, C, N)` or single frames.
+
+        Returns:
+            Frames of the same shape.
+        """
+        # With the channels last, every frame is copied at once.
+        rows = frames.transpose(1, 2)
+        signals = rows.reshape(*self.counts(rows), rows.shape[2])
+        joined = torch.cat([self.recall(signals, rows.shape[2]).transpose(1, 2), signals], dim=1)
+        self.remember(joined[:, -1:].transpose(1, 2))
+        return joined[:, :-1].reshape(rows.shape).transpose(1, 2)
 
     def recall(self, frames: Tensor, channels: int) -> Tensor:
         """State that a recurrent layer left with `remember`; zeros at the beginning.
@@ -119,8 +178,10 @@ class FrameConv(nn.Module):
 
     def forward(self, frames: Tensor, past: Past) -> Tensor:
         """Convolve `(B, inputs, N)` to `(B, outputs, N)`."""
-        convolved: Tensor = self.conv(past.extend(frames, self.history))
-        return convolved
+        if self.history == 0:
+            convolved: Tensor = self.conv(frames)
+            return convolved
+        return past.by_frame(self.conv(past.extend(past.by_signal(frames), self.history)))
 
 
 class ConvBlock(nn.Module):

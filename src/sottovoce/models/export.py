@@ -23,7 +23,6 @@ from sottovoce.engine.metadata import ModelMetadata
 from sottovoce.engine.model import Model
 from sottovoce.engine.model_file import METADATA_KEY, read_metadata, seal, unsealed
 from sottovoce.errors import ModelError
-from sottovoce.models.bands import BandBlock
 from sottovoce.models.blocks import Past
 from sottovoce.models.joint import JointAutoencoder, count_parameters, multiply_adds_per_second
 from sottovoce.models.onnx_graph import deployable, input_names
@@ -74,16 +73,56 @@ def recorded_provenance(checkpoint: Path) -> Provenance:
 
 
 class _FrameGraph(nn.Module):
-    """The system with its past as plain inputs and outputs."""
+    """The system with its past as plain inputs and outputs.
+
+    What has no past is computed for single frames, whatever signals they are of: ONNX Runtime works on the last axes of
+    a tensor at once, which are then those of a frame, and multiplies all frames by a matrix in one product.
+    """
 
     def __init__(self, model: JointAutoencoder) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, spectra: Tensor, *past: Tensor) -> tuple[Tensor, ...]:
-        memory = Past(past)
-        enhanced: Tensor = self.model(spectra, memory)
-        return (enhanced, *memory.next)
+        batch, parts, bins, count = spectra.shape
+        memory = Past(past, single=(batch, count))
+        frames = spectra.permute(0, 3, 1, 2).reshape(batch * count, parts, bins, 1)
+        enhanced: Tensor = self.model(frames, memory)
+        signals = enhanced.reshape(batch, count, parts, enhanced.shape[2]).permute(0, 2, 3, 1)
+        return (signals, *memory.next)
+
+
+class _OnnxLinear(nn.Module):
+    """A linear layer as one operator: the exporter gives a product and a sum where the input has more than two axes.
+
+    Args:
+        layer: Has a bias.
+    """
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        self.weight, self.bias = layer.weight, layer.bias
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Map `(..., I)` to `(..., O)`."""
+        mapped = nn.functional.linear(rows.flatten(0, -2), self.weight, self.bias)
+        return mapped.reshape(*rows.shape[:-1], len(self.weight))
+
+
+class _OnnxPointwise(nn.Module):
+    """A convolution of one tap on single frames as a linear layer: ONNX Runtime would convolve one after another.
+
+    Args:
+        layer: Has one tap.
+    """
+
+    def __init__(self, layer: nn.Conv1d) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(layer.weight.detach().squeeze(-1)), layer.bias
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Map `(B, I, 1)` to `(B, O, 1)`."""
+        return nn.functional.linear(frames.squeeze(-1), self.weight, self.bias).unsqueeze(-1)
 
 
 class _OnnxGru(nn.Module):
@@ -125,13 +164,18 @@ class _OnnxGru(nn.Module):
 
 
 def _deployed(model: JointAutoencoder) -> tuple[_FrameGraph, list[Tensor]]:
-    """What is exported of a system, whose recurrent layers are replaced, and the past of one signal."""
+    """What is exported of a system, some of whose layers are replaced, and the past of one signal."""
     past = Past()
     with torch.no_grad():
         model(torch.zeros(1, 2, model.bins, 1), past)
-    for block in model.modules():
-        if isinstance(block, BandBlock):
-            block.register_module("recurrence", _OnnxGru(block.recurrence))
+    for block in list(model.modules()):
+        for name, layer in list(block.named_children()):
+            if isinstance(layer, nn.GRU):
+                block.register_module(name, _OnnxGru(layer))
+            elif isinstance(layer, nn.Linear) and layer.bias is not None:
+                block.register_module(name, _OnnxLinear(layer))
+            elif isinstance(layer, nn.Conv1d) and layer.kernel_size == (1,):
+                block.register_module(name, _OnnxPointwise(layer))
     return _FrameGraph(model), past.next
 
 

@@ -189,7 +189,7 @@ class FeatureMaps(nn.Module):
         compressed = compressed_amplitude(spectra, self._compression)
         phases = phasor(spectra)
         if self._differences:
-            before = past.extend(phases.flatten(1, 2), 1)[..., :-1].reshape(phases.shape)
+            before = past.before(phases.flatten(1, 2)).reshape(phases.shape)
             # The sound in the middle of a window turns every bin by half a turn against the next: hence the minus.
             below = torch.cat([phases[:, :, :1], phases[:, :, :-1]], dim=2) * -self._has_lower.to(phases)
             advance = rotate(rotate_back(phases, before), self._back.to(phases))
@@ -236,8 +236,8 @@ class Infrasound(nn.Module):
                 synthesis[part][place] = values
                 analysis[part][place] = values * weights[:, np.newaxis]
         # Plain tensors: they follow the input's device in use and are not part of a checkpoint.
-        self._analysis = torch.from_numpy(np.concatenate(list(analysis)).T.copy()).float()
-        self._synthesis = torch.from_numpy(np.concatenate(list(synthesis))).float()
+        self._analysis = torch.from_numpy(np.concatenate(list(analysis))).float()
+        self._synthesis = torch.from_numpy(np.concatenate(list(synthesis)).T.copy()).float()
 
     def forward(self, spectra: Tensor) -> Tensor:
         """Spectra of the part of a signal that is below hearing.
@@ -248,11 +248,11 @@ class Infrasound(nn.Module):
         Returns:
             `(B, 2, F, N)`.
         """
-        if not len(self._analysis):  # all windows are short
+        if not len(self._synthesis):  # all windows are short
             return torch.zeros_like(spectra)
-        rows = spectra.flatten(1, 2)
-        slow = torch.matmul(self._synthesis.to(rows), torch.matmul(self._analysis.to(rows), rows))
-        return slow.reshape(spectra.shape)
+        rows = spectra.flatten(1, 2).transpose(1, 2)
+        slow = torch.matmul(torch.matmul(rows, self._analysis.to(rows)), self._synthesis.to(rows))
+        return slow.transpose(1, 2).reshape(spectra.shape)
 
 
 def _slow_spectra(taper: NDArray[np.float64], seconds: float) -> tuple[NDArray[np.complex128], NDArray[np.float64]]:
@@ -295,10 +295,10 @@ class RunningLevel(nn.Module):
             `(B, 1, 1, N)`, above 0.
         """
         power = spectra[:, :, self._bins].square().sum(dim=1).mean(dim=1, keepdim=True)
-        mean, share = pooled(power, self._horizon, past)
+        mean, share = pooled(past.by_signal(power), self._horizon, past)
         # Only sound that fills the horizon counts for long: no click at the beginning sets the level.
         held = self._held(mean, past)
-        return torch.sqrt(torch.maximum(mean / share, held) + 1e-10).unsqueeze(1)
+        return past.by_frame(torch.sqrt(torch.maximum(mean / share, held) + 1e-10)).unsqueeze(1)
 
     def _held(self, power: Tensor, past: Past) -> Tensor:
         """The largest power so far, each value falling exponentially with its age: `(B, 1, N)`."""
