@@ -21,8 +21,10 @@ _PROGRAM = "import sys; sys.path[:] = {path!r}; from sottovoce.service.stream_wo
 _END_SECONDS = 2.0
 # Models that a process keeps; those of open streams stay in any case.
 _MAX_MODELS = 16
-# A process that takes so much of a core gets no more streams, while there may be another one.
-_FULL = 0.5
+# A process that takes so much of a core gets no more streams, while there may be one that takes less. In use it takes
+# twice as much: fewer streams go through the network at once than when it was measured, and their sound is read and
+# written as well.
+_FULL = 0.25
 # Streams at another rate than their model's take so many times as much.
 _RESAMPLED_COST = 2.25
 # Of streams and other messages.
@@ -32,8 +34,8 @@ _numbers = itertools.count()
 class StreamWorkers:
     """Processes that share the streams, each of which stays in one.
 
-    The more streams go through the network at once, the less each of them costs, and the less often processes take the
-    cores from one another. So a process is filled before the next one gets any.
+    The more streams go through the network at once, the less each of them costs. So a process is filled before the next
+    one gets any, up to where its blocks would begin to wait for one another.
 
     Args:
         count: The most processes.
