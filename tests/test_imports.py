@@ -34,8 +34,8 @@ MAY_KNOW = {
     "engine": {"signal", "weights"},
     "models": {"signal", "config", "engine"},  # of engine, the exported file alone: see below
     "objectives": {"signal", "config", "models"},
-    "data": {"signal", "config"},
-    "training": {"signal", "config", "engine", "models", "objectives", "data", "metrics", "weights"},
+    "data": {"signal", "config", "archive"},
+    "training": {"signal", "config", "engine", "models", "objectives", "data", "metrics", "weights", "archive"},
     "metrics": {"signal"},
     "search": {"signal", "config", "models", "data", "training", "metrics", "yaml_file"},
     "service": {"signal", "engine", "weights", "training"},

@@ -315,6 +315,21 @@ class SimulationSettings(Settings):
     noise: SimulatedNoiseSettings = SimulatedNoiseSettings()
 
 
+class StreamSettings(Settings):
+    """How recordings that a manifest lists come into memory, 2 MiB of each at most."""
+
+    readers: int = Field(
+        12,
+        ge=1,
+        le=1024,
+        description="Readers among which the recordings are dealt out; as many processes as divide this number draw "
+        "without reading a recording twice.",
+    )
+    recordings: int = Field(
+        24, ge=1, le=10_000, description="Recordings of speech, and noisy ones, that a reader has in memory."
+    )
+
+
 class DataSettings(Settings):
     """What a training step draws."""
 
@@ -333,6 +348,7 @@ class DataSettings(Settings):
         description="Processes that draw batches beside the training; by default one, or for a GPU, which would wait "
         "for it, one on every core but that of the training, and no more than 16.",
     )
+    stream: StreamSettings = StreamSettings()
 
 
 class OptimiserSettings(Settings):
@@ -370,6 +386,16 @@ class TrainingSettings(Settings):
         None, description="The speech autoencoder goes on learning in the joint stage; null to freeze it there."
     )
     check_every: Steps = Field(500, description="Steps between health checks, pictures and checkpoints.")
+    processes: int = Field(
+        1, ge=1, le=64, description="Processes that train together, on a GPU each where there are GPUs."
+    )
+    accumulate: int = Field(
+        1,
+        ge=1,
+        le=1000,
+        description="Batches of each process whose gradients are averaged for a step: `processes` times `accumulate` "
+        "batches make a step.",
+    )
     optimiser: OptimiserSettings = OptimiserSettings()
     data: DataSettings = DataSettings()
 

@@ -58,5 +58,9 @@ class DataError(SottovoceError):
     """A training or test folder does not hold what the task needs."""
 
 
+class ProcessError(SottovoceError):
+    """A process that works together with this one has ended."""
+
+
 class MissingExtraError(SottovoceError):
     """An optional package is not installed: see `extras.require`."""

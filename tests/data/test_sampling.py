@@ -95,10 +95,10 @@ def test_workers_change_nothing(speech, mixtures, workers):
     from sottovoce.training.module import loader
 
     clips = drawn(speech, mixtures)
-    alone, helped = (list(loader(clips, "joint", 3, 8, count)) for count in (0, workers))
+    alone, helped = (list(loader(clips, "joint", range(3, 8), count)) for count in (0, workers))
     assert len(alone) == len(helped) == 5
     for one, other in zip(alone, helped, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
     # A resumed training goes on in the middle.
-    resumed = next(iter(loader(clips, "joint", 5, 8, workers)))
+    resumed = next(iter(loader(clips, "joint", range(5, 8), workers)))
     assert all(torch.equal(a, b) for a, b in zip(alone[2], resumed, strict=True))

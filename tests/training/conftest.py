@@ -84,7 +84,8 @@ def fitted(speech, mixtures, out, settings=None, on_progress=None):
     model = untrained(settings)
     data = prepare(speech, mixtures, out, settings)
     with without_pictures():
-        fit(model, joint_stages(model, settings), data, out, settings, on_progress=on_progress)
+        stages, processes = joint_stages(model, settings), settings.training.processes
+        fit(model, stages, data, out, settings, processes=processes, on_progress=on_progress)
     save_checkpoint(out / CHECKPOINT, model, settings)
     return model
 

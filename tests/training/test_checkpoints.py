@@ -15,7 +15,13 @@ def trained(folder, *, seconds_a_step, stop_at=0, steps=10, every=4):
     time_seconds = 0.0
     stop = SimpleNamespace(heed=lambda: None, is_requested=False)
     checkpoints = Checkpoints(folder, every, stop, clock=lambda: time_seconds)
-    trainer = SimpleNamespace(should_stop=False, save_checkpoint=lambda path: path.write_text(str(step)))
+    trainer = SimpleNamespace(
+        should_stop=False,
+        save_checkpoint=lambda path: path.write_text(str(step)),
+        accumulate_grad_batches=1,
+        world_size=1,
+        is_global_zero=True,
+    )
     checkpoints.on_train_start(trainer, None)
     written = []
     for step in range(1, steps + 1):

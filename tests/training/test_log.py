@@ -1,6 +1,9 @@
+from types import SimpleNamespace
+
 import pytest
 
-from sottovoce.training.log import Table, plot_run, read_table
+from sottovoce.data.corpora.skipped import Skipped
+from sottovoce.training.log import SkippedLog, Table, plot_run, read_table
 
 
 @pytest.fixture
@@ -57,3 +60,28 @@ def test_pictures_are_drawn_of_what_there_is(path):
     table.append(5, {"noise_attenuation_db": -3.0, "speech_loss_db": 0.0})
     plot_run(path.parent)
     assert (path.parent / "health.png").stat().st_size > 1000
+
+
+def test_what_is_skipped_is_said_once_and_counted(tmp_path, caplog):
+    skipped = Skipped(tmp_path / "skipped.jsonl")
+    log = SkippedLog(skipped, 2)
+    trainer = SimpleNamespace(global_step=0, accumulate_grad_batches=1, is_global_zero=True)
+
+    def said(step, **changes):
+        caplog.clear()
+        log.on_train_batch_end(SimpleNamespace(**vars(trainer) | {"global_step": step} | changes), None, None, None, 0)
+        return caplog.messages
+
+    assert said(2) == []
+    skipped.note("a.wav", "file:///a.wav", "a.wav is damaged")
+    skipped.note("a.wav", "file:///a.wav", "a.wav is damaged")
+    assert said(3) == said(4, is_global_zero=False) == []
+    assert said(4) == ["left out: a.wav is damaged", f"1 recordings could not be used so far: see {skipped.path}"]
+    assert said(6) == []
+    for number in range(20):
+        skipped.note(f"{number}", "file:///", "damaged")
+    with skipped.path.open("a") as file:
+        file.write('{"id": "cut')
+    messages = said(8)
+    assert len(messages) == 10
+    assert messages[-1].startswith("21 recordings")

@@ -1,6 +1,6 @@
 """The command `train`."""
 
-from pathlib import Path
+import os
 
 from sottovoce import interruption, terminal
 from sottovoce.cli.arguments import Output
@@ -12,12 +12,13 @@ from sottovoce.training.saved import when_interrupted
 
 def train(
     *,
-    speech: Path,
-    mixtures: Path,
+    speech: str,
+    mixtures: str,
     output: Output,
     config: str = "default",
     start: str | None = None,
     seed: int | None = None,
+    processes: int | None = None,
     licence: str = "not stated",
     training_data: tuple[str, ...] = (),
 ) -> None:
@@ -33,13 +34,15 @@ def train(
         sottovoce enhance meeting.wav -o clear.wav --model runs/my_room/model.onnx
 
     Args:
-        speech: Folder of clean speech, of anyone.
-        mixtures: Folder of noisy recordings.
+        speech: Clean speech of anyone: a folder; or a manifest of `sottovoce archive make`, tar shards, Parquet files,
+            or an address, from which recordings come into memory a few at a time.
+        mixtures: Noisy recordings, likewise.
         output: Folder of the run.
         config: Settings: the name of one that comes with sottovoce (default, example, poster, ...) or a YAML file.
         start: Go on from a trained model of the same networks, by the joint stage alone: a bundled model (default,
             live), a run's folder, or the checkpoint.safetensors in it.
         seed: Another seed than that of the settings.
+        processes: Train in so many processes, with a batch each, on a GPU each where there are GPUs.
         licence: Licence of the weights, to be kept in the model.
         training_data: Corpora of the training, one sentence each, to be kept in the model.
     """
@@ -51,13 +54,18 @@ def train(
     settings = load_settings(find_settings(config))
     if seed is not None:
         settings = changed(settings, {"training": {"seed": seed}}, "--seed")
+    if processes is not None:
+        settings = changed(settings, {"training": {"processes": processes}}, "--processes")
+    if settings.training.processes > 1:
+        # That all networks had a gradient, which need not be so in every step, is worth a warning to torch.
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
     with interruption.ending_at_once(when_interrupted(output)):
         from sottovoce.models.export import Provenance
         from sottovoce.training.run import train as run
 
     terminal.say_every_step()
-    with shown(output) as show:
+    with shown(output, settings.training.processes) as show:
         model = run(
             speech,
             mixtures,
@@ -67,5 +75,7 @@ def train(
             start=None if start is None else find_checkpoint(start),
             on_progress=show,
         )
+    if show is None:
+        return
     curves = [path for name in ("losses.png", "health.png") if (path := output / name).exists()]
     terminal.say(f"Wrote {model}; curves: {', '.join(map(str, curves))}.")

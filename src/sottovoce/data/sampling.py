@@ -4,6 +4,7 @@ A batch is a pure function of seed and step: an interrupted training goes on wit
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from sottovoce.config import DataSettings
 from sottovoce.data.corpora.clips import NoiseClips, RecordingClips, SpeechClips
 from sottovoce.data.corpora.harvest import NoiseStretch
 from sottovoce.data.corpora.manifest import Manifest
+from sottovoce.data.corpora.stream import RecordingStream, Window
 from sottovoce.data.simulation.augmentation import at_random_level
 from sottovoce.data.simulation.rooms import Room
 from sottovoce.data.simulation.simulator import SimulatedMixture, Simulator
@@ -134,3 +136,52 @@ class UnpairedClips:
 
     def _at_level(self, clip: Float32Array, rng: np.random.Generator) -> Float32Array:
         return at_random_level(clip, self._settings.level_db, rng)
+
+
+class StreamedClips:
+    """Draws each batch from other recordings: those of streams that are in memory when its turn comes.
+
+    Args:
+        speech: Clean speech: a stream, or recordings that are all there.
+        mixtures: Noisy recordings, likewise.
+        rooms: Simulated rooms for simulated mixtures.
+        settings: Numbers and ranges.
+        sample_rate: Rate of the clips in Hz.
+        seed: Seed of all draws.
+    """
+
+    def __init__(
+        self,
+        speech: RecordingStream | Window,
+        mixtures: RecordingStream | Window,
+        *,
+        rooms: Sequence[Room],
+        settings: DataSettings,
+        sample_rate: int,
+        seed: int,
+    ) -> None:
+        self._speech, self._mixtures = speech, mixtures
+        self._clips = partial(UnpairedClips, rooms=rooms, settings=settings, sample_rate=sample_rate, seed=seed)
+
+    def batch(self, step: int, purpose: Purpose) -> UnpairedBatch:
+        """Draw the batch of a step, as `UnpairedClips` does from recordings that are all there.
+
+        Args:
+            step: Number of the batch, from 0.
+            purpose: As of `UnpairedClips.batch`.
+
+        Returns:
+            The same clips for the same seed, purpose and number.
+
+        Raises:
+            DataError: No recording of an epoch can be used.
+            StorageError: This machine has no room for copies of recordings.
+        """
+        speech = _window(self._speech, step)
+        # The speech stage takes none of them.
+        mixtures = _window(self._mixtures, step) if purpose != "speech" else Window(Manifest(()))
+        return self._clips(speech.recordings, mixtures.recordings, mixtures.stretches).batch(step, purpose)
+
+
+def _window(recordings: RecordingStream | Window, number: int) -> Window:
+    return recordings if isinstance(recordings, Window) else recordings.window(number)

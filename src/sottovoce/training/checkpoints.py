@@ -11,7 +11,7 @@ from sottovoce.atomic import replacing
 from sottovoce.config import RunSettings
 from sottovoce.interruption import Deferred
 from sottovoce.models.checkpoint import save_checkpoint
-from sottovoce.training.module import TrainingModule
+from sottovoce.training.module import TrainingModule, completes_a_step
 from sottovoce.training.saved import step_of
 
 _EVERY_SECONDS = 120.0
@@ -44,16 +44,30 @@ class Checkpoints(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save the state if it is time to."""
+        if not completes_a_step(trainer, batch_idx):
+            return
         step, is_last = trainer.global_step, self._stop.is_requested
-        if is_last or step % self._every == 0 or self._clock() - self._saved_at >= _EVERY_SECONDS:
-            with replacing(self._folder / f"step={step}.ckpt") as temporary:
-                trainer.save_checkpoint(temporary)
-            for checkpoint in self._folder.glob("step=*.ckpt"):
-                if step_of(checkpoint) != step:
-                    checkpoint.unlink()
+        is_due = step % self._every == 0 or self._clock() - self._saved_at >= _EVERY_SECONDS
+        if trainer.world_size > 1:
+            # All do it or none: a signal comes to one of them, and clocks differ.
+            is_last = trainer.strategy.reduce_boolean_decision(is_last, all=False)
+            is_due = trainer.strategy.reduce_boolean_decision(is_due, all=False)
+        if is_last or is_due:
+            self._save(trainer, step)
             self._saved_at = self._clock()
         if is_last:
             trainer.should_stop = True
+
+    def _save(self, trainer: L.Trainer, step: int) -> None:
+        path = self._folder / f"step={step}.ckpt"
+        if not trainer.is_global_zero:
+            trainer.save_checkpoint(path)  # takes part, and writes nothing
+            return
+        with replacing(path) as temporary:
+            trainer.save_checkpoint(temporary)
+        for checkpoint in self._folder.glob("step=*.ckpt"):
+            if step_of(checkpoint) != step:
+                checkpoint.unlink()
 
 
 class Snapshots(L.Callback):
@@ -76,6 +90,8 @@ class Snapshots(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Keep them if it is time to."""
+        if not trainer.is_global_zero or not completes_a_step(trainer, batch_idx):
+            return
         assert isinstance(pl_module, TrainingModule)
         step = trainer.global_step
         if pl_module.stage.name == self._stage and step in self._steps and step < pl_module.stage.steps:

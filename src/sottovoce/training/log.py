@@ -1,6 +1,7 @@
 """What a run writes while it trains: losses and health as tables and pictures, TensorBoard, progress."""
 
 import csv
+import logging
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,14 +12,18 @@ import numpy as np
 from torch import Tensor
 
 from sottovoce.atomic import replacing
+from sottovoce.data.corpora.skipped import Skipped
 from sottovoce.metrics import plots
 from sottovoce.models.joint import JointSystem
 from sottovoce.progress import Progress
 from sottovoce.training.health import check
-from sottovoce.training.module import TrainingModule
+from sottovoce.training.module import TrainingModule, completes_a_step
 from sottovoce.training.stages import Stage
 
 _DRAW_EVERY_SECONDS = 60.0
+_MAX_NAMED = 10
+
+_log = logging.getLogger(__name__)
 
 
 class RunLog(L.Callback):
@@ -61,6 +66,8 @@ class RunLog(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Forget what an interrupted run wrote behind the checkpoint that is resumed."""
+        if not trainer.is_global_zero:
+            return
         for table in (self._losses, self._health):
             table.keep_until(trainer.global_step, alone=self._stage.number == 0)
 
@@ -77,12 +84,16 @@ class RunLog(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Add up losses; write their means now and then, and check the health of a joint system."""
+        if not trainer.is_global_zero:
+            return
         stage, step, steps = self._stage.name, trainer.global_step, int(trainer.max_steps)
         for name, value in outputs["terms"].items():  # a step may have some of the terms alone
             self._sums[name] = self._sums.get(name, 0.0) + float(value)
             self._counts[name] = self._counts.get(name, 0) + 1
         loss = float(outputs["terms"]["total"])
         self._running_loss = loss if np.isnan(self._running_loss) else 0.98 * self._running_loss + 0.02 * loss
+        if not completes_a_step(trainer, batch_idx):
+            return
         if self._on_progress is not None:
             note = f"step {step} of {steps}, loss {self._running_loss:.4f}"
             self._on_progress(f"{stage} stage", step, steps, note)
@@ -166,6 +177,8 @@ class ScoreLog(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Score now and then."""
+        if not trainer.is_global_zero or not completes_a_step(trainer, batch_idx):
+            return
         assert isinstance(pl_module, TrainingModule)
         step, network = trainer.global_step, pl_module.network
         if pl_module.stage.name != self._stage or step % self._every or step >= int(trainer.max_steps):
@@ -176,6 +189,41 @@ class ScoreLog(L.Callback):
         pl_module.train()
         self._table.append(step, {self._name: value})
         self._on_scores(self.scores())
+
+
+class SkippedLog(L.Callback):
+    """Says what the processes that draw batches could not use; the table names all of it.
+
+    Args:
+        skipped: The table.
+        every: Steps between looks at it.
+    """
+
+    def __init__(self, skipped: Skipped, every: int) -> None:
+        self._skipped = skipped
+        self._every = every
+        self._said: set[tuple[str, str]] = set()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Look at the table now and then."""
+        if completes_a_step(trainer, batch_idx) and trainer.global_step % self._every == 0:
+            self._say(trainer)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Look at it for the last time."""
+        self._say(trainer)
+
+    def _say(self, trainer: L.Trainer) -> None:
+        found = self._skipped.read() if trainer.is_global_zero else {}
+        new = [reason for key, reason in found.items() if key not in self._said]
+        if not new:
+            return
+        for reason in new[: max(0, _MAX_NAMED - len(self._said))]:
+            _log.warning("left out: %s", reason)
+        _log.warning("%d recordings could not be used so far: see %s", len(found), self._skipped.path)
+        self._said |= found.keys()
 
 
 class Table:

@@ -21,50 +21,47 @@ from sottovoce.training.stages import Stage
 class Clips(Protocol):
     """Where batches come from."""
 
-    def batch(self, step: int, purpose: Purpose) -> UnpairedBatch:
-        """Draw the batch of a step, which depends on the step and the purpose alone."""
+    def batch(self, number: int, purpose: Purpose, /) -> UnpairedBatch:
+        """Draw a batch, which depends on its number and the purpose alone."""
         ...
 
 
-class UnpairedSteps(IterableDataset[UnpairedTensors]):
-    """Batches of the steps from `first` to `last`, in order, whatever the number of workers.
+class UnpairedBatches(IterableDataset[UnpairedTensors]):
+    """Batches in order, whatever the number of workers.
 
     Args:
         clips: Where batches come from.
         purpose: Which batches.
-        first: First step.
-        last: Step behind the last.
+        numbers: Their numbers.
     """
 
-    def __init__(self, clips: Clips, purpose: Purpose, first: int, last: int) -> None:
+    def __init__(self, clips: Clips, purpose: Purpose, numbers: range) -> None:
         self._clips = clips
         self._purpose = purpose
-        self._first = first
-        self._last = last
+        self._numbers = numbers
 
     def __iter__(self) -> Iterator[UnpairedTensors]:
         """Draw this worker's share: the loader asks its workers in turn."""
         worker = get_worker_info()
         offset, stride = (worker.id, worker.num_workers) if worker else (0, 1)
-        for step in range(self._first + offset, self._last, stride):
-            yield UnpairedTensors(*map(torch.from_numpy, self._clips.batch(step, self._purpose)))
+        for number in self._numbers[offset::stride]:
+            yield UnpairedTensors(*map(torch.from_numpy, self._clips.batch(number, self._purpose)))
 
 
-def loader(clips: Clips, purpose: Purpose, first: int, last: int, workers: int) -> DataLoader[UnpairedTensors]:
+def loader(clips: Clips, purpose: Purpose, numbers: range, workers: int) -> DataLoader[UnpairedTensors]:
     """A loader of ready batches.
 
     Args:
         clips: Where batches come from.
         purpose: Which batches.
-        first: First step.
-        last: Step behind the last.
+        numbers: Their numbers.
         workers: Processes that draw.
 
     Returns:
-        Loader of one batch of tensors a step.
+        Loader of one batch of tensors at a time.
     """
     return DataLoader(
-        UnpairedSteps(clips, purpose, first, last),
+        UnpairedBatches(clips, purpose, numbers),
         batch_size=None,
         num_workers=workers,
         prefetch_factor=4 if workers else None,
@@ -79,17 +76,30 @@ def _begin_to_draw(_: int) -> None:
     leave_to_parent()
 
 
+def completes_a_step(trainer: L.Trainer, batch_idx: int) -> bool:
+    """Whether a batch is the last one of a step; before that its gradients are added up, and no state can be saved."""
+    return (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+
+
 class TrainingModule(L.LightningModule):
     """One stage of a training.
+
+    Step s takes the batches number s M to s M + M - 1, where M is `processes` times `accumulate`: process r of P takes
+    those of number r modulo P. So the gradient of a step is the same, however M is made up.
 
     Args:
         network: All networks of the system.
         stage: The stage.
-        settings: Seed and optimiser.
+        settings: Seed, optimiser, and how many batches each process adds up.
+        rank: Number of this process.
+        processes: Processes that train together.
     """
 
-    def __init__(self, network: nn.Module, stage: Stage, settings: TrainingSettings) -> None:
+    def __init__(
+        self, network: nn.Module, stage: Stage, settings: TrainingSettings, rank: int = 0, processes: int = 1
+    ) -> None:
         super().__init__()
+        self.rank, self.processes = rank, processes
         self.network = network
         self.stage = stage
         self.settings = settings
@@ -109,10 +119,12 @@ class TrainingModule(L.LightningModule):
         self.training = mode
         return self
 
-    def training_step(self, batch: UnpairedTensors, _: int) -> dict[str, Any]:
-        """Loss of one step, and its terms; its random numbers depend on seed, stage and step alone."""
-        stage = self.stage
-        key = np.random.SeedSequence([self.settings.seed, stage.number, self.global_step]).generate_state(1)[0]
+    def training_step(self, batch: UnpairedTensors, batch_idx: int) -> dict[str, Any]:
+        """Loss of one batch, and its terms; its random numbers depend on seed, stage and number of the batch alone."""
+        stage, settings = self.stage, self.settings
+        of_this_process = self.global_step * settings.accumulate + batch_idx % settings.accumulate
+        number = of_this_process * self.processes + self.rank
+        key = np.random.SeedSequence([settings.seed, stage.number, number]).generate_state(1)[0]
         terms = stage.terms(batch, torch.Generator().manual_seed(int(key)))
         loss = stage.loss(terms)
         values = {name: term.detach() for name, term in terms.items()} | {"total": loss.detach()}

@@ -1,4 +1,4 @@
-"""From two unpaired folders to what a training draws from."""
+"""From two unpaired folders, or what stands in their place, to what a training draws from."""
 
 import logging
 from dataclasses import dataclass
@@ -10,9 +10,14 @@ from sottovoce.config import RunSettings
 from sottovoce.data.corpora.checks import suspicions
 from sottovoce.data.corpora.harvest import Enhance, NoiseStretch, harvest, harvest_residuals, harvest_speechless
 from sottovoce.data.corpora.manifest import Manifest, scan, split
+from sottovoce.data.corpora.stream import RecordingStream
 from sottovoce.data.simulation.rooms import Room, simulate_room
 from sottovoce.errors import DataError
 from sottovoce.progress import Progress, part
+from sottovoce.training.streaming import KINDS, Streamed, keys_of, open_listing, open_stream
+
+# What random numbers are drawn for.
+_DIVISION = 100
 
 _log = logging.getLogger(__name__)
 
@@ -29,6 +34,8 @@ class TrainingData:
         stretches: Noise-only stretches of the training's recordings.
         held_back_stretches: Noise-only stretches of the held-out ones.
         rooms: Simulated rooms.
+        speech_stream: Clean speech of the training where a manifest lists it: `speech` is then empty.
+        mixture_stream: Its noisy recordings, likewise: `mixtures` and `stretches` are empty.
     """
 
     speech: Manifest
@@ -38,11 +45,18 @@ class TrainingData:
     stretches: tuple[NoiseStretch, ...]
     held_back_stretches: tuple[NoiseStretch, ...]
     rooms: tuple[Room, ...]
+    speech_stream: RecordingStream | None = None
+    mixture_stream: RecordingStream | None = None
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether a manifest lists what is trained on, or a part of it."""
+        return self.speech_stream is not None or self.mixture_stream is not None
 
 
 def prepare(
-    speech: Path,
-    mixtures: Path,
+    speech: Path | str,
+    mixtures: Path | str,
     out: Path,
     settings: RunSettings,
     on_progress: Progress | None = None,
@@ -53,8 +67,8 @@ def prepare(
     """Look at two unpaired folders and write what was found to the run's folder.
 
     Args:
-        speech: Folder of clean speech of anyone.
-        mixtures: Folder of noisy recordings.
+        speech: Folder of clean speech of anyone; or a manifest, shards, or an address of these or of recordings.
+        mixtures: Folder of noisy recordings, or likewise.
         out: The run's folder.
         settings: All settings.
         on_progress: Called for every file.
@@ -68,52 +82,97 @@ def prepare(
     Raises:
         DataError: A folder is missing or has nothing usable, or `out` holds a run on other recordings.
     """
-    manifests = {}
-    for name, folder in (("speech", speech), ("mixtures", mixtures)):
-        manifest = scan(folder, progress=part(on_progress, f"looking at {name}"))
-        recorded = out / f"{name}.jsonl"
-        if recorded.exists() and not _same_sound(Manifest.load(recorded), manifest):
-            raise DataError(
-                f"found a run on other recordings in {out} than those in {folder}: give another folder for the run, or "
-                f"the recordings that {recorded} lists"
-            )
-        manifest.save(recorded)
-        for unusable in manifest.unusable:
-            _log.warning("left out: %s", unusable.reason)
-        _log.info("%s: %.1f minutes, %d recordings", name, manifest.seconds / 60, len(manifest.recordings))
-        manifests[name] = manifest
-    for suspicion in suspicions(manifests["speech"], manifests["mixtures"]):
+    places = {"speech": speech, "mixtures": mixtures}
+    looks = {name: _look(name, place, out, settings, on_progress) for name, place in places.items()}
+    for suspicion in suspicions(*(look.recordings for look in looks.values())):
         _log.warning("%s", suspicion)
-
-    training = settings.training
-    parts = {}
-    for index, (name, manifest) in enumerate(manifests.items()):
-        share = training.data.held_back_share
-        if share and len(manifest.groups) > 1:
-            parts[name] = split(manifest, (1 - share, share), np.random.default_rng([training.seed, 100 + index]))
-        else:
-            if share:
-                _log.warning("%s: one speaker or session alone, so the health checks use what is trained on", name)
-            parts[name] = (manifest, manifest)
-    trained_on, held_back = parts["mixtures"]
-    stretches = _noise(trained_on, out, enhance, "to train on", on_progress)
-    held_back_stretches = stretches
-    if held_back is not trained_on:
-        held_back_stretches = _noise(held_back, out, enhance, "to check with", on_progress)
-    if not stretches and enhance is None:  # with a trained system, who called says what that means
+    if any(look.streamed for look in looks.values()):
+        _warn_of_shared(looks["speech"], looks["mixtures"], places)
+    of_speech, of_mixtures = (_divided(name, look, settings) for name, look in looks.items())
+    streamed = looks["mixtures"].streamed
+    stretches: tuple[NoiseStretch, ...] = ()
+    if streamed is not None:
+        found = held_back_stretches = streamed.held_back.stretches
+    else:
+        trained_on, held_back = of_mixtures
+        found = held_back_stretches = stretches = _noise(trained_on, out, enhance, "to train on", on_progress)
+        if held_back is not trained_on:
+            held_back_stretches = _noise(held_back, out, enhance, "to check with", on_progress)
+    if not found and enhance is None:  # with a trained system, who called says what that means
         _log.warning(
             "found no noise-only stretch in the mixtures: their stationary noise between words stands in; recordings "
             "with pauses of a second and more teach more"
         )
     return TrainingData(
-        parts["speech"][0],
-        parts["mixtures"][0],
-        parts["speech"][1],
-        parts["mixtures"][1],
+        of_speech[0],
+        of_mixtures[0],
+        of_speech[1],
+        of_mixtures[1],
         stretches,
         held_back_stretches,
         simulate_rooms(settings, on_progress) if with_rooms else (),
+        *(None if look.streamed is None else look.streamed.stream for look in looks.values()),
     )
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What was seen of clean speech, or of noisy recordings: all of a folder, or some of a stream."""
+
+    recordings: Manifest
+    streamed: Streamed | None = None
+
+
+def _look(name: str, place: Path | str, out: Path, settings: RunSettings, on_progress: Progress | None) -> _Look:
+    listing = open_listing(place, out / "manifests" / name, on_progress)
+    if listing is None:
+        return _Look(_scanned(name, Path(place), out, on_progress))
+    streamed = open_stream(name, listing, out, settings.training, on_progress)
+    return _Look(streamed.sample, streamed)
+
+
+def _warn_of_shared(speech: _Look, mixtures: _Look, places: dict[str, Path | str]) -> None:
+    of_speech, of_mixtures = (
+        keys_of(look.recordings) if look.streamed is None else look.streamed.keys for look in (speech, mixtures)
+    )
+    if shared := np.intersect1d(of_speech, of_mixtures).size:
+        _log.warning(
+            "found %d recordings both in %s and in %s; expected clean speech in one and noisy recordings in the other: "
+            "take them out of one of the two",
+            shared,
+            *places.values(),
+        )
+
+
+def _divided(name: str, look: _Look, settings: RunSettings) -> tuple[Manifest, Manifest]:
+    """What is trained on and what is held back; of a stream the latter alone."""
+    share, seed = settings.training.data.held_back_share, settings.training.seed
+    is_divided = len(look.recordings.groups) > 1 if look.streamed is None else look.streamed.is_divided
+    if share and not is_divided:
+        _log.warning("%s: one speaker or session alone, so the health checks use what is trained on", name)
+    if look.streamed is not None:
+        return Manifest(()), look.streamed.held_back.recordings
+    if not share or not is_divided:
+        return look.recordings, look.recordings
+    rng = np.random.default_rng([seed, _DIVISION + KINDS.index(name)])
+    trained_on, held_back = split(look.recordings, (1 - share, share), rng)
+    return trained_on, held_back
+
+
+def _scanned(name: str, folder: Path, out: Path, on_progress: Progress | None) -> Manifest:
+    """Look at a folder of recordings, and see that they are those of the run in `out`."""
+    manifest = scan(folder, progress=part(on_progress, f"looking at {name}"))
+    recorded = out / f"{name}.jsonl"
+    if (out / f"{name}.json").exists() or (recorded.exists() and not _same_sound(Manifest.load(recorded), manifest)):
+        raise DataError(
+            f"found a run on other recordings in {out} than those in {folder}: give another folder for the run, or "
+            f"the recordings that {recorded} lists"
+        )
+    manifest.save(recorded)
+    for unusable in manifest.unusable:
+        _log.warning("left out: %s", unusable.reason)
+    _log.info("%s: %.1f minutes, %d recordings", name, manifest.seconds / 60, len(manifest.recordings))
+    return manifest
 
 
 def simulate_rooms(settings: RunSettings, on_progress: Progress | None = None) -> tuple[Room, ...]:

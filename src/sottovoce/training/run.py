@@ -1,32 +1,39 @@
-"""A training from two folders to one exported file."""
+"""A training from two folders, or what stands in their place, to one exported file."""
 
 import hashlib
 import os
+import signal
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import lightning as L
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 
 from sottovoce.atomic import replacing
 from sottovoce.config import RunSettings, SystemSettings, dump_settings, load_settings_as
-from sottovoce.data.sampling import UnpairedClips
+from sottovoce.data.corpora.skipped import Skipped
+from sottovoce.data.corpora.stream import Window
+from sottovoce.data.sampling import StreamedClips, UnpairedClips
 from sottovoce.errors import ConfigError, DataError
-from sottovoce.interruption import Deferred
+from sottovoce.interruption import Deferred, Interruption
 from sottovoce.models.checkpoint import load_checkpoint, save_checkpoint
 from sottovoce.models.export import Provenance, export_model
 from sottovoce.models.joint import JointAutoencoder
 from sottovoce.progress import Progress, named
 from sottovoce.training.checkpoints import Checkpoints
-from sottovoce.training.log import RunLog, plot_run
+from sottovoce.training.log import RunLog, SkippedLog, plot_run
 from sottovoce.training.module import Clips, TrainingModule, loader
 from sottovoce.training.preparation import TrainingData, prepare
+from sottovoce.training.processes import rank, together
 from sottovoce.training.saved import FINISHED, newest_checkpoint, step_of
 from sottovoce.training.stages import Stage, joint_stages
+from sottovoce.training.streaming import SKIPPED
 
 CHECKPOINT = "checkpoint.safetensors"
 """Name of the trained networks in a run's folder."""
@@ -42,11 +49,13 @@ _NOT_FOR_THE_USER = (
     r"Found \d+ module\(s\) in eval mode at the start of training",
     r"You're resuming from a checkpoint that ended before the epoch ended",
 )
+# How long processes wait for each other. That one has ended is noticed at once; looking at recordings may take hours.
+_PATIENCE = timedelta(days=7)
 
 
 def train(
-    speech: Path,
-    mixtures: Path,
+    speech: Path | str,
+    mixtures: Path | str,
     out: Path,
     settings: SystemSettings,
     provenance: Provenance,
@@ -57,8 +66,8 @@ def train(
     """Train a joint system on unpaired folders and export it; an interrupted run in `out` is resumed.
 
     Args:
-        speech: Folder of clean speech of anyone.
-        mixtures: Folder of noisy recordings.
+        speech: Folder of clean speech of anyone; or a manifest, shards, or an address of these or of recordings.
+        mixtures: Folder of noisy recordings, or likewise.
         out: The run's folder: settings, manifests, curves, checkpoints, `checkpoint.safetensors`, `model.onnx`.
         settings: All settings.
         provenance: What the model file shall say of its origin.
@@ -71,21 +80,32 @@ def train(
     Raises:
         DataError: A folder has nothing usable, or `out` holds a run with other settings, on other recordings or from
             another start.
-        ConfigError: The settings describe other networks than those to start from.
+        ConfigError: The settings describe other networks than those to start from, or want more GPUs than there are.
+        ProcessError: Another process of the training has ended.
         ModelError: There is no usable checkpoint to start from.
     """
+    _require_devices(settings.training.processes)
     model = untrained(settings) if start is None else _continued(start, settings, out)
     _record(out, settings)
     keep_start(out, start)
     data = prepare(speech, mixtures, out, settings, on_progress)
     stages = joint_stages(model, settings)
-    fit(model, stages if start is None else stages[-1:], data, out, settings, on_progress=on_progress)
+    processes, wanted = settings.training.processes, stages if start is None else stages[-1:]
+    fit(model, wanted, data, out, settings, processes=processes, on_progress=on_progress)
+    if rank(processes):
+        return out / "model.onnx"  # of which the first process sees to the rest
     save_checkpoint(out / CHECKPOINT, model, settings)
     plot_run(out)
     path = out / "model.onnx"
     with named("exporting the model", on_progress):
         export_model(path, model, settings, provenance)
     return path
+
+
+def _require_devices(processes: int) -> None:
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else processes
+    if processes > gpus:
+        raise ConfigError(f"found training.processes: {processes} and {gpus} GPUs, expected a GPU for each process")
 
 
 def require_apart(checkpoint: Path, out: Path) -> None:
@@ -164,6 +184,7 @@ def fit(
     *,
     clips: Clips | None = None,
     callbacks: Sequence[L.Callback] = (),
+    processes: int = 1,
     on_progress: Progress | None = None,
 ) -> None:
     """Train networks stage by stage; an interrupted run in `out` is resumed.
@@ -176,6 +197,7 @@ def fit(
         settings: All settings.
         clips: Where batches come from; by default they are drawn from the data.
         callbacks: Called in every stage, after each step before its state is saved.
+        processes: Processes that train together: the others run the same command, up to here and on.
         on_progress: Called with every task's progress.
 
     Raises:
@@ -183,13 +205,13 @@ def fit(
     """
     _record(out, settings)
     batches = training_clips(data, settings) if clips is None else clips
-    run = _Run(out, settings, data, batches, tuple(callbacks), on_progress)
+    run = _Run(out, settings, data, batches, tuple(callbacks), processes, on_progress)
     for stage in stages:
         run.train(stage, network)
     network.eval()
 
 
-def training_clips(data: TrainingData, settings: RunSettings) -> UnpairedClips:
+def training_clips(data: TrainingData, settings: RunSettings) -> Clips:
     """Where the batches of an unpaired training come from.
 
     Args:
@@ -199,6 +221,15 @@ def training_clips(data: TrainingData, settings: RunSettings) -> UnpairedClips:
     Returns:
         The batches.
     """
+    if data.is_streamed:
+        return StreamedClips(
+            data.speech_stream or Window(data.speech),
+            data.mixture_stream or Window(data.mixtures, data.stretches),
+            rooms=data.rooms,
+            settings=settings.training.data,
+            sample_rate=settings.frontend.sample_rate,
+            seed=settings.training.seed,
+        )
     return UnpairedClips(
         data.speech,
         data.mixtures,
@@ -229,6 +260,7 @@ class _Run:
     data: TrainingData
     clips: Clips
     callbacks: tuple[L.Callback, ...]
+    processes: int
     on_progress: Progress | None
 
     def train(self, stage: Stage, network: nn.Module) -> None:
@@ -243,15 +275,25 @@ class _Run:
         training = self.settings.training
         last = newest_checkpoint(folder)
         first = 0 if last is None else step_of(last)
+        number, a_step = rank(self.processes), self.processes * training.accumulate
+        batches = range(first * a_step + number, stage.steps * a_step, self.processes)
         stop = Deferred()
         trainer = L.Trainer(
             accelerator="auto",
-            devices=1,
+            devices=self.processes,
+            # Where losses take turns, some networks have no gradients in a step.
+            strategy="auto" if self.processes == 1 else DDPStrategy(find_unused_parameters=True, timeout=_PATIENCE),
+            accumulate_grad_batches=training.accumulate,
             max_steps=stage.steps,
             max_epochs=-1,
             gradient_clip_val=training.optimiser.gradient_clip,
             logger=TensorBoardLogger(self.folder / "tensorboard", name=None, version=stage.name),
-            callbacks=[self._log(stage), *self.callbacks, Checkpoints(folder, training.check_every, stop)],
+            callbacks=[
+                self._log(stage),
+                *self.callbacks,
+                Checkpoints(folder, training.check_every, stop),
+                *([SkippedLog(Skipped(self.folder / SKIPPED), training.check_every)] if self.data.is_streamed else []),
+            ],
             log_every_n_steps=max(1, training.check_every // 10),
             enable_checkpointing=False,
             enable_progress_bar=False,
@@ -261,20 +303,32 @@ class _Run:
         )
         # Deterministic algorithms, but not the filling of fresh memory that comes with them: every value is written.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-        with stop, warnings.catch_warnings():
+        with stop, together(self.processes), warnings.catch_warnings():
             for message in _NOT_FOR_THE_USER:
                 warnings.filterwarnings("ignore", message)
             trainer.fit(
-                TrainingModule(network, stage, training),
-                loader(self.clips, stage.purpose, first, stage.steps, _workers(training.data.workers)),
+                TrainingModule(network, stage, training, number, self.processes),
+                loader(self.clips, stage.purpose, batches, self._workers()),
                 ckpt_path=last,
                 weights_only=True,
             )
+        if trainer.global_step < stage.steps:
+            raise Interruption(signal.SIGTERM)  # it came to another process
         network.cpu()
+        if number:
+            return
         with replacing(finished) as temporary:
             torch.save(network.state_dict(), temporary)
         for checkpoint in folder.glob("*.ckpt"):
             checkpoint.unlink()
+
+    def _workers(self) -> int:
+        """Processes that draw; of a stream, so many that none of them reads what another one does."""
+        settings = self.settings.training.data
+        workers = _workers(settings.workers)
+        if not self.data.is_streamed:
+            return workers
+        return max((count for count in range(1, workers + 1) if settings.stream.readers % count == 0), default=0)
 
     def _log(self, stage: Stage) -> RunLog:
         """The checks are made on held-out recordings, drawn once with a seed of their own."""

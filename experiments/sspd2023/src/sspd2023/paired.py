@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from sottovoce.config import DataSettings
 from sottovoce.data.corpora.manifest import Manifest, Recording
-from sottovoce.data.sampling import Purpose, UnpairedBatch, UnpairedClips
+from sottovoce.data.sampling import Purpose, UnpairedBatch
 from sottovoce.data.simulation.augmentation import coloured, played
 from sottovoce.data.simulation.simulator import with_remainder
 from sottovoce.errors import AudioError, DataError
 from sottovoce.signal import audio, levels
 from sottovoce.signal.resampling import resample
+from sottovoce.training.module import Clips
 
 # Far from the numbers of the parts that `UnpairedClips` draws: equal seeds must not give equal draws.
 _PAIRS = 100
@@ -80,7 +81,7 @@ class PairedClips:
 
     def __init__(
         self,
-        clips: UnpairedClips,
+        clips: Clips,
         pairs: Sequence[TrainingPair],
         *,
         settings: DataSettings,

@@ -3,7 +3,7 @@
 import numpy as np
 
 from sottovoce.data.corpora.manifest import Manifest, Recording
-from sottovoce.signal import audio, levels
+from sottovoce.signal import levels
 
 _FRAME_SECONDS = 0.032
 _LOOKED_AT_SECONDS = 30.0
@@ -21,7 +21,7 @@ def dynamic_range_db(recording: Recording) -> float:
         95th minus 10th percentile of the frame level in dB: above 35 in a clean recording of speech, less in noise.
     """
     looked_at = min(recording.frames, round(_LOOKED_AT_SECONDS * recording.sample_rate))
-    waveform, rate = audio.read(recording.path, frames=looked_at)
+    waveform, rate = recording.read(frames=looked_at)
     mono = waveform.mean(axis=0)
     size = max(1, round(_FRAME_SECONDS * rate))
     power = levels.frame_power(mono, size)

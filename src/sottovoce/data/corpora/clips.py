@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from sottovoce.data.corpora.harvest import NoiseStretch, stationary_noise
 from sottovoce.data.corpora.manifest import Manifest, Recording
-from sottovoce.signal import audio
 from sottovoce.signal.resampling import resample
 
 Float32Array = NDArray[np.float32]
@@ -153,7 +152,7 @@ class NoiseClips:
 
 def _read(recording: Recording, start: int, frames: int, sample_rate: int) -> Float32Array:
     """Mono samples at another rate; `start` and `frames` count at the recording's own."""
-    waveform, rate = audio.read(recording.path, start=start, frames=frames)
+    waveform, rate = recording.read(start, frames)
     return resample(waveform.mean(axis=0), rate, sample_rate)
 
 

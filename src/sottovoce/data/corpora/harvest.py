@@ -16,6 +16,7 @@ from sottovoce.signal import audio, levels, segments
 from sottovoce.signal.resampling import resample
 
 _WINDOW_SECONDS = 60.0
+_SHORTEST_SECONDS = 0.3
 _ANALYSIS_RATE = 16000  # Voices show below 5 kHz; more costs time only.
 _PIECE_SECONDS = 1.0
 # Tuned on simulated field recordings: of residuals that are voiced less, half hold less than a twentieth of speech.
@@ -53,12 +54,9 @@ class NoiseStretch:
 
 
 def harvest(
-    manifest: Manifest, *, min_seconds: float = 0.3, progress: TaskProgress | None = None
+    manifest: Manifest, *, min_seconds: float = _SHORTEST_SECONDS, progress: TaskProgress | None = None
 ) -> tuple[NoiseStretch, ...]:
     """Find the noise-only stretches of noisy recordings.
-
-    A long recording is looked at in windows of about a minute: memory stays bounded, and each window has its own
-    noise floor.
 
     Args:
         manifest: Noisy recordings.
@@ -66,21 +64,11 @@ def harvest(
         progress: Called with (recordings done, recordings in all) after every recording.
 
     Returns:
-        Stretches in the order of the recordings and of time. A recording without pauses, or whose voice is nowhere
-        clear enough to distinguish speech from noise, gives none.
+        Stretches in the order of the recordings and of time.
     """
     stretches: list[NoiseStretch] = []
     for done, recording in enumerate(manifest.recordings, start=1):
-        # Windows of equal length, so that the last one is not too short to show its floor.
-        windows = max(1, math.ceil(recording.seconds / _WINDOW_SECONDS))
-        edges = [recording.frames * index // windows for index in range(windows + 1)]
-        for start, end in itertools.pairwise(edges):
-            waveform, sample_rate = audio.read(recording.path, start=start, frames=end - start)
-            rate = min(sample_rate, _ANALYSIS_RATE)
-            mono = resample(waveform.mean(axis=0), sample_rate, rate)
-            for found in segments.noise_only_stretches(mono, rate, min_seconds=min_seconds):
-                first, last = (position * sample_rate // rate for position in found)
-                stretches.append(NoiseStretch(recording, start + first, last - first))
+        stretches += noise_only(recording, min_seconds)
         if progress is not None:
             progress(done, len(manifest.recordings))
     _log.info(
@@ -91,6 +79,34 @@ def harvest(
         len(manifest.recordings),
     )
     return tuple(stretches)
+
+
+def noise_only(recording: Recording, min_seconds: float = _SHORTEST_SECONDS) -> list[NoiseStretch]:
+    """Find the noise-only stretches of one noisy recording.
+
+    A long recording is looked at in windows of about a minute: memory stays bounded, and each window has its own
+    noise floor.
+
+    Args:
+        recording: A noisy recording.
+        min_seconds: Length of the shortest stretch that is wanted.
+
+    Returns:
+        Stretches in the order of time. A recording without pauses, or whose voice is nowhere clear enough to
+        distinguish speech from noise, gives none.
+    """
+    stretches: list[NoiseStretch] = []
+    # Windows of equal length, so that the last one is not too short to show its floor.
+    windows = max(1, math.ceil(recording.seconds / _WINDOW_SECONDS))
+    edges = [recording.frames * index // windows for index in range(windows + 1)]
+    for start, end in itertools.pairwise(edges):
+        waveform, sample_rate = recording.read(start, end - start)
+        rate = min(sample_rate, _ANALYSIS_RATE)
+        mono = resample(waveform.mean(axis=0), sample_rate, rate)
+        for found in segments.noise_only_stretches(mono, rate, min_seconds=min_seconds):
+            first, last = (position * sample_rate // rate for position in found)
+            stretches.append(NoiseStretch(recording, start + first, last - first))
+    return stretches
 
 
 def harvest_speechless(
@@ -108,7 +124,7 @@ def harvest_speechless(
     """
     stretches: list[NoiseStretch] = []
     for done, recording in enumerate(recordings, start=1):
-        waveform, rate = audio.read(recording.path)
+        waveform, rate = recording.read()
         stretches += [
             NoiseStretch(recording, start, frames)
             for start, frames in _speechless(enhance(waveform.mean(axis=0)), rate)
@@ -165,7 +181,7 @@ def harvest_residuals(
     for done, recording in enumerate(recordings, start=1):
         path = folder / recording.group / f"{recording.path.stem}.flac"
         if not path.exists():
-            waveform, rate = audio.read(recording.path)
+            waveform, rate = recording.read()
             mono = waveform.mean(axis=0)
             path.parent.mkdir(parents=True, exist_ok=True)
             with audio.Writer(path, rate, 1) as writer:

@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sottovoce.atomic import replacing
 from sottovoce.errors import AudioError, DataError
 from sottovoce.progress import TaskProgress
 from sottovoce.signal import audio, levels
+
+MIN_SECONDS = 0.5
+"""Shorter recordings are of no use."""
 
 _WINDOW_SECONDS = 60.0
 
@@ -42,6 +46,10 @@ class Recording:
     def seconds(self) -> float:
         """Length in seconds."""
         return self.frames / self.sample_rate
+
+    def read(self, start: int = 0, frames: int | None = None) -> tuple[NDArray[np.float32], int]:
+        """Read the recording, or a part of it, as `signal.audio.read` does."""
+        return audio.read(self.path, start=start, frames=frames)
 
 
 @dataclass(frozen=True)
@@ -120,7 +128,7 @@ class Manifest:
         return cls(tuple(recordings), tuple(unusable))
 
 
-def scan(folder: Path, *, min_seconds: float = 0.5, progress: TaskProgress | None = None) -> Manifest:
+def scan(folder: Path, *, min_seconds: float = MIN_SECONDS, progress: TaskProgress | None = None) -> Manifest:
     """Look at every audio file below a folder.
 
     Args:
@@ -195,8 +203,19 @@ def split(manifest: Manifest, fractions: Sequence[float], rng: np.random.Generat
     )
 
 
-def _examine(path: Path, folder: Path, min_seconds: float) -> Recording:
-    """Read one file in windows, so that damage in its middle is found and a long one fits in memory."""
+def probe_drawable(path: Path, min_seconds: float = MIN_SECONDS) -> audio.AudioInfo:
+    """Find out what a recording is, if pieces can be drawn from any place in it.
+
+    Args:
+        path: A sound file.
+        min_seconds: Shorter files are refused.
+
+    Returns:
+        Format, rate, channels and length.
+
+    Raises:
+        AudioError: It cannot be read, is too short, or is of a kind that only PyAV reads.
+    """
     if path.suffix.lower() in audio.PYAV_SUFFIXES or (info := audio.probe(path)).needs_pyav:
         raise AudioError(
             f"{path} would be decoded from its beginning for every piece that is drawn from it: convert it first with "
@@ -204,6 +223,12 @@ def _examine(path: Path, folder: Path, min_seconds: float) -> Recording:
         )
     if info.frames < min_seconds * info.sample_rate:
         raise AudioError(f"{path} lasts {info.frames / info.sample_rate:.2f} s, expected at least {min_seconds:g} s")
+    return info
+
+
+def _examine(path: Path, folder: Path, min_seconds: float) -> Recording:
+    """Read one file in windows, so that damage in its middle is found and a long one fits in memory."""
+    info = probe_drawable(path, min_seconds)
     window = round(_WINDOW_SECONDS * info.sample_rate)
     energy = 0.0
     for start in range(0, info.frames, window):
