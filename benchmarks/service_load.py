@@ -64,6 +64,9 @@ MEMORY_STREAMS = 4
 SAMPLE_SECONDS = 10.0
 GROWTH_LIMIT_MIB = 4.0
 RESAMPLES = 2000
+# Of Linux; Python has no name for it. A socket then says with what it has received when that came.
+SO_TIMESTAMPNS = 35
+_TIME = struct.Struct("qq")
 KEPT = RESULTS / "service_load.json"
 
 
@@ -203,6 +206,13 @@ class LiveClient:
         self.frame = framed(block.astype("<i2").tobytes())
         self.samples = 0
         self.socket.setblocking(False)
+        self.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+
+    def receive(self) -> tuple[bytes, float]:
+        """Return what has come, and since when the system has had it, in s since 1970."""
+        data, notes, *_ = self.socket.recvmsg(65536, socket.CMSG_SPACE(_TIME.size))
+        seconds, nanoseconds = _TIME.unpack(notes[0][2])
+        return data, seconds + 1e-9 * nanoseconds
 
     def texts(self, data: bytes) -> list[str]:
         """Take what has come; count its samples, and return its texts."""
@@ -238,8 +248,9 @@ def talk(address: str, pid: int, case: tuple[str, int, int], seconds: float) -> 
     engine's own stream gives for it.
 
     Returns:
-        Times in s: of every answer, after its block was sent (`answers`), and of every block, after its own time
-        (`lateness`); `missing` answers; `cores` after the warm-up, as of `Usage`.
+        Times in s: of every answer, after its block was sent, when the system had it (`answers`) and when it was read
+        (`seen`), and of every block, after its own time (`lateness`); `missing` answers; `cores` after the warm-up, as
+        of `Usage`.
     """
     model, rate, samples = case
     noise = 0.05 * np.random.default_rng(0).standard_normal(samples)
@@ -249,7 +260,7 @@ def talk(address: str, pid: int, case: tuple[str, int, int], seconds: float) -> 
     clients = [LiveClient(address, model, rate, block) for _ in range(STREAMS)]
     number = {client.socket.fileno(): client for client in clients}
     sent = np.zeros((STREAMS, count))
-    answered = np.full((STREAMS, count), np.nan)
+    answered, seen = np.full((2, STREAMS, count), np.nan)
     next_answer = dict.fromkeys(number, 0)
     interval = samples / rate / STREAMS
     poll = select.epoll()
@@ -265,9 +276,9 @@ def talk(address: str, pid: int, case: tuple[str, int, int], seconds: float) -> 
             usage, is_warm = Usage(pid), True
         while turn < STREAMS * count and now >= began + turn * interval:
             which, index = turn % STREAMS, turn // STREAMS
+            sent[which, index] = time.time()
             clients[which].socket.send(clients[which].frame)
             now = time.perf_counter()
-            sent[which, index] = now
             lateness[turn] = now - began - turn * interval
             turn += 1
         ready = poll.poll(0)
@@ -277,13 +288,13 @@ def talk(address: str, pid: int, case: tuple[str, int, int], seconds: float) -> 
             ready = poll.poll(0)
         for file, _ in ready:
             client = number[file]
-            if texts := client.texts(client.socket.recv(65536)):
+            data, come = client.receive()
+            if texts := client.texts(data):
                 sys.exit(f"found a text in a stream: {texts}")
-            now = time.perf_counter()
             which = clients.index(client)
             at = next_answer[file]
             while at < count and due[at] <= client.samples:
-                answered[which, at] = now
+                answered[which, at], seen[which, at] = come, time.time()
                 at += 1
             next_answer[file] = at
         if turn == STREAMS * count and all(at == count for at in next_answer.values()):
@@ -294,9 +305,10 @@ def talk(address: str, pid: int, case: tuple[str, int, int], seconds: float) -> 
     # A block for which nothing is due is answered with the one before.
     is_answer = np.diff(due, prepend=0) > 0
     is_answer[: int(WARM_UP_SECONDS * rate / samples)] = False
-    times = (answered - sent)[:, is_answer]
+    times, seen = ((when - sent)[:, is_answer] for when in (answered, seen))
     return {
         "answers": times[np.isfinite(times)].tolist(),
+        "seen": seen[np.isfinite(times)].tolist(),
         "missing": int((~np.isfinite(times)).sum()),
         "lateness": lateness.tolist(),
         "cores": cores,
@@ -344,7 +356,7 @@ def measure_streams(arguments: argparse.Namespace) -> dict[str, Any]:
         engine = in_process(engine_share, model, rate, samples)
         with tempfile.TemporaryDirectory() as folder, Service(Path(folder)) as service:
             found = in_process(talk, service.address, service.pid, case, arguments.seconds)
-        answer_ms = 1000 * np.array(found["answers"])
+        answer_ms, seen_ms = (1000 * np.array(found[kind]) for kind in ("answers", "seen"))
         rows.append(
             {
                 "model": model,
@@ -353,6 +365,7 @@ def measure_streams(arguments: argparse.Namespace) -> dict[str, Any]:
                 "answers": len(answer_ms),
                 "missing": found["missing"],
                 "answer_ms": np.percentile(answer_ms, (50, 99, 99.9)).tolist() if len(answer_ms) else [np.inf] * 3,
+                "seen_ms": float(np.percentile(seen_ms, 99)) if len(seen_ms) else np.inf,
                 "client_late_ms": 1000 * float(np.percentile(found["lateness"], 99)),
                 "engine_share": engine,
                 "seconds": arguments.seconds,
@@ -377,25 +390,24 @@ def streams_page(found: dict[str, Any]) -> list[str]:
                 *(row["model"], f"{row['rate']}", f"{deadline:g}"),
                 *(f"{row['engine_share']:.4f}", f"{share:.4f}", f"{1 / share:.0f}"),
                 *(f"{row['server_cores']:.2f}", f"{row['worker_cores']:.2f}", f"{row['client_cores']:.2f}"),
-                f"{row['rest_cores']:.2f}" if "rest_cores" in row else "-",
-                *(f"{p50:.1f}", f"{p99:.1f}", f"{p999:.1f}", f"{row['missing']}", is_kept),
+                *(f"{row['rest_cores']:.2f}", f"{p50:.1f}", f"{p99:.1f}", f"{p999:.1f}", f"{row['seen_ms']:.1f}"),
+                *(f"{row['missing']}", is_kept),
             ]
         )
-    is_older = any("rest_cores" not in row for row in found["rows"])
-    older = " Rows without a figure for all else are of an older version, that of commit e509f82." if is_older else ""
     seconds = " or ".join(f"{length:g}" for length in sorted({row["seconds"] for row in found["rows"]}))
     header = ["model", "at (Hz)", "block (ms)", "floor", "service", "streams per core"]
     header += ["cores: server", "its processes", "clients", "all else"]
-    header += ["median (ms)", "99 % (ms)", "99.9 % (ms)", "missing", "99 % within a block"]
+    header += ["median (ms)", "99 % (ms)", "99.9 % (ms)", "99 % seen (ms)", "missing", "99 % within a block"]
     return [
         f"## {STREAMS} live streams in real time",
         f"{STREAMS} clients send blocks of one channel of 16 bits for {seconds} s, each at its own times. "
-        "A block is answered when all samples have come that the engine's stream gives for it. Its deadline is its own "
+        "A block is answered when all samples have come that the engine's stream gives for it, and it is seen when the "
+        "clients, one process that shares the machine, have read them. Its deadline is its own "
         "length: then the next one comes. **Floor** and **service** are processor time per second of one stream: of "
         f"the engine in one process that does nothing else, with all {STREAMS} streams in each call of the network, "
         "and of all processes of the service together. Cores are processor time per second of all streams: of the "
-        "process that receives and sends, of those that enhance, and of the clients, which share the machine with "
-        f"them, and of all else that ran on it meanwhile.{older}",
+        "process that receives and sends, of those that enhance, of the clients, and of all else that ran on the "
+        "machine meanwhile.",
         table(header, rows),
     ]
 
