@@ -3,6 +3,12 @@
 import signal
 
 import pytest
+from tests.measuring import import_others_unmeasured
+
+
+def pytest_configure(config):
+    """Save what coverage would cost in the code of others."""
+    config.add_cleanup(import_others_unmeasured())
 
 
 @pytest.fixture(scope="session", autouse=True)

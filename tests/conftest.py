@@ -168,6 +168,15 @@ def functions(request, tmp_path_factory):
 
 
 @pytest.fixture
+def rated_quickly(tmp_path_factory):
+    """Another network in place of that of DNSMOS."""
+    from .metrics.quick_dnsmos import quick_dnsmos
+
+    with quick_dnsmos(tmp_path_factory.mktemp("ratings")):
+        yield
+
+
+@pytest.fixture
 def folders(tmp_path, clean, noisy):
     """Two short recordings `a` and `deep/b` in clean/, noisy/ and enhanced/."""
     enhanced = clean + np.float32(0.3) * (noisy - clean)

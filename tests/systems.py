@@ -3,8 +3,6 @@
 import contextlib
 import functools
 import hashlib
-import sys
-from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,6 +17,8 @@ from sottovoce.atomic import replacing
 from sottovoce.config import find_settings, load_settings, parse_settings
 from sottovoce.models import export
 from sottovoce.models.joint import JointAutoencoder
+
+from .measuring import unmeasured
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
@@ -88,17 +88,6 @@ def build(settings, seed=0):
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return JointAutoencoder(settings.frontend, settings.model).eval()
-
-
-def unmeasured(function, *arguments, **options):
-    """Call a function in a thread whose coverage is not measured, which would take half as long again."""
-
-    def call():
-        sys.settrace(None)
-        return function(*arguments, **options)
-
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(call).result()
 
 
 @contextlib.contextmanager

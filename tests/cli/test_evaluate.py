@@ -10,6 +10,8 @@ import soundfile as sf
 from sottovoce.cli import main
 from sottovoce.metrics.scores import MEASURES
 
+pytestmark = pytest.mark.usefixtures("rated_quickly")
+
 
 @pytest.fixture
 def sottovoce(monkeypatch, capsys):

@@ -109,6 +109,7 @@ def test_without_pesq_and_speechmos_the_other_scores_go_on(clean, noisy, monkeyp
     assert [("pesq" in note, "speechmos" in note) for note in notes()] == [(True, False), (False, True)]
 
 
+@pytest.mark.usefixtures("rated_quickly")
 def test_dnsmos_can_be_left_out(tmp_path, clean, noisy):
     for name, signal in (("clean", clean), ("noisy", noisy)):
         sf.write(tmp_path / f"{name}.wav", signal, 16_000, subtype="FLOAT")
@@ -121,6 +122,7 @@ def test_dnsmos_can_be_left_out(tmp_path, clean, noisy):
         assert getattr(rest.scores, name) == pytest.approx(getattr(whole.scores, name), rel=1e-12), name
 
 
+@pytest.mark.usefixtures("rated_quickly")
 def test_other_rates_are_resampled(tmp_path, clean, noisy):
     sf.write(tmp_path / "clean.wav", resample(clean[None], 16_000, 48_000)[0], 48_000, subtype="FLOAT")
     sf.write(tmp_path / "noisy.wav", resample(noisy[None], 16_000, 44_100)[0], 44_100, subtype="FLOAT")
@@ -130,6 +132,7 @@ def test_other_rates_are_resampled(tmp_path, clean, noisy):
     assert scores.pesq_nb == pytest.approx(expected.pesq_nb, abs=0.1)
 
 
+@pytest.mark.usefixtures("rated_quickly")
 def test_channels_are_averaged(tmp_path, clean, noisy):
     clean, noisy = clean[:38_400], noisy[:38_400]
     sf.write(tmp_path / "clean.wav", np.stack([clean, clean], axis=-1), 16_000, subtype="FLOAT")
@@ -194,6 +197,7 @@ def test_folders_that_cannot_be_paired_are_refused(folders):
         match(folders / "clean", {"estimate": folders / "empty"})
 
 
+@pytest.mark.usefixtures("rated_quickly")
 def test_a_file_that_fails_for_one_system_is_left_out_for_all(folders):
     signal, _ = sf.read(folders / "noisy" / "a.wav")
     sf.write(folders / "noisy" / "a.wav", signal[:20_000], 16_000)

@@ -165,7 +165,7 @@ def test_the_clean_version_of_a_recording_has_no_effect(folders, finished, tmp_p
     assert weights(tmp_path / "run") == weights(out)
 
 
-def test_a_finished_run_is_exported_again_and_not_trained(folders, finished, tmp_path, monkeypatch):
+def test_a_finished_run_is_exported_again_and_not_trained(folders, finished, undrawn, tmp_path, monkeypatch):
     speech, made = folders
     shutil.copytree(finished[0], tmp_path / "run")
     (tmp_path / "run" / "model.onnx").unlink()

@@ -10,6 +10,7 @@ pytest.importorskip("lightning")
 pytest.importorskip("pystoi")
 
 from tests.data.synthetic import RATE, tone, write
+from tests.metrics.quick_dnsmos import quick_dnsmos
 
 from sottovoce import cli
 from sspd2023 import experiment
@@ -29,6 +30,12 @@ SMALL = {
     "--systems": "unprocessed",
     "--jobs": 1,
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def rated_quickly(tmp_path_factory):
+    with quick_dnsmos(tmp_path_factory.mktemp("ratings")):
+        yield
 
 
 def command(monkeypatch, *arguments):

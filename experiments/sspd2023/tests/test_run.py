@@ -17,6 +17,7 @@ import pytest
 pytest.importorskip("lightning")
 pytest.importorskip("pystoi")
 
+from tests.metrics.quick_dnsmos import quick_dnsmos
 from tests.training.conftest import in_group
 from torch import nn
 
@@ -37,7 +38,6 @@ from .systems import TINY
 
 pytestmark = pytest.mark.slow  # all of them share trainings
 
-# 1.25 s: DNSMOS repeats short signals up to 9.01 s, and this becomes one segment.
 COUNTS = Counts(3, 2.0, 4, 2.0, 2, 1.25, (0.0, 5.0))
 ROWS = ("unprocessed", "joint", "irm", "oracle_irm", "joint_ceiling")
 FEW = ("unprocessed", "joint")
@@ -50,6 +50,12 @@ def tiny(**change):
 
 
 SYSTEM_SETTINGS = {"poster_cpu": tiny(), "baselines/irm": tiny(name="irm", baseline={"kind": "masking"})}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def rated_quickly(tmp_path_factory):
+    with quick_dnsmos(tmp_path_factory.mktemp("ratings")):
+        yield
 
 
 @pytest.fixture(scope="module")
