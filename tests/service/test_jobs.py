@@ -1,6 +1,8 @@
 """Jobs: the same output, whatever happens in between, and nobody's but those who know their names."""
 
 import json
+import os
+import signal
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -9,6 +11,7 @@ import pytest
 
 from sottovoce.engine.files import enhance_files
 from sottovoce.engine.options import EnhanceOptions
+from sottovoce.engine.workers import _Worker
 from sottovoce.errors import DataError
 from sottovoce.service import jobs
 from sottovoce.service.client import Client, RefusedError
@@ -170,12 +173,23 @@ def test_a_job_that_is_deleted_ends_at_once(tmp_path, models, recording, long):
         client.enhance(recording, tmp_path / "b.wav", model="identity")
 
 
-def test_what_is_not_finished_goes_on_in_the_next_service(tmp_path, models, recording, long):
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_what_is_not_finished_goes_on_in_the_next_service(tmp_path, models, recording, long, monkeypatch):
     settings = {"models": models, "folder": tmp_path / "state", "workers": 1}
-    with serving(**settings, grace_seconds=0) as service:
+    with serving(**settings, grace_seconds=0) as service, monkeypatch.context() as patch:
         client = Client(service.address, timeout_seconds=30)
         done = client.submit(recording, model="identity")
         wait(client, done.id)
+        call = _Worker.call
+
+        def stopping_after_a_block(worker, function, arguments, advance):
+            def stop(progress):
+                worker._process.send_signal(signal.SIGSTOP)  # so that it is not done before the service ends
+                advance(progress)
+
+            return call(worker, function, arguments, stop)
+
+        patch.setattr(_Worker, "call", stopping_after_a_block)
         running, queued = (client.submit(path, model="identity") for path in (long, recording))
         wait_until(lambda: client.job(running.id).progress > 0)
     store = JobStore(tmp_path / "state")
