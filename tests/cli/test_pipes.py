@@ -182,6 +182,7 @@ def test_bad_input_gets_one_sentence(command, content, words):
         (["a.wav", "-o", "-", "--raw", "s16le", "--channels", "1"], "--rate or --channels"),
         (["a.wav", "-o", "b.wav", "--raw", "s16le"], "for a pipe"),
         (["-", "-o", "-", "--resume"], "--resume"),
+        (["-", "-o", "-", "--safe"], "--safe"),
         (["-", "-o", "-", "--raw", "s16le", "--rate", "0"], "found rate 0 Hz"),
     ],
 )

@@ -13,12 +13,15 @@ import pytest
 import soundfile as sf
 
 from sottovoce.engine import enhancer, files
+from sottovoce.engine.confidence import FADED, TRUSTED
+from sottovoce.engine.enhancer import Enhancer
 from sottovoce.engine.files import FileResult
 from sottovoce.engine.options import EnhanceOptions
 from sottovoce.errors import AudioError, ConfigError
 from sottovoce.signal.audio import probe, pyav, read
 
 from ..signal.audio.files import film, tone
+from ..systems import speech
 
 # What worker processes add is in test_workers.py.
 enhance_files = functools.partial(files.enhance_files, isolate=False)
@@ -520,3 +523,33 @@ def test_a_file_is_enhanced_as_its_samples_are(tmp_path, monkeypatch):
     sf.write(tmp_path / "a.wav", sound, 16000, subtype="FLOAT")
     (result,) = enhance_files([tmp_path / "a.wav"], tmp_path / "b.wav", live)
     np.testing.assert_allclose(read(result.target)[0], live.enhance(sound[np.newaxis], 16000), atol=1e-5)
+
+
+def test_safe_leaves_alone_what_the_model_does_not_know(tmp_path):
+    """A tone is no speech; a voice in noise is enhanced as it is without the option."""
+    default, advanced = Enhancer.from_pretrained("default"), []
+    sources = [save(tmp_path / "in" / "tone.wav", 48000), tmp_path / "in" / "voice.wav"]
+    sf.write(sources[1], speech(3.0), 16000)
+    results = enhance_files(
+        sources, tmp_path / "safe", default, safe=True, on_progress=lambda *step: advanced.append(step)
+    )
+    assert [result.error for result in results] == [None, None]
+    assert results[0].confidence < TRUSTED["default"] - FADED
+    assert results[1].confidence > TRUSTED["default"]
+    np.testing.assert_array_equal(read(results[0].target)[0], read(sources[0])[0])
+    enhance_files(sources[1:], tmp_path / "plain.wav", default)
+    np.testing.assert_array_equal(read(results[1].target)[0], read(tmp_path / "plain.wav")[0])
+    assert advanced[-1][1] == pytest.approx(advanced[-1][2])
+
+
+def test_safe_removes_nothing_of_what_the_model_does_not_know(tmp_path):
+    default = Enhancer.from_pretrained("default")
+    source = save(tmp_path / "tone.wav", 48000)
+    enhance_files([source], tmp_path / "removed.wav", default, EnhanceOptions(removed=True), safe=True)
+    assert not read(tmp_path / "removed.wav")[0].any()
+
+
+def test_safe_needs_a_model_whose_confidence_is_known(tmp_path, identity):
+    with pytest.raises(ConfigError, match="no confidence is known"):
+        enhance_files([save(tmp_path / "a.wav", 100)], tmp_path / "b.wav", identity, safe=True)
+    assert not (tmp_path / "b.wav").exists()

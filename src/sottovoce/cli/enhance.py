@@ -23,6 +23,7 @@ def enhance(
     model: str = "default",
     options: Options = DEFAULT_OPTIONS,
     writing: Writing = DEFAULT_WRITING,
+    safe: bool = False,
     overwrite: bool = False,
     resume: bool = False,
     jobs: int = os.cpu_count() or 1,
@@ -52,6 +53,8 @@ def enhance(
             adaptation, or the model.onnx in it; or the model.place that an adaptation wrote.
         options: How to enhance.
         writing: What is written beside the sound.
+        safe: Leave alone what the model does not know, such as music, singing and laughter, and recordings in which
+            nobody speaks. Each recording goes through the network twice. See docs/files.md.
         overwrite: Replace existing files.
         resume: Continue an interrupted run: keep what it finished, unless the recording is newer, and do the rest.
         jobs: Number of recordings at once, each in a process of its own, which takes about 90 MiB.
@@ -69,6 +72,8 @@ def enhance(
             raise ConfigError("found --json with standard input or output, expected files: it reports on these")
         if resume:
             raise ConfigError("found --resume with standard input or output, expected folders: a pipe starts again")
+        if safe:
+            raise ConfigError("found --safe with standard input or output, expected files: it looks at the whole first")
         return _enhance_pipe(
             inputs,
             output,
@@ -95,6 +100,7 @@ def enhance(
             sottovoce.load(model),
             options,
             output_options=writing,
+            safe=safe,
             overwrite=overwrite,
             resume=resume,
             jobs=jobs,

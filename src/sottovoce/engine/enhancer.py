@@ -8,19 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sottovoce.engine import frames
+from sottovoce.engine.confidence import ConfidenceMeter
 from sottovoce.engine.frames import FRAMES_AT_ONCE, FrameStream
 from sottovoce.engine.model import Float32Array, Model
 from sottovoce.engine.options import EnhanceKeywords, EnhanceOptions
 from sottovoce.engine.upper_band import UpperBand
 from sottovoce.errors import ModelError
-from sottovoce.signal.limits import MAX_CHANNELS, block_frames, implausible
+from sottovoce.signal.limits import MAX_CHANNELS, MAX_SAMPLE, block_frames, implausible
 from sottovoce.signal.queue import SampleQueue
 from sottovoce.signal.resampling import PolyphaseResampler, Resampler
 from sottovoce.signal.stft import MultiResolutionSTFT
 from sottovoce.weights import MODELS
-
-# A sample beyond this (180 dB above full scale) is no sound, and its square would not fit the network's numbers.
-_LIMIT = np.float32(1e9)
 
 WARM_UP_SECONDS = 3.0
 """Length of the beginning of a recording over which the network runs first: where voice or noise change soon, more does
@@ -95,14 +93,53 @@ class Enhancer:
                 of its range.
             ModelError: The network fails, or gives what is no sound.
         """
-        require_samples(waveform)
-        if waveform.ndim not in (1, 2):
-            raise ValueError(f"found an array of shape {waveform.shape}, expected (samples,) or (channels, samples)")
-        signal = np.atleast_2d(waveform)
+        signal = _channels_of(waveform)
         stream = self.stream(sample_rate, signal.shape[0], **options)
         stream.reset([signal[:, : round(WARM_UP_SECONDS * sample_rate)]])
         enhanced = np.concatenate([stream.push(signal), stream.flush()], axis=1)
         return enhanced.reshape(waveform.shape)
+
+    def confidence(self, waveform: NDArray[np.floating], sample_rate: int) -> Float32Array:
+        """Tell how sure the model is, second by second, that there is speech as it knows it.
+
+        Args:
+            waveform: Samples `(T,)` or `(C, T)`, full scale ±1.
+            sample_rate: Rate in Hz.
+
+        Returns:
+            Confidence of every second, 0 to 1, `(seconds,)`; `ConfidenceMeter` says what it is made of, and
+            `confidence.TRUSTED` what is much.
+
+        Raises:
+            TypeError: It is no numpy array.
+            ValueError: The array has no or more than two dimensions or no floating-point samples, or an argument is out
+                of its range.
+            ModelError: The network fails, or has no decoder of speech.
+        """
+        signal = _channels_of(waveform)
+        _require_sound(sample_rate, signal.shape[0])
+        meter = ConfidenceMeter(self, int(sample_rate), signal.shape[0])
+        step = block_frames(sample_rate, signal.shape[0])
+        for start in range(0, signal.shape[1], step):
+            meter.push(signal[:, start : start + step])
+        meter.push(signal[:, :0], last=True)
+        return meter.per_second[: -(-signal.shape[1] // sample_rate)]
+
+
+def _channels_of(waveform: NDArray[np.floating]) -> NDArray[np.floating]:
+    """A whole signal as `(channels, samples)`, or an error that says what is wrong with it."""
+    require_samples(waveform)
+    if waveform.ndim not in (1, 2):
+        raise ValueError(f"found an array of shape {waveform.shape}, expected (samples,) or (channels, samples)")
+    return np.atleast_2d(waveform)
+
+
+def _require_sound(sample_rate: int, channels: int) -> None:
+    """Refuse rates and numbers of channels that no sound has."""
+    wrong = implausible(sample_rate, channels)
+    if wrong is not None:
+        advice = ": arrays are (channels, samples), so transpose one of (samples, channels)"
+        raise ValueError(f"found {wrong}{advice if channels > MAX_CHANNELS else ''}")
 
 
 def require_samples(array: object) -> None:
@@ -162,10 +199,7 @@ class Stream:
         live: bool = False,
     ) -> None:
         options = options or EnhanceOptions()
-        wrong = implausible(sample_rate, channels)
-        if wrong is not None:
-            advice = ": arrays are (channels, samples), so transpose one of (samples, channels)"
-            raise ValueError(f"found {wrong}{advice if channels > MAX_CHANNELS else ''}")
+        _require_sound(sample_rate, channels)
         self.sample_rate = int(sample_rate)
         self.channels = channels
         self._model = enhancer.model
@@ -231,7 +265,7 @@ class Stream:
         to_model = Resampler(self.sample_rate, self._model_rate, self.channels)
         blocks = map(self._checked, beginning)
         # Every comparison with NaN is false.
-        parts = [to_model.push(np.where(np.abs(block) < _LIMIT, block, 0)) for block in blocks]
+        parts = [to_model.push(np.where(np.abs(block) < MAX_SAMPLE, block, 0)) for block in blocks]
         frames = self._first_frames(None)
         if parts:
             parts.append(to_model.push(parts[0][:, :0], last=True))
@@ -397,7 +431,7 @@ class Stream:
         self._new = 0
         self._is_advanced = True
         # Every comparison with NaN is false.
-        new[~(np.abs(new) < _LIMIT)] = 0
+        new[~(np.abs(new) < MAX_SAMPLE)] = 0
         if self._upper_band is not None:
             self._upper_band.append(new, self._flushed)
         self._frames.append(self._to_model.push(new, self._flushed), self._flushed)

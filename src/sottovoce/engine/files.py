@@ -12,7 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+
 from sottovoce.atomic import clear_leftovers
+from sottovoce.engine.confidence import Caution, ConfidenceMeter, trusted_confidence
 from sottovoce.engine.enhancer import WARM_UP_SECONDS, Enhancer, Stream
 from sottovoce.engine.options import EnhanceOptions
 from sottovoce.engine.workers import WorkerDiedError, Workers
@@ -52,6 +55,7 @@ class FileResult:
         seconds: Length of the recording; 0 if it cannot be read.
         error: Why there is no enhanced version; None if there is one.
         kept: The enhanced version is that of an earlier run.
+        confidence: How sure the model is that there is speech as it knows it, 0 to 1; None if nobody asked.
     """
 
     source: Path
@@ -59,6 +63,30 @@ class FileResult:
     seconds: float
     error: str | None = None
     kept: bool = False
+    confidence: float | None = None
+
+
+def measure_confidence(enhancer: Enhancer, recording: AudioInfo, *, advance: Advance) -> ConfidenceMeter:
+    """Find out, by blocks, how sure a model is of a recording.
+
+    Args:
+        enhancer: The engine.
+        recording: What was found out about the recording.
+        advance: Called after every block with its length in seconds.
+
+    Returns:
+        The meter, behind the end of the recording.
+
+    Raises:
+        AudioError: The recording cannot be read to its end.
+        ModelError: The network fails, or has no decoder of speech.
+    """
+    meter = ConfidenceMeter(enhancer, recording.sample_rate, recording.channels)
+    for block in blocks(recording.path, block_frames(recording.sample_rate, recording.channels)):
+        meter.push(block)
+        advance(block.shape[1] / recording.sample_rate)
+    meter.push(np.zeros((recording.channels, 0), np.float32), last=True)
+    return meter
 
 
 def enhance_file(
@@ -68,6 +96,7 @@ def enhance_file(
     options: EnhanceOptions | None = None,
     *,
     output_options: OutputOptions | None = None,
+    confidence: Float32Array | None = None,
     overwrite: bool = False,
     advance: Advance,
     watch: Watch | None = None,
@@ -80,6 +109,7 @@ def enhance_file(
         target: The file for its enhanced version; its suffix sets the kind, and its folder is made.
         options: How to enhance.
         output_options: What is kept beside the sound, and how small lossy files become.
+        confidence: Of every second of the recording; where it is low, the recording is left alone. See `Caution`.
         overwrite: Replace an existing file.
         advance: Called after every block with its length in seconds.
         watch: Called with every block that is read and with what is written of its enhanced version meanwhile, which
@@ -99,17 +129,26 @@ def enhance_file(
     )
     make_folder(target.parent)
     stream = Stream(enhancer, recording.sample_rate, recording.channels, options)
+    caution = None
+    if confidence is not None:
+        removed = options is not None and options.removed
+        trusted = trusted_confidence(enhancer.model)
+        caution = Caution(confidence, trusted, recording.sample_rate, recording.channels, removed=removed)
     taken = 0
     with writer:
         stream.reset(_beginning(recording))
         for block in blocks(source, block_frames(recording.sample_rate, recording.channels)):
             enhanced = stream.push(block)
+            if caution is not None:
+                enhanced = caution.mixed(block, enhanced)
             writer.write(enhanced)
             if watch is not None:
                 watch(block, enhanced)
             taken += block.shape[1]
             advance(block.shape[1] / recording.sample_rate)
         enhanced = stream.flush()
+        if caution is not None:
+            enhanced = caution.mixed(enhanced[:, :0], enhanced)
         writer.write(enhanced)
         if watch is not None:
             watch(enhanced[:, :0], enhanced)
@@ -138,6 +177,7 @@ def enhance_files(
     options: EnhanceOptions | None = None,
     *,
     output_options: OutputOptions | None = None,
+    safe: bool = False,
     overwrite: bool = False,
     resume: bool = False,
     jobs: int = 1,
@@ -158,6 +198,8 @@ def enhance_files(
         enhancer: The engine; its model serves all workers.
         options: How to enhance.
         output_options: What is kept beside the sound, and how small lossy files become.
+        safe: Leave alone what the model does not know: each recording goes through the network twice, first to find
+            the confidence of each of its seconds.
         overwrite: Replace existing files.
         resume: Keep what an earlier run has finished, and do what is missing, damaged, or older than its recording. An
             output is whole or absent, so its name and time are enough; the model and the options of the earlier run are
@@ -173,10 +215,12 @@ def enhance_files(
     Raises:
         AudioError: There is nothing to enhance, an output is an input, two recordings would have one output, or the
             output folder cannot be made.
-        ConfigError: A number is out of its range.
+        ConfigError: A number is out of its range, or the model is none of those of which `safe` knows the confidence.
     """
     options = options or EnhanceOptions()
     enhancer.model.initial_past(1, options.room)  # refuses a choice that the model does not have, once for all
+    if safe:
+        trusted_confidence(enhancer.model)
     if jobs < 1:
         raise ConfigError(f"found {jobs} jobs, expected 1 at least")
     if resume and overwrite:
@@ -188,6 +232,7 @@ def enhance_files(
         enhancer,
         options=options,
         output_options=output_options,
+        safe=safe,
         overwrite=overwrite,
         resume=resume,
         workers=workers,
@@ -219,6 +264,7 @@ class _Run:
         *,
         options: EnhanceOptions,
         output_options: OutputOptions | None,
+        safe: bool,
         overwrite: bool,
         resume: bool,
         workers: Workers | None,
@@ -230,6 +276,7 @@ class _Run:
         self._enhancer = enhancer
         self._options = options
         self._output_options = output_options
+        self._safe = safe
         self._overwrite = overwrite
         self._resume = resume
         self._workers = workers
@@ -256,7 +303,7 @@ class _Run:
             self._advance(seconds)
 
         overwrite = self._overwrite or self._resume
-        function = partial(_enhance, overwrite=overwrite)
+        function = partial(_enhance, safe=self._safe, overwrite=overwrite)
         try:
             return self._call(function, recording, self._options, self._output_options, advance=advance)
         except WorkerDiedError as error:
@@ -321,6 +368,7 @@ def _enhance(
     options: EnhanceOptions,
     output_options: OutputOptions | None,
     *,
+    safe: bool,
     overwrite: bool,
     advance: Advance,
 ) -> FileResult:
@@ -332,19 +380,22 @@ def _enhance(
 
     def count(seconds: float) -> None:
         nonlocal taken_seconds
-        taken_seconds += seconds
-        advance(seconds)
+        share = seconds / 2 if safe else seconds  # of two ways through the network
+        taken_seconds += share
+        advance(share)
 
     try:
         if _state(source) is None:
             raise AudioError(f"{source} was there when this run began and is gone now: it was moved or deleted")
         _refuse_changed(source, recording.state)
+        meter = measure_confidence(enhancer, info, advance=count) if safe else None
         seconds = enhance_file(
             enhancer,
             info,
             target,
             options,
             output_options=output_options,
+            confidence=None if meter is None else meter.per_second,
             overwrite=overwrite,
             advance=count,
         )
@@ -354,7 +405,7 @@ def _enhance(
         reason = f"{source}: {error}" if isinstance(error, ModelError) else str(error)
         return FileResult(source, target, info.seconds, reason)
     log.info("%s: enhanced to %s", source, target)
-    return FileResult(source, target, seconds)
+    return FileResult(source, target, seconds, confidence=None if meter is None else meter.whole)
 
 
 def _crashed(source: Path, error: WorkerDiedError) -> AudioError:

@@ -5,7 +5,7 @@ messages, fields and operators that an exported network is made of. What the tab
 other files, sub-graphs and with them loops and branches, functions, and operators of other domains.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from math import prod
 from typing import Any, NamedTuple
 
@@ -131,6 +131,50 @@ def with_property(content: bytes, key: str, value: str) -> bytes:
             kept.append(content[field.begin : field.end])
     entry = b"".join(_of_bytes(number, text.encode()) for number, text in ((1, key), (2, value)))
     return b"".join(kept) + _of_bytes(_ENTRY_FIELD, entry)
+
+
+class Operator(NamedTuple):
+    """What an operator of a graph reads and gives, by name."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+def operators(content: bytes) -> list[Operator]:
+    """The operators of a network, in the order in which they run.
+
+    Args:
+        content: A serialised ONNX model that `read_properties` has accepted.
+
+    Returns:
+        What each of them reads and gives.
+    """
+    found = []
+    for graph in _fields(content, 0, len(content)):
+        for field in _fields(content, graph.start, graph.end) if graph.number == _GRAPH_FIELD else ():
+            if field.number == _NODE_FIELD:
+                names: dict[int, list[str]] = {_READ_FIELD: [], _GIVEN_FIELD: []}
+                for part in _fields(content, field.start, field.end):
+                    if part.number in names:
+                        names[part.number].append(content[part.start : part.end].decode())
+                found.append(Operator(tuple(names[_READ_FIELD]), tuple(names[_GIVEN_FIELD])))
+    return found
+
+
+def with_outputs(content: bytes, names: Sequence[str]) -> bytes:
+    """Let a network give what some of its operators give, behind its own outputs.
+
+    protobuf joins messages and repeated fields wherever they stand, so the names are appended.
+
+    Args:
+        content: A serialised ONNX model that `read_properties` has accepted.
+        names: What operators give, by `Operator.outputs`.
+
+    Returns:
+        The model with these outputs, whose types and shapes the runtime infers.
+    """
+    outputs = b"".join(_of_bytes(_OUTPUT_FIELD, _of_bytes(_NAME_FIELD, name.encode())) for name in names)
+    return content + _of_bytes(_GRAPH_FIELD, outputs)
 
 
 class _Field(NamedTuple):
@@ -280,6 +324,7 @@ def _numbers(*numbers: int) -> dict[int, tuple[int, ...]]:
 
 # The field numbers are those of onnx.proto, and the type is that of 32-bit floats.
 _GRAPH_FIELD, _CONSTANT_FIELD, _RAW_FIELD, _ENTRY_FIELD, _FLOAT = 7, 5, 9, 14, 1
+_NODE_FIELD, _READ_FIELD, _GIVEN_FIELD, _OUTPUT_FIELD, _NAME_FIELD = 1, 1, 2, 12, 1
 _ENTRY = _Message("metadata", _words(1, 2))
 _TENSOR = _Message(
     "constants",

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sottovoce.engine.adapters import BASE_NAME, PLACE_SUFFIX, AdapterMetadata, read_adapters
+from sottovoce.engine.graph import operators, with_outputs
 from sottovoce.engine.metadata import ROOMS
 from sottovoce.engine.model_file import checked_metadata, read_content, sealed_hash
 from sottovoce.errors import ConfigError, ModelError
@@ -26,6 +27,8 @@ _MAX_QUOTED = 160
 _MAX_AMPLITUDE = np.float32(1e16)
 # All tensors of a process at once: several times what the bundled networks take with 64 channels.
 _MAX_TENSOR_BYTES = 2**29
+# The weights of D_A's last layer, whose softplus is the speech that the mask is guided by.
+_DECODER_WEIGHTS = "model.amplitude_decoder.output.conv.weight"
 
 Float32Array = NDArray[np.float32]
 
@@ -169,14 +172,7 @@ class Model:
         Raises:
             ModelError: The network fails, or gives values that are not finite, or another number of them.
         """
-        try:
-            enhanced, *following = self._session.run(
-                self._output_names, dict(zip(self._input_names, [spectra, *past], strict=True))
-            )
-        except Exception as error:  # the bindings raise classes of their own that have no common base
-            raise ModelError(
-                f"the network of {self._origin} failed ({_first_words(error)}): export it again, or take another model"
-            ) from error
+        enhanced, *following = self._results(self._session, self._output_names, spectra, past)
         bins = self.metadata.windows[0] // 2 + 1
         if enhanced.shape != (len(spectra), 2, bins, spectra.shape[-1]):
             raise ModelError(
@@ -189,6 +185,72 @@ class Model:
                 "weights are damaged or its training failed; take another model, or train it again"
             )
         return enhanced, following
+
+    def compare(
+        self, spectra: Float32Array, past: list[Float32Array]
+    ) -> tuple[Float32Array, Float32Array, list[Float32Array]]:
+        """Look at the speech that D_A gives for some frames, beside the output that it guides.
+
+        Args:
+            spectra: Mixture `(batch, 2, F, N)`, all resolutions.
+            past: State `(batch, channels, frames)` of every layer.
+
+        Returns:
+            Compressed amplitudes `(batch, F of the longest window, N)` of D_A and of the output, both in the network's
+            own scale; and the new state.
+
+        Raises:
+            ModelError: The network has no such decoder, or fails.
+        """
+        session, names, exponent = self._comparison
+        *following, decoded, scaled = self._results(session, names, spectra, past)
+        bins, frames = self.metadata.windows[0] // 2 + 1, spectra.shape[-1]
+        if decoded.shape != (len(spectra), bins, frames) or scaled.shape != (len(spectra), 2, bins, frames):
+            raise ModelError(_no_decoder(self._origin))
+        power = np.square(scaled[:, 0]) + np.square(scaled[:, 1])
+        speech = np.logaddexp(np.float32(0), decoded)  # the softplus behind the layer
+        if not (np.isfinite(power).all() and np.isfinite(speech).all()):
+            raise ModelError(f"the network of {self._origin} gave values that are no numbers: take another model")
+        return speech, np.asarray(power ** np.float32(exponent / 2)), following
+
+    @functools.cached_property
+    def _comparison(self) -> tuple["onnxruntime.InferenceSession", list[str], float]:
+        """What `compare` needs: a session that gives more, the names of its results, the exponent of amplitudes."""
+        frontend = self.metadata.settings.get("frontend")
+        exponent = frontend.get("compression") if isinstance(frontend, dict) else None
+        found = operators(self._content)
+        decoded = [operator.outputs[0] for operator in found if _DECODER_WEIGHTS in operator.inputs]
+        # The last operator multiplies the output by the level of the recording.
+        scaled = [operator.inputs[0] for operator in found if self._output_names[0] in operator.outputs]
+        if len(decoded) != 1 or len(scaled) != 1 or not isinstance(exponent, float) or not 0 < exponent <= 1:
+            raise ModelError(_no_decoder(self._origin))
+        try:
+            session = _open_session(with_outputs(self._content, (decoded[0], scaled[0])))
+        except Exception as error:  # the bindings raise classes of their own that have no common base
+            raise ModelError(_no_decoder(self._origin)) from error
+        return session, [*self._output_names[1:], decoded[0], scaled[0]], exponent
+
+    def _results(
+        self,
+        session: "onnxruntime.InferenceSession",
+        names: list[str],
+        spectra: Float32Array,
+        past: list[Float32Array],
+    ) -> list[Float32Array]:
+        """What a session gives for some frames."""
+        try:
+            return list(session.run(names, dict(zip(self._input_names, [spectra, *past], strict=True))))
+        except Exception as error:  # the bindings raise classes of their own that have no common base
+            raise ModelError(
+                f"the network of {self._origin} failed ({_first_words(error)}): export it again, or take another model"
+            ) from error
+
+
+def _no_decoder(origin: str) -> str:
+    return (
+        f"found no decoder of speech in {origin} to compare the output with, expected a model of `sottovoce train`: "
+        "take a bundled model, or leave out what asks how sure it is (--safe, confidence)"
+    )
 
 
 def _base(place: AdapterMetadata, folder: Path, origin: str) -> bytes:

@@ -7,6 +7,10 @@ MAX_RATE_HZ = 384_000
 MAX_CHANNELS = 64
 """As many as ambisonics of the seventh order has; more are mostly samples in the place of channels."""
 
+MAX_SAMPLE = 1e9
+"""A sample of this size or beyond (180 dB above full scale) is no sound, and its square would not fit the numbers of a
+network: it counts as 0, as does one that is no number."""
+
 # Longer blocks run no faster: their arrays leave the processor's caches, and every recording at work holds some.
 _BLOCK_SECONDS = 1.0
 # Samples of all channels in a block. It bounds the memory, whatever the rate and the number of channels.
