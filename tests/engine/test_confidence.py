@@ -149,8 +149,8 @@ def test_what_an_operator_gives_becomes_an_output():
     content = MODELS["default"].read_bytes()
     graph = onnx.load_from_string(content).graph
     found = operators(content)
-    assert [(list(node.input), list(node.output)) for node in graph.node] == [
-        (list(operator.inputs), list(operator.outputs)) for operator in found
+    assert [(node.op_type, list(node.input), list(node.output)) for node in graph.node] == [
+        (operator.kind, list(operator.inputs), list(operator.outputs)) for operator in found
     ]
     more = onnx.load_from_string(with_outputs(content, (found[7].outputs[0],))).graph
     assert [output.name for output in more.output] == [*(output.name for output in graph.output), found[7].outputs[0]]

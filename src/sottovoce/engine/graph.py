@@ -134,8 +134,9 @@ def with_property(content: bytes, key: str, value: str) -> bytes:
 
 
 class Operator(NamedTuple):
-    """What an operator of a graph reads and gives, by name."""
+    """What an operator of a graph is, and what it reads and gives, by name."""
 
+    kind: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
 
@@ -147,17 +148,18 @@ def operators(content: bytes) -> list[Operator]:
         content: A serialised ONNX model that `read_properties` has accepted.
 
     Returns:
-        What each of them reads and gives.
+        What each of them is, reads and gives.
     """
     found = []
     for graph in _fields(content, 0, len(content)):
         for field in _fields(content, graph.start, graph.end) if graph.number == _GRAPH_FIELD else ():
             if field.number == _NODE_FIELD:
-                names: dict[int, list[str]] = {_READ_FIELD: [], _GIVEN_FIELD: []}
+                names: dict[int, list[str]] = {_READ_FIELD: [], _GIVEN_FIELD: [], _KIND_FIELD: []}
                 for part in _fields(content, field.start, field.end):
                     if part.number in names:
                         names[part.number].append(content[part.start : part.end].decode())
-                found.append(Operator(tuple(names[_READ_FIELD]), tuple(names[_GIVEN_FIELD])))
+                kind = "".join(names[_KIND_FIELD])
+                found.append(Operator(kind, tuple(names[_READ_FIELD]), tuple(names[_GIVEN_FIELD])))
     return found
 
 
@@ -324,7 +326,7 @@ def _numbers(*numbers: int) -> dict[int, tuple[int, ...]]:
 
 # The field numbers are those of onnx.proto, and the type is that of 32-bit floats.
 _GRAPH_FIELD, _CONSTANT_FIELD, _RAW_FIELD, _ENTRY_FIELD, _FLOAT = 7, 5, 9, 14, 1
-_NODE_FIELD, _READ_FIELD, _GIVEN_FIELD, _OUTPUT_FIELD, _NAME_FIELD = 1, 1, 2, 12, 1
+_NODE_FIELD, _READ_FIELD, _GIVEN_FIELD, _KIND_FIELD, _OUTPUT_FIELD, _NAME_FIELD = 1, 1, 2, 4, 12, 1
 _ENTRY = _Message("metadata", _words(1, 2))
 _TENSOR = _Message(
     "constants",

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sottovoce.engine.adapters import BASE_NAME, PLACE_SUFFIX, AdapterMetadata, read_adapters
-from sottovoce.engine.graph import operators, with_outputs
+from sottovoce.engine.graph import Operator, operators, with_outputs
 from sottovoce.engine.metadata import ROOMS
 from sottovoce.engine.model_file import checked_metadata, read_content, sealed_hash
 from sottovoce.errors import ConfigError, ModelError
@@ -204,8 +204,13 @@ class Model:
         """
         session, names, exponent = self._comparison
         *following, decoded, scaled = self._results(session, names, spectra, past)
-        bins, frames = self.metadata.windows[0] // 2 + 1, spectra.shape[-1]
-        if decoded.shape != (len(spectra), bins, frames) or scaled.shape != (len(spectra), 2, bins, frames):
+        batch, frames, bins = len(spectra), spectra.shape[-1], self.metadata.windows[0] // 2 + 1
+        # Inside, the frames are the last axis or, as they have no past there, join the batch.
+        if decoded.shape == (batch * frames, bins):
+            decoded = decoded.reshape(batch, frames, bins).transpose(0, 2, 1)
+        if scaled.shape == (batch * frames, 2, bins, 1):
+            scaled = scaled.reshape(batch, frames, 2, bins).transpose(0, 2, 3, 1)
+        if decoded.shape != (batch, bins, frames) or scaled.shape != (batch, 2, bins, frames):
             raise ModelError(_no_decoder(self._origin))
         power = np.square(scaled[:, 0]) + np.square(scaled[:, 1])
         speech = np.logaddexp(np.float32(0), decoded)  # the softplus behind the layer
@@ -220,15 +225,14 @@ class Model:
         exponent = frontend.get("compression") if isinstance(frontend, dict) else None
         found = operators(self._content)
         decoded = [operator.outputs[0] for operator in found if _DECODER_WEIGHTS in operator.inputs]
-        # The last operator multiplies the output by the level of the recording.
-        scaled = [operator.inputs[0] for operator in found if self._output_names[0] in operator.outputs]
-        if len(decoded) != 1 or len(scaled) != 1 or not isinstance(exponent, float) or not 0 < exponent <= 1:
+        scaled = _before_level(found, self._output_names[0])
+        if len(decoded) != 1 or scaled is None or not isinstance(exponent, float) or not 0 < exponent <= 1:
             raise ModelError(_no_decoder(self._origin))
         try:
-            session = _open_session(with_outputs(self._content, (decoded[0], scaled[0])))
+            session = _open_session(with_outputs(self._content, (decoded[0], scaled)))
         except Exception as error:  # the bindings raise classes of their own that have no common base
             raise ModelError(_no_decoder(self._origin)) from error
-        return session, [*self._output_names[1:], decoded[0], scaled[0]], exponent
+        return session, [*self._output_names[1:], decoded[0], scaled], exponent
 
     def _results(
         self,
@@ -244,6 +248,14 @@ class Model:
             raise ModelError(
                 f"the network of {self._origin} failed ({_first_words(error)}): export it again, or take another model"
             ) from error
+
+
+def _before_level(found: list[Operator], output: str) -> str | None:
+    """Name of the output before it is multiplied by the level of the recording, behind which only axes are moved."""
+    givers = {name: operator for operator in found for name in operator.outputs}
+    while (operator := givers.get(output)) is not None and operator.kind in ("Reshape", "Transpose"):
+        output = operator.inputs[0]
+    return operator.inputs[0] if operator is not None and operator.kind == "Mul" else None
 
 
 def _no_decoder(origin: str) -> str:
