@@ -136,6 +136,7 @@ def test_report_for_programs(tmp_path, sottovoce, identity_model, capsys):
         "seconds": 0.5,
         "error": None,
         "kept": False,
+        "confidence": None,
     }
     assert "is not a sound file" in second["error"]
     assert printed.err == f"sottovoce: {second['error']}\n"
