@@ -192,7 +192,7 @@ def compare(folder: Path, processes: int, kills: int, rng: np.random.Generator) 
         )
     finished(folder, broken, settings)
     equal = [(whole / name).read_bytes() == (broken / name).read_bytes() for name in (CHECKPOINT, "losses.csv")]
-    return [
+    row = [
         str(processes),
         str(len(done)),
         str(len({kill.saved for kill in done})),
@@ -200,12 +200,14 @@ def compare(folder: Path, processes: int, kills: int, rng: np.random.Generator) 
         f"{max(kill.seconds for kill in done):.1f}",
         *("equal" if each else "DIFFERENT" for each in equal),
     ]
+    print(" | ".join(row), file=sys.stderr, flush=True)
+    return row
 
 
 def main() -> None:
     """Measure, print and write benchmarks/results/kills.md."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, nargs=2, default=(20, 6), help="kills of one process, and of two")
+    parser.add_argument("--kills", type=int, nargs=2, default=(20, 0), help="kills of one process, and of two")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     logging.disable()
