@@ -119,7 +119,7 @@ class TrainingModule(L.LightningModule):
         self.training = mode
         return self
 
-    def training_step(self, batch: UnpairedTensors, batch_idx: int) -> dict[str, Any]:
+    def training_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         """Loss of one batch, and its terms; its random numbers depend on seed, stage and number of the batch alone."""
         stage, settings = self.stage, self.settings
         of_this_process = self.global_step * settings.accumulate + batch_idx % settings.accumulate

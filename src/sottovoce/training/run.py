@@ -4,10 +4,11 @@ import hashlib
 import os
 import signal
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import torch
@@ -16,7 +17,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 
 from sottovoce.atomic import replacing
-from sottovoce.config import RunSettings, SystemSettings, dump_settings, load_settings_as
+from sottovoce.config import RunSettings, SystemSettings, TrainingSettings, dump_settings, load_settings_as
 from sottovoce.data.corpora.skipped import Skipped
 from sottovoce.data.corpora.stream import Window
 from sottovoce.data.sampling import StreamedClips, UnpairedClips
@@ -251,6 +252,78 @@ def _record(out: Path, settings: RunSettings) -> None:
         temporary.write_text(dump_settings(settings), encoding="utf-8")
 
 
+def train_stage(
+    network: nn.Module,
+    stage: Stage,
+    training: TrainingSettings,
+    out: Path,
+    batches: Callable[[range], Iterable[Any]],
+    *,
+    callbacks: Callable[[], Sequence[L.Callback]] = tuple,
+    processes: int = 1,
+) -> None:
+    """Train one stage, or resume it in `out`; batches of any kind that its terms understand.
+
+    Args:
+        network: All networks of a system; afterwards it holds what the stage has learned.
+        stage: The stage.
+        training: Seed, optimiser, batches of a step, steps between checkpoints.
+        out: The run's folder.
+        batches: Gives the batches of these numbers, in order.
+        callbacks: Makes what is called after each step, before its state is saved; not for a stage that is finished.
+        processes: Processes that train together, of which this is one.
+    """
+    if not stage.steps:
+        return
+    folder = out / "stages" / stage.name
+    finished = folder / FINISHED
+    if finished.exists():
+        network.load_state_dict(torch.load(finished, weights_only=True))
+        return
+    last = newest_checkpoint(folder)
+    first = 0 if last is None else step_of(last)
+    number, a_step = rank(processes), processes * training.accumulate
+    stop = Deferred()
+    trainer = L.Trainer(
+        accelerator="auto",
+        devices=processes,
+        # Where losses take turns, some networks have no gradients in a step.
+        strategy="auto" if processes == 1 else DDPStrategy(find_unused_parameters=True, timeout=_PATIENCE),
+        accumulate_grad_batches=training.accumulate,
+        max_steps=stage.steps,
+        max_epochs=-1,
+        gradient_clip_val=training.optimiser.gradient_clip,
+        logger=TensorBoardLogger(out / "tensorboard", name=None, version=stage.name),
+        callbacks=[*callbacks(), Checkpoints(folder, training.check_every, stop)],
+        log_every_n_steps=max(1, training.check_every // 10),
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        deterministic=True,
+        use_distributed_sampler=False,
+    )
+    # Deterministic algorithms, but not the filling of fresh memory that comes with them: every value is written.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    with stop, together(processes), warnings.catch_warnings():
+        for message in _NOT_FOR_THE_USER:
+            warnings.filterwarnings("ignore", message)
+        trainer.fit(
+            TrainingModule(network, stage, training, number, processes),
+            batches(range(first * a_step + number, stage.steps * a_step, processes)),
+            ckpt_path=last,
+            weights_only=True,
+        )
+    if trainer.global_step < stage.steps:
+        raise Interruption(signal.SIGTERM)  # it came to another process
+    network.cpu()
+    if number:
+        return
+    with replacing(finished) as temporary:
+        torch.save(network.state_dict(), temporary)
+    for checkpoint in folder.glob("*.ckpt"):
+        checkpoint.unlink()
+
+
 @dataclass(frozen=True)
 class _Run:
     """One run in its folder."""
@@ -265,62 +338,20 @@ class _Run:
 
     def train(self, stage: Stage, network: nn.Module) -> None:
         """Run or resume one stage; `network` holds its result afterwards."""
-        if not stage.steps:
-            return
-        folder = self.folder / "stages" / stage.name
-        finished = folder / FINISHED
-        if finished.exists():
-            network.load_state_dict(torch.load(finished, weights_only=True))
-            return
-        training = self.settings.training
-        last = newest_checkpoint(folder)
-        first = 0 if last is None else step_of(last)
-        number, a_step = rank(self.processes), self.processes * training.accumulate
-        batches = range(first * a_step + number, stage.steps * a_step, self.processes)
-        stop = Deferred()
-        trainer = L.Trainer(
-            accelerator="auto",
-            devices=self.processes,
-            # Where losses take turns, some networks have no gradients in a step.
-            strategy="auto" if self.processes == 1 else DDPStrategy(find_unused_parameters=True, timeout=_PATIENCE),
-            accumulate_grad_batches=training.accumulate,
-            max_steps=stage.steps,
-            max_epochs=-1,
-            gradient_clip_val=training.optimiser.gradient_clip,
-            logger=TensorBoardLogger(self.folder / "tensorboard", name=None, version=stage.name),
-            callbacks=[
-                self._log(stage),
-                *self.callbacks,
-                Checkpoints(folder, training.check_every, stop),
-                *([SkippedLog(Skipped(self.folder / SKIPPED), training.check_every)] if self.data.is_streamed else []),
-            ],
-            log_every_n_steps=max(1, training.check_every // 10),
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            deterministic=True,
-            use_distributed_sampler=False,
+        train_stage(
+            network,
+            stage,
+            self.settings.training,
+            self.folder,
+            lambda numbers: loader(self.clips, stage.purpose, numbers, self._workers()),
+            callbacks=lambda: self._callbacks(stage),
+            processes=self.processes,
         )
-        # Deterministic algorithms, but not the filling of fresh memory that comes with them: every value is written.
-        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-        with stop, together(self.processes), warnings.catch_warnings():
-            for message in _NOT_FOR_THE_USER:
-                warnings.filterwarnings("ignore", message)
-            trainer.fit(
-                TrainingModule(network, stage, training, number, self.processes),
-                loader(self.clips, stage.purpose, batches, self._workers()),
-                ckpt_path=last,
-                weights_only=True,
-            )
-        if trainer.global_step < stage.steps:
-            raise Interruption(signal.SIGTERM)  # it came to another process
-        network.cpu()
-        if number:
-            return
-        with replacing(finished) as temporary:
-            torch.save(network.state_dict(), temporary)
-        for checkpoint in folder.glob("*.ckpt"):
-            checkpoint.unlink()
+
+    def _callbacks(self, stage: Stage) -> list[L.Callback]:
+        every = self.settings.training.check_every
+        skipped = [SkippedLog(Skipped(self.folder / SKIPPED), every)] if self.data.is_streamed else []
+        return [self._log(stage), *self.callbacks, *skipped]
 
     def _workers(self) -> int:
         """Processes that draw; of a stream, so many that none of them reads what another one does."""

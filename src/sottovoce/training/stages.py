@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,8 @@ class Stage:
         first_step: Steps of all stages before it.
         steps: Its own steps.
         trained: The networks that it trains; all others of the system are frozen.
-        terms: Named loss terms of a batch; random numbers come from the generator alone.
+        terms: Named loss terms of a batch, of the kind that the stage is given; random numbers come from the generator
+            alone.
         loss: What is minimised, of these terms.
         purpose: Which batches it is given.
         slowed: Those of the trained networks that learn at `slow_rate` of the learning rate.
@@ -37,7 +38,7 @@ class Stage:
     first_step: int
     steps: int
     trained: tuple[nn.Module, ...]
-    terms: Callable[[UnpairedTensors, torch.Generator], LossTerms]
+    terms: Callable[[Any, torch.Generator], LossTerms]
     loss: Callable[[LossTerms], Tensor]
     purpose: Purpose = "joint"
     slowed: tuple[nn.Module, ...] = ()
