@@ -6,7 +6,7 @@ export PYTHON
 VENV    := .venv
 BIN     := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
-RECIPE  := pyproject.toml experiments/sspd2023/pyproject.toml constraints.txt
+RECIPE  := pyproject.toml $(wildcard experiments/*/pyproject.toml) constraints.txt
 
 # The really noisy recording that the demo enhances and draws.
 RECORDING := examples/real/2609-156975-0004.flac
@@ -93,5 +93,5 @@ $(VENV)/.installed-metrics: $(VENV)/.installed-core $(RECIPE)
 $(VENV)/.installed-dev: $(VENV)/pyvenv.cfg $(RECIPE)
 	@.ci/system-packages.sh compiler ffmpeg chromium
 	@echo "Installing everything that developing needs in $(VENV) (extra: dev): about 2 GB on disk, two to ten minutes ..."
-	@$(INSTALL) -e '.[dev]' -e experiments/sspd2023
+	@$(INSTALL) -e '.[dev]' -e experiments/sspd2023 -e experiments/images
 	@touch $@ $(VENV)/.installed-core $(VENV)/.installed-metrics

@@ -53,7 +53,7 @@ def end_of(message):
 def test_errors_and_warnings_end_without_a_full_stop():
     """Some of them stand within other sentences; reports of what was done end with one."""
     root = Path(__file__).parents[1]
-    modules = [*(root / "src").rglob("*.py"), *(root / "experiments" / "sspd2023" / "src").rglob("*.py")]
+    modules = [*(root / "src").rglob("*.py"), *(root / "experiments").glob("*/src/**/*.py")]
     ends = {}
     for module in modules:
         for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
