@@ -7,7 +7,7 @@ from importlib.machinery import SourceFileLoader
 import pytest
 
 _OTHERS = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
-_OWN = {"sottovoce", "sspd2023"}  # wherever they are installed
+_OWN = {"sottovoce", "sspd2023", "images"}  # wherever they are installed
 
 
 def unmeasured(function, *arguments, **options):
