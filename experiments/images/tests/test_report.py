@@ -83,3 +83,15 @@ def test_committed_tables_are_those_of_the_committed_scores():
         rows = [line for line in readme.splitlines() if line.startswith(f"| {system} |")]
         assert len(rows) == 2  # of each noise
         assert all(row in page for row in rows)
+
+
+def test_committed_differences_after_longer_training():
+    folder = Path(__file__).parents[1] / "results"
+    readme = (folder.parent / "README.md").read_text(encoding="utf-8")
+    short, longer = (from_csv((folder / f"{name}.csv").read_text(encoding="utf-8")) for name in ("results", "longer"))
+    found = [result for result in short if result.seed is None] + longer
+    for noise in NOISES:
+        of_noise = [result for result in found if (result.noise, result.images) == (noise.name, "slices")]
+        _, *rows = report.difference_table(of_noise, noise)
+        assert len(rows) == 4
+        assert all(" | ".join(cells) in readme for _, *cells in rows)
