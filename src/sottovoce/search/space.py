@@ -180,7 +180,9 @@ def _value(settings: SystemSettings, key: str, path: Path) -> Any:
     value: Any = settings.model_dump(mode="json")
     for name in key.split("."):
         if not isinstance(value, dict) or name not in value:
-            raise ConfigError(f"{path}: found {shown(key)}, which is no setting: see the settings of a run")
+            raise ConfigError(
+                f"{path}: found {shown(key)}, which is no setting: settings.yaml in the folder of a run has all of them"
+            )
         value = value[name]
     if isinstance(value, dict):
         raise ConfigError(f"{path}: found {shown(key)}, which is a group of settings: name one of them")
