@@ -335,8 +335,16 @@ def _values(outcome: Outcome) -> "Figure":
         if parameter.choices is not None:
             places = [parameter.choices.index(place) for place in places]
             axis.set_xticks(range(len(parameter.choices)), [str(choice) for choice in parameter.choices])
-        elif parameter.log:
-            axis.set_xscale("log")
+        else:
+            assert parameter.low is not None
+            assert parameter.high is not None
+            if parameter.log:
+                axis.set_xscale("log")
+                axis.minorticks_off()
+                axis.set_xlim(parameter.low / 1.1, parameter.high * 1.1)
+            else:
+                margin = 0.05 * (parameter.high - parameter.low)
+                axis.set_xlim(parameter.low - margin, parameter.high + margin)
         if outcome.repeated:
             axis.axhspan(*outcome.seed_range, color=plots.COLOURS[2], alpha=0.25, linewidth=0)
         axis.plot(places, scores, "o", color=plots.COLOURS[0], markersize=4)
