@@ -41,6 +41,22 @@ def test_values_go_to_optuna_and_come_back(read):
     assert space.from_optuna("joint_weights.cycle", 12.3456) == 12.3
 
 
+def test_the_settings_as_they_are_come_back_as_they_are(read):
+    optuna = pytest.importorskip("optuna")
+    key, other = "joint_weights.cycle", "joint_weights.consistency"
+    settings = changed(tiny(), {"joint_weights": {"cycle": 1.23456}}, "a test")
+    space = read(f"{key}: {{low: 1, high: 2}}\n{other}: {{choices: [0, 1]}}", settings)  # the settings have 0.0
+    study = optuna.create_study()
+    study.enqueue_trial(space.to_optuna(space.given))
+    trial = study.ask(space.distributions())
+    assert {name: space.from_optuna(name, value) for name, value in trial.params.items()} == {key: 1.23456, other: 0}
+
+
+def test_values_of_a_range_in_steps_are_the_steps(read):
+    space = read("joint_weights.cycle: {low: 9, high: 11, step: 0.0625}")
+    assert space.from_optuna("joint_weights.cycle", 9.0625) == 9.0625
+
+
 def test_a_change_reaches_every_setting_that_goes_along(read):
     settings = changed(tiny(), read(WIDTH).change({"model.mixture_encoder.width": 8}), "a test")
     assert settings.model.mixture_encoder.width == settings.model.mask.width == 8
@@ -67,6 +83,7 @@ def test_a_change_reaches_every_setting_that_goes_along(read):
         ("model.mixture_encoder.width: {low: 2, high: 8}", "mask.width is that of mixture_encoder"),
         ("model.mixture_encoder.width: {low: 2.5, high: 8}", "whole numbers"),
         ("model.mixture_encoder.width: {low: 3, high: 9, step: 2, also: [model.mask.width]}", "without 4"),
+        ("joint_weights.cycle: {low: 9, high: 11, step: 0.3}", "whole steps"),
         ("model.phase_features: {low: 1, high: 2}", "give choices"),
         ("joint_weights.cycle: {low: 1, high: 100, also: [joint_weights.silence]}", "with an equal value"),
         (WIDTH + "\nmodel.mask.width: {choices: [2, 4]}", "twice"),

@@ -43,6 +43,8 @@ class Parameter(Settings):
             raise ValueError(f"is a range from low to high, found {self.low:g} to {self.high:g}")
         if self.log and (self.low <= 0 or self.step is not None):
             raise ValueError("is a logarithmic range, which begins above 0 and has no step: for 0, give choices")
+        if self.step is not None and not _is_whole((self.high - self.low) / self.step):
+            raise ValueError(f"has no whole steps from low to high: {self.low:g} to {self.high:g} by {self.step:g}")
         return self
 
     @property
@@ -82,7 +84,7 @@ class Space:
         return made
 
     def from_optuna(self, key: str, value: Any) -> Any:
-        """A value of Optuna's as a setting: three digits are enough to tell trials apart, and can be read.
+        """A value of Optuna's as a setting: of a range without steps, three digits tell trials apart and can be read.
 
         Args:
             key: Key of the parameter.
@@ -91,9 +93,12 @@ class Space:
         Returns:
             Value of the setting.
         """
-        if self.parameters[key].choices is not None:
+        parameter = self.parameters[key]
+        if parameter.choices is not None:
             return json.loads(value)
-        return float(f"{value:.3g}") if isinstance(value, float) else value
+        if value == self.given[key] or not isinstance(value, float):
+            return value  # the settings as they are keep all their digits
+        return float(f"{value:.3g}" if parameter.step is None else f"{value:.12g}")
 
     def to_optuna(self, values: dict[str, Any]) -> dict[str, Any]:
         """Values of settings as Optuna has them."""
@@ -158,9 +163,11 @@ def read_space(path: Path, settings: SystemSettings) -> Space:
                     f"{path}: {name}: also: found {shown(other)}, which is not {shown(repr(value))} in the settings "
                     "that are searched around, expected one with an equal value"
                 )
-        parameters[str(key)] = parameter
-        given[str(key)] = value
         _check_range(parameter, value, f"{path}: {name}")
+        parameters[str(key)] = parameter
+        # The choice as it is written: 0 is the value 0.0 of the settings, but Optuna knows choices by their text.
+        choices = parameter.choices or ()
+        given[str(key)] = choices[choices.index(value)] if value in choices else value
     keys = [key for name, parameter in parameters.items() for key in (name, *parameter.also)]
     if len(set(keys)) < len(keys):
         twice = next(key for key in keys if keys.count(key) > 1)
@@ -206,8 +213,12 @@ def _check_range(parameter: Parameter, given: Any, where: str) -> None:
     ):
         raise ConfigError(f"{where}: found a range of fractions for a whole number: give whole numbers")
     steps = 0.0 if parameter.step is None else (given - parameter.low) / parameter.step
-    if not parameter.low <= given <= parameter.high or not math.isclose(steps, round(steps), abs_tol=1e-6):
+    if not parameter.low <= given <= parameter.high or not _is_whole(steps):
         raise ConfigError(
             f"{where}: found a range without {given:g}, the value of the settings, with which the search begins: "
             "widen it"
         )
+
+
+def _is_whole(steps: float) -> bool:
+    return math.isclose(steps, round(steps), abs_tol=1e-6)
