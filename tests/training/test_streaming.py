@@ -148,6 +148,20 @@ def test_shards_in_a_folder_are_listed_in_the_run(folders, tmp_path, monkeypatch
         assert training_clips(data, tiny(data=STREAM)).batch(0, "joint").simulated_mixtures.any()
     assert Manifest.open(out / "manifests" / "speech").items == len(audio.find_audio(speech))
     assert {recording.group for recording in data.held_back_speech.recordings} < {"anna", "bert", "carl"}
+    shutil.copytree(shards, tmp_path / "others")
+    with pytest.raises(DataError, match=r"that are not those in .*others"):
+        prepare(tmp_path / "others", made / "noisy", out, tiny(data=STREAM))
+
+
+def test_where_nothing_streams_a_folder_is_its_recordings(folders, manifests, tmp_path):
+    speech, made = folders
+    both = shutil.copytree(speech, tmp_path / "both")
+    shutil.copytree(manifests[0], both, dirs_exist_ok=True)
+    data = prepare(both, made / "noisy", tmp_path / "run", tiny(), may_stream=False)
+    assert not data.is_streamed
+    assert data.speech.recordings
+    with pytest.raises(DataError, match="found no recording in the folder"):
+        prepare(manifests[0], made / "noisy", tmp_path / "other", tiny(), may_stream=False)
 
 
 def test_a_folder_of_recordings_is_none(folders, tmp_path):

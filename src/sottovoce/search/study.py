@@ -211,7 +211,7 @@ def search(
     around = changed(settings, {"training": {"data": {"held_back_share": share}}}, "the search")
     with _alone(out):
         _record(out, around, space, measure, development)
-        data = prepare(speech, mixtures, out, around, on_progress)
+        data = prepare(speech, mixtures, out, around, on_progress, may_stream=False)
         scored_on = (
             of_held_out(data, out / "development", around, on_progress)
             if development is None

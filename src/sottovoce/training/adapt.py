@@ -167,6 +167,7 @@ def adapt(
         on_progress,
         enhance=lambda waveform: old.enhance(torch.from_numpy(waveform).unsqueeze(0))[0].numpy(),
         with_rooms=False,
+        may_stream=False,
     )
     for held_back, trained_on, what in (
         (data.held_back_speech, data.speech, "speakers below --speech"),

@@ -63,6 +63,7 @@ def prepare(
     *,
     enhance: Enhance | None = None,
     with_rooms: bool = True,
+    may_stream: bool = True,
 ) -> TrainingData:
     """Look at two unpaired folders and write what was found to the run's folder.
 
@@ -75,6 +76,8 @@ def prepare(
         enhance: A trained system. Noise is where it finds no speech; from recordings without such a stretch, what it
             removes.
         with_rooms: Whether to simulate rooms; who does not know yet which ones does it later, by `simulate_rooms`.
+        may_stream: Whether manifests, shards and addresses are taken; otherwise both are folders, whatever lies in
+            them beside recordings.
 
     Returns:
         What the training draws from.
@@ -83,7 +86,14 @@ def prepare(
         DataError: A folder is missing or has nothing usable, or `out` holds a run on other recordings.
     """
     places = {"speech": speech, "mixtures": mixtures}
-    looks = {name: _look(name, place, out, settings, on_progress) for name, place in places.items()}
+    looks = {}
+    for name, place in places.items():
+        listing = open_listing(place, out / "manifests" / name, on_progress) if may_stream else None
+        if listing is None:
+            looks[name] = _Look(_scanned(name, Path(place), out, on_progress))
+        else:
+            opened = open_stream(name, listing, out, settings.training, on_progress)
+            looks[name] = _Look(opened.sample, opened)
     for suspicion in suspicions(*(look.recordings for look in looks.values())):
         _log.warning("%s", suspicion)
     if any(look.streamed for look in looks.values()):
@@ -121,14 +131,6 @@ class _Look:
 
     recordings: Manifest
     streamed: Streamed | None = None
-
-
-def _look(name: str, place: Path | str, out: Path, settings: RunSettings, on_progress: Progress | None) -> _Look:
-    listing = open_listing(place, out / "manifests" / name, on_progress)
-    if listing is None:
-        return _Look(_scanned(name, Path(place), out, on_progress))
-    streamed = open_stream(name, listing, out, settings.training, on_progress)
-    return _Look(streamed.sample, streamed)
 
 
 def _warn_of_shared(speech: _Look, mixtures: _Look, places: dict[str, Path | str]) -> None:

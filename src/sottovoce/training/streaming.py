@@ -16,13 +16,14 @@ from sottovoce.archive.listing import make_manifest
 from sottovoce.archive.manifest import INDEX_NAME, Item
 from sottovoce.archive.manifest import Manifest as Listing
 from sottovoce.archive.sources import SHARD_SUFFIXES
-from sottovoce.archive.stores import is_address, open_store
+from sottovoce.archive.stores import Folder, Store, is_address, open_store
 from sottovoce.atomic import replacing
 from sottovoce.config import TrainingSettings
 from sottovoce.data.corpora.manifest import Manifest
 from sottovoce.data.corpora.skipped import Skipped
 from sottovoce.data.corpora.stream import RecordingStream, Window, group_of
 from sottovoce.errors import AudioError, DataError
+from sottovoce.paths import resolved
 from sottovoce.progress import Progress, TaskProgress, part
 from sottovoce.signal import audio
 
@@ -69,7 +70,7 @@ def open_listing(place: Path | str, folder: Path, on_progress: Progress | None =
         The manifest; None for a folder of recordings alone.
 
     Raises:
-        DataError: The manifest is not whole, or an address has no recordings.
+        DataError: The manifest is not whole, an address has no recordings, or those of another place are listed there.
         ConfigError: The address is of no kind that is known.
         MissingExtraError: What reaches it is not installed.
     """
@@ -80,11 +81,30 @@ def open_listing(place: Path | str, folder: Path, on_progress: Progress | None =
     if not is_address(place) and not _has_shards(Path(place)):
         return None
     if (folder / INDEX_NAME).exists():
-        return Listing.open(folder)
+        listed = Listing.open(folder)
+        if not _lies_in(listed, store):
+            raise DataError(
+                f"found a list of recordings in {folder} that are not those in {store.address()}: give another folder "
+                "for the run, or the recordings as they were"
+            )
+        return listed
     try:
         return make_manifest([place], folder, hashes=False, on_progress=on_progress)
     except AudioError as error:
         raise DataError(str(error)) from error
+
+
+def _lies_in(listing: Listing, store: Store) -> bool:
+    """Whether the first item of a list is one of a place."""
+    if isinstance(store, Folder):  # lists have links to folders as what they lead to
+        path = store.path
+        store = Folder(resolved(path) if path.is_dir() else resolved(path.parent) / path.name)
+    place = store.uri("")
+    for part_of_listing in listing.parts:
+        with suppress(DataError):  # whoever goes through the list says it
+            first = listing.read(part_of_listing)[0].uri
+            return first == place or first.startswith((f"{place}/", f"{place}#"))
+    return True
 
 
 def _has_shards(path: Path) -> bool:

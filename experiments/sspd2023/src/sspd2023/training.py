@@ -132,7 +132,7 @@ def train_system(
     if clean is not None and settings.pairs is None:
         raise ConfigError(f"{settings.name} learns without pairs and must not see clean versions of its mixtures")
     out.mkdir(parents=True, exist_ok=True)
-    data = prepare(speech, mixtures, out, settings)
+    data = prepare(speech, mixtures, out, settings, may_stream=False)
     clips = None
     if clean is not None:
         unpaired = settings.training.model_copy(update={"data": drawn.model_copy(update={"simulated_clips": 0})})
