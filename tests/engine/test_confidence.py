@@ -85,7 +85,7 @@ def test_level_and_rate_do_not_matter_much(default):
 
 def test_every_second_has_a_value(default):
     assert default.confidence(speech(2.5), RATE).shape == (3,)
-    assert default.confidence(np.zeros(0, np.float32), RATE).shape == (0,)
+    assert default.confidence(np.zeros(0, np.float32), float(RATE)).shape == (0,)
     assert default.confidence(np.zeros((2, 100), np.float32), RATE).shape == (1,)
 
 
@@ -139,6 +139,13 @@ def test_nothing_is_removed_of_what_is_not_known():
     removed = np.ones((1, 2 * RATE), np.float32)
     unknown = Caution(np.zeros(2, np.float32), 0.8, RATE, 1, removed=True)
     assert not unknown.mixed(np.full((1, 2 * RATE), 5.0, np.float32), removed).any()
+
+
+def test_a_sample_that_is_no_number_comes_out_as_silence():
+    received = np.array([[0.5, np.nan, np.inf, 1e30]], np.float32)
+    for confidence, expected in ((0.0, [[0.5, 0, 0, 0]]), (1.0, [[0.25] * 4])):
+        caution = Caution(np.full(1, confidence, np.float32), 0.8, RATE, 1)
+        np.testing.assert_array_equal(caution.mixed(received, np.full((1, 4), 0.25, np.float32)), expected)
 
 
 def test_trust_rises_with_confidence():

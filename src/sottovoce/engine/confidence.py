@@ -67,8 +67,7 @@ class ConfidenceMeter:
         Raises:
             ModelError: The network fails.
         """
-        # Every comparison with NaN is false.
-        self._waiting.append(self._to_model.push(np.where(np.abs(block) < MAX_SAMPLE, block, 0), last))
+        self._waiting.append(self._to_model.push(_usable(block), last))
         if last:
             self._waiting.append(np.zeros((self._channels, self._stft.window), np.float32))
         hop, window = self._stft.hop, self._stft.window
@@ -136,7 +135,7 @@ class Caution:
         Returns:
             `(channels, m)`.
         """
-        self._received.append(received)
+        self._received.append(_usable(received))
         count = enhanced.shape[1]
         if not count:
             return enhanced
@@ -179,6 +178,12 @@ def trusted_confidence(model: Model) -> float:
             f"found the model {model.metadata.name!r}, for which no confidence is known from which on to trust it, "
             f"expected {' or '.join(TRUSTED)} or a model that is adapted from it: take that, or leave --safe out"
         ) from None
+
+
+def _usable(block: NDArray[np.floating]) -> NDArray[np.floating]:
+    """The samples, 0 for what is none."""
+    # Every comparison with NaN is false.
+    return np.where(np.abs(block) < MAX_SAMPLE, block, 0)
 
 
 def _explained(sums: NDArray[np.float64]) -> Float32Array:

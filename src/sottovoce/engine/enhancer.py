@@ -118,7 +118,8 @@ class Enhancer:
         """
         signal = _channels_of(waveform)
         _require_sound(sample_rate, signal.shape[0])
-        meter = ConfidenceMeter(self, int(sample_rate), signal.shape[0])
+        sample_rate = int(sample_rate)  # 16000.0 is a whole number, too
+        meter = ConfidenceMeter(self, sample_rate, signal.shape[0])
         step = block_frames(sample_rate, signal.shape[0])
         for start in range(0, signal.shape[1], step):
             meter.push(signal[:, start : start + step])
