@@ -90,8 +90,9 @@ def test_another_experiment_is_not_mixed_in(tmp_path, monkeypatch):
     monkeypatch.setattr(experiment, "_Bench", None)
     wanted = Experiment(phantom(), "phantom", noises=(), seeds=())
     assert conduct(wanted, tmp_path) == []
-    with pytest.raises(DataError, match="found an experiment with other slices or steps"):
-        conduct(dataclasses.replace(wanted, steps=(1, 1)), tmp_path)
+    for change in ({"steps": (1, 1)}, {"volume": phantom(seed=1)}):
+        with pytest.raises(DataError, match="found an experiment with other slices or steps"):
+            conduct(dataclasses.replace(wanted, **change), tmp_path)
 
 
 def test_scores_look_at_tissue(image):

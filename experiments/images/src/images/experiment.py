@@ -1,6 +1,7 @@
 """From slices to tables: train, denoise, score, resume."""
 
 import csv
+import hashlib
 import io
 import itertools
 import json
@@ -222,7 +223,13 @@ def _record(wanted: Experiment, out: Path) -> None:
     """Keep what an experiment is made of, or see that it is that of the one in the folder."""
     recorded = out / "experiment.json"
     content = json.dumps(
-        {"source": wanted.source, "slices": list(wanted.volume.shape), "steps": list(wanted.steps)}, indent=2
+        {
+            "source": wanted.source,
+            "slices": list(wanted.volume.shape),
+            "sha256": hashlib.sha256(np.ascontiguousarray(wanted.volume)).hexdigest(),
+            "steps": list(wanted.steps),
+        },
+        indent=2,
     )
     if recorded.exists() and recorded.read_text(encoding="utf-8") != content:
         raise DataError(f"found an experiment with other slices or steps in {out}: give another folder")
