@@ -226,7 +226,7 @@ def _record(wanted: Experiment, out: Path) -> None:
         {
             "source": wanted.source,
             "slices": list(wanted.volume.shape),
-            "sha256": hashlib.sha256(np.ascontiguousarray(wanted.volume)).hexdigest(),
+            "sha256": hashlib.sha256(wanted.volume.tobytes()).hexdigest(),
             "steps": list(wanted.steps),
         },
         indent=2,
