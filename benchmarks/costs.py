@@ -5,7 +5,8 @@
     python benchmarks/costs.py --none --core-hour 0.03 --cores 64
 
 What a part has measured is kept in benchmarks/results/costs.json. The page is put together of all of them, of the
-results of speed.py, archive.py and archive_workers.py, and of the prices and machines that the command line names.
+results of speed.py, archive.py, archive_workers.py and training_data.py, and of the prices and machines that the
+command line names.
 """
 
 import argparse
@@ -470,11 +471,15 @@ def training_paragraphs(kept: dict[str, Any], inputs: Inputs) -> list[str]:
     gpu_hours = steps * inputs.gpu_step_ms / 1000 / HOUR
     drawing = default["joint"]["drawing"] * 1000
     feeding = drawing / inputs.gpu_step_ms
+    (manifests,) = number_in("training_data", r"2 x 1,000,000 \| ([\d.]+)")
     return [
         "## Train",
         "A training draws clips from what it is given: its steps cost the same for an hour of recordings and for a "
-        "thousand. What grows with the amount is the preparation, which reads all of it once and looks for pauses: "
-        f"{default['preparing']:.0f} CPU s for an hour of recordings.",
+        "thousand. What grows with the amount is the preparation of folders, which reads all of it once and looks for "
+        f"pauses: {default['preparing']:.0f} CPU s for an hour of recordings. Of a [manifest](../../docs/"
+        "train-on-your-recordings.md#more-recordings-than-a-disk-holds) it reads the list alone, "
+        f"[{manifests:g} CPU s](training_data.md) for two of a million recordings, and steps read recordings as they "
+        "come. The steps below draw from folders.",
         table(
             [
                 "",
@@ -491,9 +496,9 @@ def training_paragraphs(kept: dict[str, Any], inputs: Inputs) -> list[str]:
         f"#how-long-it-takes) on an H100 without the drawing, `default` takes {60 * gpu_hours:.0f} minutes and "
         f"${gpu_hours * inputs.gpu_hour:.2f}. There the bottleneck is drawing: {drawing:.0f} ms of a core a step, so "
         f"that {math.ceil(feeding)} cores feed it.",
-        f"**Preparing 100,000 hours** of recordings would take {100_000 * default['preparing'] / HOUR:,.0f} core hours "
-        f"(${100_000 * default['preparing'] / HOUR * inputs.core_hour:,.0f}), more than the training itself: give a "
-        "training some hours of each place.",
+        f"**Preparing 100,000 hours** in folders would take {100_000 * default['preparing'] / HOUR:,.0f} core hours "
+        f"(${100_000 * default['preparing'] / HOUR * inputs.core_hour:,.0f}), more than the training itself: name a "
+        "manifest, or give a training some hours of each place.",
     ]
 
 
