@@ -13,9 +13,11 @@ from tests.data.synthetic import RATE, tone, write
 from tests.metrics.quick_dnsmos import quick_dnsmos
 
 from sottovoce import cli
+from sottovoce.errors import DataError
 from sspd2023 import experiment
 from sspd2023.experiment import Experiment, quick
 from sspd2023.protocol import Counts
+from sspd2023.run import Outcome
 from sspd2023.systems import SYSTEMS
 
 # A row of each kind: nothing learned, unpaired, pre-trained, with pairs, oracle, ceiling.
@@ -88,6 +90,12 @@ def test_a_quick_look_at_the_bundled_recordings(tmp_path, monkeypatch, capsys):
     # Again: nothing is trained or scored twice, and the table is the same to the last digit.
     assert command(monkeypatch, *arguments, tmp_path / "quick") == 0
     assert (tmp_path / "quick" / "results.md").read_text(encoding="utf-8") == text
+
+
+def test_curves_without_a_training_are_one_sentence(tmp_path):
+    about = experiment._About(Experiment(), [], ["unprocessed"], {}, [], tmp_path, 1, None)
+    with pytest.raises(DataError, match=r"found no networks that a training in .* kept on its way"):
+        experiment._write_curves(about, Outcome([], [], {}))
 
 
 def test_a_quick_look_scales_everything_down():

@@ -241,6 +241,11 @@ def _write_phase(about: _About, outcome: Outcome) -> list[Path]:
 def _write_curves(about: _About, outcome: Outcome) -> list[Path]:
     trainings = about.trainings(list(about.trained), about.experiment.seeds)
     kept = run.score_kept(trainings, about.output, jobs=about.jobs, on_progress=about.on_progress)
+    if not kept:
+        raise DataError(
+            f"found no networks that a training in {about.output} kept on its way, expected some for curves.md: name "
+            "systems that are trained; if an older version has trained them, give another folder"
+        )
     reached = _with_ends(kept, outcome, trainings)
     return curves.write(reached, outcome.of(UNPROCESSED), about.trained, about.notes, about.output)
 
