@@ -90,7 +90,7 @@ class Search:
 
         Args:
             settings: All settings of the training.
-            trial: Told the scores on the way; None for a training that nothing cuts short.
+            trial: Gets the scores on the way; None for a training that nothing cuts short.
 
         Returns:
             The training.
@@ -99,14 +99,14 @@ class Search:
             optuna.TrialPruned: The trial is behind the others, and stops.
         """
         folder = self.folder(settings)
-        told = _Told(trial)
+        reports = _Reports(trial)
         log = ScoreLog(
             folder / "development.csv",
             _SCORED_STAGE,
             name=self.measure,
             score=lambda network: self.development.mean(network, self.measure),
             every=settings.training.check_every,
-            on_scores=told.tell,
+            on_scores=reports.add,
         )
         network = untrained(settings)
         table = folder / _SCORES
@@ -118,7 +118,7 @@ class Search:
             with replacing(table) as temporary:
                 rows = (((result.system, result.file), result.scores) for result in scores)
                 temporary.write_text(score_csv(_COLUMNS, rows), encoding="utf-8")
-        told.tell(log.scores())
+        reports.add(log.scores())
         scores = read_score_csv(
             table.read_text(encoding="utf-8"), _COLUMNS, lambda whose, found: FileScores(whose[1], whose[0], found)
         )
@@ -127,7 +127,7 @@ class Search:
         return Training(folder, settings, cost, scores)
 
 
-class _Told:
+class _Reports:
     """What Optuna knows of a trial's scores on the way.
 
     Args:
@@ -138,8 +138,8 @@ class _Told:
         self._trial = trial
         self._steps: set[int] = set()
 
-    def tell(self, scores: dict[int, float]) -> None:
-        """Tell Optuna what it does not know yet.
+    def add(self, scores: dict[int, float]) -> None:
+        """Report what Optuna does not know yet.
 
         Args:
             scores: All scores by step.
@@ -326,7 +326,7 @@ def _compare(shared: Search, study: optuna.Study, repeats: int) -> Outcome:
 
 def _importance(study: optuna.Study, complete: list[FrozenTrial]) -> dict[str, float]:
     """Share of each parameter in the variance of the scores; empty where there are too few trials or no variance."""
-    if len(complete) <= max(2, len(study.trials[0].params)) or len({trial.value for trial in complete}) < 2:
+    if len(complete) <= max(2, len(complete[0].params)) or len({trial.value for trial in complete}) < 2:
         return {}
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
     return dict(optuna.importance.get_param_importances(study, evaluator=evaluator))
