@@ -163,7 +163,8 @@ def trusted_confidence(model: Model) -> float:
     """Confidence from which on a model is trusted.
 
     Args:
-        model: A bundled model, or one adapted from it.
+        model: A bundled model, or one adapted from it; it is known by the name of its settings, so that others that
+            were trained with these count as well.
 
     Returns:
         One of `TRUSTED`.
