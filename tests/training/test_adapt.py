@@ -238,6 +238,12 @@ def test_a_folder_is_for_one_place_and_one_model(tmp_path, place, monkeypatch):
         adapt(**(place | {"mixtures": tmp_path / "elsewhere"}), out=tmp_path / "out")
 
 
+def test_a_step_is_one_batch_however_many_the_training_took():
+    trained = tiny(processes=2, accumulate=3)
+    training = adapt_module._settings(trained, steps=5, seed=1).training
+    assert (training.processes, training.accumulate, training.joint_steps) == (1, 1, 5)
+
+
 def test_one_speaker_is_too_few(tmp_path, place):
     with pytest.raises(DataError, match="found one of the speakers"):
         adapt(**(place | {"speech": one_speaker(tmp_path)}), out=tmp_path / "out")

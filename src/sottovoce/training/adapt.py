@@ -323,6 +323,8 @@ def _settings(settings: SystemSettings, steps: int, seed: int) -> SystemSettings
         "joint_steps": steps,
         "joint_learning": None,  # the speech autoencoder stays what clean speech has taught
         "check_every": max(1, steps // 4),
+        "processes": 1,
+        "accumulate": 1,  # however many batches a step of the training had
         "optimiser": optimiser,
         "data": data,
     }
