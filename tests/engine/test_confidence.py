@@ -1,11 +1,14 @@
 """How sure a model is: what it is made of, blocks, and what is left alone."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import onnx
 import pytest
 import torch
 
 import sottovoce
+from sottovoce.engine.adapters import ADAPTED_SUFFIX
 from sottovoce.engine.confidence import FADED, NEIGHBOURS, TRUSTED, Caution, ConfidenceMeter, trust, trusted_confidence
 from sottovoce.engine.enhancer import Enhancer
 from sottovoce.engine.graph import operators, with_outputs
@@ -115,6 +118,11 @@ def test_a_model_without_a_decoder_is_refused(identity):
         identity.confidence(speech(1.0), RATE)
     with pytest.raises(ConfigError, match="no confidence is known"):
         trusted_confidence(identity.model)
+
+
+def test_an_adapted_model_has_the_bounds_of_the_bundled_one():
+    adapted = SimpleNamespace(metadata=SimpleNamespace(name=f"default{ADAPTED_SUFFIX}"))
+    assert trusted_confidence(adapted) == TRUSTED["default"]
 
 
 def test_caution_leaves_alone_what_is_not_known():

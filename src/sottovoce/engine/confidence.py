@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from sottovoce.engine.adapters import ADAPTED_SUFFIX
 from sottovoce.engine.frames import FRAMES_AT_ONCE
 from sottovoce.engine.model import Float32Array, Model
 from sottovoce.errors import ConfigError
@@ -173,7 +174,7 @@ def trusted_confidence(model: Model) -> float:
         ConfigError: It was not measured for this model.
     """
     try:
-        return TRUSTED[model.metadata.name]
+        return TRUSTED[model.metadata.name.removesuffix(ADAPTED_SUFFIX)]
     except KeyError:
         raise ConfigError(
             f"found the model {model.metadata.name!r}, for which no confidence is known from which on to trust it, "
