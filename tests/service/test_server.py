@@ -180,7 +180,7 @@ def test_too_few_open_files_are_said_at_the_start(monkeypatch, tmp_path):
     resource = pytest.importorskip("resource")
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (256, 256))
     with pytest.raises(
-        ConfigError, match="found a limit of 256 open files, expected 1032 for 512 connections and 50 rec"
+        ConfigError, match="found a limit of 256 open files, expected 1160 for 512 connections and 50 rec"
     ):
         Service(ServiceSettings(port=0, folder=tmp_path / "state", workers=2, queue=48))
     assert not (tmp_path / "state").exists()

@@ -17,9 +17,9 @@ from sottovoce.service.settings import ServiceSettings
 from sottovoce.service.streams import MAX_FRAME_BYTES
 
 _TICKS_PER_CHECK = 10
-# asyncio takes as many connections at once, before it looks at any of them, and as many again before those of them that
-# are too many are closed.
-_BACKLOG = 128
+# asyncio accepts as many connections in one turn of its loop. In the next it makes a transport of each, then the protocol
+# learns of it and closes those that are too many, and a turn later their files are closed: three turns' worth are open.
+_BACKLOG, _TURNS_UNTIL_CLOSED = 128, 3
 # Files that are open beside connections: for each recording at work, and for the process.
 _FILES_PER_RECORDING, _OTHER_FILES = 4, 64
 # What remains after the last recording was given up: sending its answer.
@@ -130,7 +130,7 @@ def _require_files(settings: ServiceSettings) -> None:
     except ImportError:  # Windows has no such limit
         return
     recordings = settings.workers + settings.queue
-    needed = settings.connections + 2 * _BACKLOG + _FILES_PER_RECORDING * recordings + _OTHER_FILES
+    needed = settings.connections + _TURNS_UNTIL_CLOSED * _BACKLOG + _FILES_PER_RECORDING * recordings + _OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < needed:
         if hard != resource.RLIM_INFINITY and hard < needed:

@@ -94,7 +94,8 @@ def check_accessibility(page):
     from axe_playwright_python.sync_playwright import Axe
 
     for scheme, width in (("light", 1280), ("dark", PHONE_WIDTH)):
-        page.emulate_media(color_scheme=scheme)
+        # Colours that are still on their way to the other scheme have no contrast that counts.
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         page.set_viewport_size({"width": width, "height": 800})
         found = Axe().run(page).response["violations"]
         assert [f"{rule['id']}: {rule['nodes'][0]['html']}" for rule in found] == []
