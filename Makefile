@@ -40,11 +40,11 @@ demo: $(VENV)/.installed-metrics ## Enhance bundled recordings, score and plot t
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --durations=20 --cov
 
 test: lint types ## Run the checks and the tests, but for the slow ones
-	@echo "== Tests, without the slow ones: nine minutes on two cores"
+	@echo "== Tests, without the slow ones: six minutes on two cores"
 	@$(PYTEST) -m "not slow" --cache-clear --cov-report=
 
 test-slow: $(VENV)/.installed-dev ## Run the slow tests, after make test; coverage of all tests
-	@echo "== Slow tests (trainings, exports, real kills): nine minutes on two cores; coverage of all tests"
+	@echo "== Slow tests (trainings, exports, real kills): seven minutes on two cores; coverage of all tests"
 	@$(PYTEST) -m slow --cov-append --cov-report=term $$(grep -rl --include='test_*.py' 'mark\.slow' tests experiments/*/tests)
 
 lint: $(VENV)/.installed-dev ## Check style and formatting (ruff)

@@ -17,8 +17,8 @@ from sottovoce.service.settings import ServiceSettings
 from sottovoce.service.streams import MAX_FRAME_BYTES
 
 _TICKS_PER_CHECK = 10
-# asyncio accepts as many connections in one turn of its loop. In the next it makes a transport of each, then the protocol
-# learns of it and closes those that are too many, and a turn later their files are closed: three turns' worth are open.
+# asyncio accepts as many connections in one turn of its loop. In the next it makes a transport of each, then the
+# protocol closes those that are too many, and a turn later their files are closed: three turns' worth are open.
 _BACKLOG, _TURNS_UNTIL_CLOSED = 128, 3
 # Files that are open beside connections: for each recording at work, and for the process.
 _FILES_PER_RECORDING, _OTHER_FILES = 4, 64
