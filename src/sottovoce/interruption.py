@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _NUMBERS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 # `timeout` sends a signal to a process and to its group: that is one request.
 _SAME_REQUEST_SECONDS = 1.0
+_LOOK_EVERY_SECONDS = 0.5
 
 Handler = Callable[[int, FrameType | None], Any]
 
@@ -249,6 +250,21 @@ def leave_to_parent() -> None:
     _set({signal.SIGTERM: lambda *_: None})  # not ignored for good: the parent may have it raised in a task
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _NUMBERS)
+
+
+def end_with_parent(parent: int) -> None:
+    """End this process at once when the one that has started it is gone, whatever has ended that one.
+
+    Args:
+        parent: Its number; it may be gone already.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_LOOK_EVERY_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
 
 
 def _handlers(numbers: Iterable[int] = _NUMBERS) -> dict[int, Any]:

@@ -9,7 +9,7 @@ from sottovoce.engine.adapters import ADAPTED_SUFFIX
 from sottovoce.engine.frames import FRAMES_AT_ONCE
 from sottovoce.engine.model import Float32Array, Model
 from sottovoce.errors import ConfigError
-from sottovoce.signal.limits import MAX_SAMPLE
+from sottovoce.signal.limits import usable
 from sottovoce.signal.queue import SampleQueue
 from sottovoce.signal.resampling import Resampler
 
@@ -68,7 +68,7 @@ class ConfidenceMeter:
         Raises:
             ModelError: The network fails.
         """
-        self._waiting.append(self._to_model.push(_usable(block), last))
+        self._waiting.append(self._to_model.push(usable(block), last))
         if last:
             self._waiting.append(np.zeros((self._channels, self._stft.window), np.float32))
         hop, window = self._stft.hop, self._stft.window
@@ -136,7 +136,7 @@ class Caution:
         Returns:
             `(channels, m)`.
         """
-        self._received.append(_usable(received))
+        self._received.append(usable(received))
         count = enhanced.shape[1]
         if not count:
             return enhanced
@@ -180,12 +180,6 @@ def trusted_confidence(model: Model) -> float:
             f"found the model {model.metadata.name!r}, for which no confidence is known from which on to trust it, "
             f"expected {' or '.join(TRUSTED)} or a model that is adapted from it: take that, or leave --safe out"
         ) from None
-
-
-def _usable(block: NDArray[np.floating]) -> NDArray[np.floating]:
-    """The samples, 0 for what is none."""
-    # Every comparison with NaN is false.
-    return np.where(np.abs(block) < MAX_SAMPLE, block, 0)
 
 
 def _explained(sums: NDArray[np.float64]) -> Float32Array:

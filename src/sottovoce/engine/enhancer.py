@@ -14,7 +14,7 @@ from sottovoce.engine.model import Float32Array, Model
 from sottovoce.engine.options import EnhanceKeywords, EnhanceOptions
 from sottovoce.engine.upper_band import UpperBand
 from sottovoce.errors import ModelError
-from sottovoce.signal.limits import MAX_CHANNELS, MAX_SAMPLE, block_frames, implausible
+from sottovoce.signal.limits import MAX_CHANNELS, MAX_SAMPLE, block_frames, implausible, usable
 from sottovoce.signal.queue import SampleQueue
 from sottovoce.signal.resampling import PolyphaseResampler, Resampler
 from sottovoce.signal.stft import MultiResolutionSTFT
@@ -265,8 +265,7 @@ class Stream:
         """State of the network after the beginning of a signal."""
         to_model = Resampler(self.sample_rate, self._model_rate, self.channels)
         blocks = map(self._checked, beginning)
-        # Every comparison with NaN is false.
-        parts = [to_model.push(np.where(np.abs(block) < MAX_SAMPLE, block, 0)) for block in blocks]
+        parts = [to_model.push(usable(block)) for block in blocks]
         frames = self._first_frames(None)
         if parts:
             parts.append(to_model.push(parts[0][:, :0], last=True))

@@ -2,6 +2,9 @@
 
 from numbers import Real
 
+import numpy as np
+from numpy.typing import NDArray
+
 MIN_RATE_HZ = 4_000
 MAX_RATE_HZ = 384_000
 MAX_CHANNELS = 64
@@ -17,6 +20,12 @@ _BLOCK_SECONDS = 1.0
 _BLOCK_VALUES = 2**17
 # Inside, a block of a low rate is as long as at the model's rate, which is at most this.
 _INNER_RATE_HZ = 48_000
+
+
+def usable(samples: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Samples of any shape, full scale ±1, with 0 in the place of what is no sound: see `MAX_SAMPLE`."""
+    # Every comparison with NaN is false.
+    return np.where(np.abs(samples) < MAX_SAMPLE, samples, 0)
 
 
 def implausible(sample_rate: float, channels: int) -> str | None:

@@ -2,14 +2,10 @@
 
 import contextlib
 import os
-import threading
-import time
 from collections.abc import Iterator
 
 from sottovoce.errors import ProcessError
-from sottovoce.interruption import leave_to_parent
-
-_LOOK_EVERY_SECONDS = 0.5
+from sottovoce.interruption import end_with_parent, leave_to_parent
 
 
 def rank(processes: int) -> int:
@@ -29,14 +25,7 @@ def helping() -> Iterator[None]:
     When that one is gone, whatever has ended it, this process ends as well: no library call can hold it up.
     """
     leave_to_parent()
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(_LOOK_EVERY_SECONDS)
-        os._exit(1)
-
-    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+    end_with_parent(os.getppid())
     try:
         yield
     except KeyboardInterrupt:

@@ -7,7 +7,6 @@ import logging
 import math
 import os
 import signal
-import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -421,14 +420,8 @@ def _begin(messages: "Queue[tuple[str, int | str]]", stop: Event, parent: int) -
     global _messages, _stop
     _messages, _stop = messages, stop
     interruption.leave_to_parent()
-
-    def watch() -> None:
-        # A pool's processes outlive a parent that was killed, and would go on in folders that its successor uses.
-        while os.getppid() == parent:
-            time.sleep(1.0)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    # A pool's processes outlive a parent that was killed, and would go on in folders that its successor uses.
+    interruption.end_with_parent(parent)
 
 
 def _work(task: Training | Scoring) -> None:
